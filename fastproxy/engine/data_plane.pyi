@@ -1,0 +1,56 @@
+"""The engine of one worker as `fastproxy.worker` sees it."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from fastproxy.feature import Filter
+from fastproxy.model import Endpoint
+
+@dataclass(frozen=True)
+class Change:
+    """What a generation changes besides the table block; slots are given out by the publisher and
+    stay with a thing for as long as its specification is equal."""
+
+    filters: Mapping[int, Filter]
+    removed_filters: tuple[int, ...]
+    backends: Mapping[int, "BackendSpecification"]
+    removed_backends: tuple[int, ...]
+    certificates: Mapping[int, "Any"]
+    removed_certificates: tuple[int, ...]
+
+@dataclass(frozen=True)
+class BackendSpecification:
+    name: str
+    method: str  # "wrr" or "drr"
+    endpoints: tuple[Endpoint, ...]
+    statistics_slot: int  # in shared memory; drr and breaker
+
+@final
+class DataPlane:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, settings: Any, *, worker: int, shared: int
+    ) -> None:
+        """`settings` is `fastproxy.settings.Settings`; `shared` a file descriptor of the shared
+        region, or -1. Hooks the engine into the loop's own libuv loop."""
+    def listen(self, descriptor: int, entry_point: int) -> None:
+        """Accept from a listening socket owned by the parent. `entry_point` is the index of the
+        entry point in `sorted(settings.entry_points)`."""
+    def prepare(self, generation: int, block: int, change: Change) -> None:
+        """Map the compiled table (a sealed memfd) and build what changed, beside the running one.
+        Raises ValueError when the block is damaged; the running generation is untouched."""
+    def activate(self, generation: int) -> None: ...
+    def discard(self, generation: int) -> None: ...
+    def set_endpoints(self, slot: int, endpoints: tuple[Endpoint, ...]) -> None:
+        """Replace one backend's endpoints in place; surviving endpoints keep their connections."""
+    def answer_ping(self, healthy: bool, ready: bool) -> None:
+        """What `/ping` and `/ready` say from now on."""
+    def stop_accepting(self) -> None: ...
+    def drain(self) -> None:
+        """Close idle keep-alive connections, send `Connection: close` on the rest."""
+    @property
+    def active(self) -> int:
+        """Open client connections."""
+    def statistics(self) -> dict[str, int]: ...
+    async def close(self) -> None: ...

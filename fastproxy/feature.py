@@ -1,0 +1,127 @@
+"""What a feature is: its annotations, how they are read, and what they do to traffic.
+
+A feature is one file in `fastproxy/features/`. It declares its annotations, a frozen `Config`, and
+
+* `read(notes, refs) -> Config | None`: pure; turns the annotations of one object into the
+  configuration, `None` when the feature is not asked for; raises `Invalid` with a sentence.
+* `build(config, context) -> operations`: what the data plane does. Each operation belongs to one
+  phase. Native operations (`fastproxy.engine.operations`) are data which the engine executes
+  without Python; a `Scripted` operation names a Python `Filter` instead.
+* or `shape(route, config)` / `tune(backend, config)`, for features that only change the route's or
+  the backend's own values.
+
+`features/__init__.py` lists all features in the order in which a request meets them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from fastproxy.engine.operations import Operation
+from fastproxy.findings import Finding
+from fastproxy.model import Backend, Config, Route
+
+if TYPE_CHECKING:
+    from fastproxy.engine.exchange import Exchange, Reply, ResponseHead
+
+T = TypeVar("T")
+
+PREFIXES = ("ingress.kubernetes.io/", "traefik.ingress.kubernetes.io/")
+
+
+class Invalid(ValueError):
+    """An annotation whose value cannot be used; the text is a sentence for the user."""
+
+    def __init__(self, annotation: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.annotation = annotation
+        self.sentence = sentence
+
+
+class Scope(Enum):
+    INGRESS = "Ingress"
+    SERVICE = "Service"
+
+
+class OnInvalid(Enum):
+    """What Traefik 1.7 does with a value that `read` refuses (`features.md` 2.1)."""
+
+    DEFAULT = "the default is used"
+    OFF = "the feature is off"
+    PATH = "the path is skipped"
+    DROP = "the route is not created"
+    INGRESS = "the whole Ingress is skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation(Generic[T]):
+    """One annotation: `parse` raises ValueError with a sentence."""
+
+    name: str  # without prefix
+    parse: Callable[[str], T]
+    default: T
+    doc: str
+    example: str
+    aliases: tuple[str, ...] = ()  # full legacy keys
+    on_invalid: OnInvalid = OnInvalid.DEFAULT
+
+
+class Notes(Protocol):
+    """The annotations of one object, looked up as in `provider.md` 5.1; records what was asked."""
+
+    def get(self, annotation: Annotation[T]) -> T: ...
+    def has(self, annotation: Annotation[Any]) -> bool: ...
+
+
+class Refs(Protocol):
+    """What a feature may look up: Secrets of the same namespace, and the entry points."""
+
+    def secret(self, name: str) -> Mapping[str, bytes] | None: ...
+    @property
+    def entry_points(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BuildContext:
+    """What `build` may know besides its configuration: where the route is being wired."""
+
+    route: Route
+    backend: Backend
+    entry_point: str
+    entry_points: Mapping[str, Any]  # name -> settings.EntryPoint
+    counters: Callable[[str, int], int]  # (kind, size) -> slot in shared memory, stable by route
+
+
+class Filter:
+    """A Python filter: subclasses override the phases they need (others cost nothing)."""
+
+    def on_request(self, exchange: Exchange) -> Reply | None | Awaitable[Reply | None]:
+        return None
+
+    async def around(self, exchange: Exchange) -> Reply | None:
+        return None
+
+    def on_response(self, exchange: Exchange, head: ResponseHead) -> None:
+        return None
+
+    def on_end(self, exchange: Exchange) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    name: str
+    scope: Scope
+    annotations: tuple[Annotation[Any], ...]
+    read: Callable[[Notes, Refs], Config | None]
+    on_invalid: OnInvalid
+    config: type[Config]
+    build: Callable[[Any, BuildContext], Sequence[Operation]] | None = None
+    filter: Callable[[Any], Filter] | None = None  # for Scripted operations
+    shape: Callable[[Route, Any], Route] | None = None
+    tune: Callable[[Backend, Any], Backend] | None = None
+    doc: str = ""
+    findings: tuple[Finding, ...] = field(default=())

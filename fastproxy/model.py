@@ -1,0 +1,90 @@
+"""What the proxy should be doing: frozen, comparable, picklable values.
+
+The controller translates Kubernetes objects into one `Desired`; nothing else crosses from the
+controller to the data plane. Two equal values mean the same behaviour, which is how live state
+(balancer positions, pools, limits) survives a reload: what compares equal is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from fastproxy.rules import Matcher
+
+
+class ObjectReference(NamedTuple):
+    """The Kubernetes object a value was made from, for findings, logs and `explain`."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Base of every feature's configuration value; each subclass is frozen and comparable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One server of a backend. Identity is the URL; `name` (a pod) is only displayed."""
+
+    scheme: str  # "http", "https" or "h2c"
+    host: str  # IP literal without brackets, or a DNS name (ExternalName)
+    port: int
+    weight: int = 1
+    name: str = ""
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A set of endpoints and the features that work on it (Service annotations)."""
+
+    name: str
+    endpoints: tuple[Endpoint, ...] = ()
+    configs: tuple[Config, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What Traefik 1.7 calls a frontend: matchers, features, and the name of one backend.
+
+    All matchers must hold. `priority` is the effective one (annotation or computed length).
+    """
+
+    name: str
+    entry_points: tuple[str, ...]
+    matchers: tuple[Matcher, ...]
+    priority: int
+    backend: str
+    configs: tuple[Config, ...] = ()
+    preserve_host: bool = True
+    origin: ObjectReference | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate chain and its key, both PEM, from one TLS secret (`namespace/name`)."""
+
+    name: str
+    entry_points: tuple[str, ...]
+    chain: bytes
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """The whole configuration of the data plane at one moment."""
+
+    routes: tuple[Route, ...] = ()
+    backends: tuple[Backend, ...] = ()
+    certificates: tuple[Certificate, ...] = ()

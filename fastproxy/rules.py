@@ -1,0 +1,102 @@
+"""The rule terms of Traefik 1.7 and Kubernetes path types, as values.
+
+A route holds a tuple of matchers that must all be true; within one matcher the alternatives are
+OR-ed unless its docstring says otherwise. Literal paths are in normalised form (see
+`engine.head`): percent-encoded unreserved characters decoded, other escapes upper-case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Lower-cased equality with the request host (port removed)."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HostWildcard:
+    """`*.` + suffix, standing for exactly one label; `suffix` is stored without `*.`."""
+
+    suffixes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HostRegexp:
+    """`{name:regex}` templates, case-insensitive, anchored at both ends."""
+
+    templates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Traefik `Path`: the template matches the whole path; one trailing slash may differ, which
+    answers 301 to the configured form unless `keep_trailing_slash`."""
+
+    templates: tuple[str, ...]
+    keep_trailing_slash: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PathPrefix:
+    """Traefik `PathPrefix`: a plain string prefix, or a template anchored at the start."""
+
+    templates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PathExact:
+    """Kubernetes `Exact`: byte equality."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PathElements:
+    """Kubernetes `Prefix`: element-wise on `/`."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """Every pair must hold: the header is present with one value equal to the given one."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadersRegexp:
+    """Every pair must hold: one value of the header contains a match (RE2, unanchored)."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Every pair must hold: first value of the parameter matches the template at both ends."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+
+Matcher = (
+    Host
+    | HostWildcard
+    | HostRegexp
+    | Path
+    | PathPrefix
+    | PathExact
+    | PathElements
+    | Method
+    | Headers
+    | HeadersRegexp
+    | Query
+)

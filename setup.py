@@ -1,0 +1,42 @@
+"""The compiled modules; everything else stands in pyproject.toml."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+DEBUG = os.environ.get("FASTPROXY_BUILD") == "debug"
+SANITIZE = os.environ.get("FASTPROXY_BUILD") == "sanitize"
+
+COMPILE = {
+    "release": ["-O3", "-fno-strict-aliasing", "-fvisibility=hidden"],
+    "debug": ["-O0", "-g", "-UNDEBUG"],
+    "sanitize": ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"],
+}[os.environ.get("FASTPROXY_BUILD", "release")]
+LINK = ["-fsanitize=address,undefined"] if SANITIZE else []
+
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "initializedcheck": DEBUG,
+    "cdivision": True,
+    "embedsignature": False,
+    "linetrace": False,
+}
+
+extensions = [
+    Extension(
+        ".".join(path.with_suffix("").parts),
+        [str(path)],
+        extra_compile_args=COMPILE,
+        extra_link_args=LINK,
+        libraries=["ssl", "crypto"] if path.stem == "tls" else ["dl"],
+    )
+    for path in sorted(Path("fastproxy").rglob("*.pyx"))
+]
+
+setup(ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, nthreads=os.cpu_count() or 1))
