@@ -8,14 +8,17 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-DEBUG = os.environ.get("FASTPROXY_BUILD") == "debug"
-SANITIZE = os.environ.get("FASTPROXY_BUILD") == "sanitize"
+# release, debug, sanitize; none = only the metadata (the editable install, which must not compile)
+BUILD = os.environ.get("FASTPROXY_BUILD", "release")
+DEBUG = BUILD == "debug"
+SANITIZE = BUILD == "sanitize"
 
 COMPILE = {
     "release": ["-O3", "-fno-strict-aliasing", "-fvisibility=hidden"],
     "debug": ["-O0", "-g", "-UNDEBUG"],
     "sanitize": ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"],
-}[os.environ.get("FASTPROXY_BUILD", "release")]
+    "none": [],
+}[BUILD]
 LINK = ["-fsanitize=address,undefined"] if SANITIZE else []
 
 DIRECTIVES = {
@@ -37,6 +40,11 @@ extensions = [
         libraries=["ssl", "crypto"] if path.stem == "tls" else ["dl"],
     )
     for path in sorted(Path("fastproxy").rglob("*.pyx"))
+    if BUILD != "none"
 ]
 
-setup(ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, nthreads=os.cpu_count() or 1))
+setup(
+    ext_modules=cythonize(
+        extensions, compiler_directives=DIRECTIVES, nthreads=os.cpu_count() or 1, quiet=True
+    )
+)

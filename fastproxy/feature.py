@@ -98,7 +98,7 @@ class BuildContext:
 class Filter:
     """A Python filter: subclasses override the phases they need (others cost nothing)."""
 
-    def on_request(self, exchange: Exchange) -> Reply | None | Awaitable[Reply | None]:
+    def on_request(self, exchange: Exchange) -> Reply | Awaitable[Reply | None] | None:
         return None
 
     async def around(self, exchange: Exchange) -> Reply | None:

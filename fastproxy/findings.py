@@ -7,12 +7,12 @@ A finding is a value, collected while objects are translated; logs, Events, `/ap
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from fastproxy.model import ObjectReference
 
 
-class Severity(str, Enum):
+class Severity(StrEnum):
     ERROR = "error"  # part of the object is not served
     WARNING = "warning"  # served, but not as written
 

@@ -15,9 +15,9 @@ class Change:
 
     filters: Mapping[int, Filter]
     removed_filters: tuple[int, ...]
-    backends: Mapping[int, "BackendSpecification"]
+    backends: Mapping[int, BackendSpecification]
     removed_backends: tuple[int, ...]
-    certificates: Mapping[int, "Any"]
+    certificates: Mapping[int, Any]
     removed_certificates: tuple[int, ...]
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ class RewritePrefix(Operation):
 class AllowNetworks(Operation):
     """403 unless the client is inside one network (`features.md` 3.8).
 
-    A network is a 16-byte address (IPv4 as IPv4-mapped IPv6, host bits zero) and prefix bits 0..128.
+    A network is a 16-byte address (IPv4 as IPv4-mapped IPv6, host bits zero) and 0..128 prefix bits.
     """
 
     code: ClassVar[int] = 5
@@ -219,7 +219,9 @@ class RateLimit(Operation):
     def payload(self) -> bytes:
         rows = b"".join(struct.pack("<qq", token, burst) for token, burst in self.buckets)
         return (
-            struct.pack("<IIqII", self.slot, int(self.extractor), self.lifetime, 0, len(self.buckets))
+            struct.pack(
+                "<IIqII", self.slot, int(self.extractor), self.lifetime, 0, len(self.buckets)
+            )
             + rows
             + blob(self.header)
         )
@@ -269,7 +271,7 @@ class EditResponseHeaders(Operation):
 
 @dataclass(frozen=True)
 class FixLocation(Operation):
-    """Location `http://HOST[/...]` becomes https when the exchange is SSL (`features.md` 3.11.7)."""
+    """Location `http://HOST[/...]` becomes https when the exchange is SSL (3.11.7)."""
 
     code: ClassVar[int] = 15
     phase: ClassVar[Phase] = Phase.RESPONSE

@@ -1,0 +1,105 @@
+# One command for everything; `make` alone lists the targets.
+# Python packages live in .venv, system packages are installed only when missing.
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+BUILT := build/.built
+SOURCES = $(shell find fastproxy -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h')
+# A second compile of an unchanged C file is free where ccache is present.
+export CC ?= $(if $(shell command -v ccache),ccache gcc,gcc)
+
+.DEFAULT_GOAL := help
+.PHONY: help install build run test lint format types check debug annotate bench bench-micro \
+	test-cluster test-sanitize docs image clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## install what is missing: system packages by apt, Python packages in .venv
+
+$(INSTALLED): pyproject.toml tools/system-packages tools/find-python
+	tools/system-packages
+	test -x $(BIN)/python || "$$(tools/find-python)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cython>=3.1,<4' 'setuptools>=77'
+	FASTPROXY_BUILD=none $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--no-build-isolation --editable '.[dev]'
+	touch $@
+
+build: $(BUILT) ## compile what has changed, in place
+
+$(BUILT): $(INSTALLED) setup.py $(SOURCES)
+	mkdir -p build
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	touch $@
+
+run: build ## start fastproxy on :8000 with the example routes and example backends
+	@exec $(BIN)/python examples/run.py
+
+test: build ## run the default test suite
+	$(BIN)/python -m pytest -q $(ARGS)
+
+lint: $(INSTALLED) ## formatting, lint and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
+	git ls-files '*.pyx' '*.pxd' | xargs --no-run-if-empty $(BIN)/cython-lint
+
+format: $(INSTALLED) ## format the source
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix --exit-zero .
+
+types: $(INSTALLED) ## mypy --strict
+	$(BIN)/mypy
+
+check: lint types test ## what has to pass before a push
+
+# The variants are built in a copy, so that the release build in place stays as it is.
+build/debug/.copied build/sanitize/.copied: FORCE $(INSTALLED)
+	mkdir -p $(@D)
+	git ls-files --cached --others --exclude-standard | \
+		tar --create --ignore-failed-read --files-from=- 2>/dev/null | tar --extract --directory $(@D)
+FORCE:
+
+debug: build/debug/.copied ## build with all checks and assertions on, run the suite with it
+	cd build/debug && FASTPROXY_BUILD=debug $(abspath $(BIN))/python setup.py --quiet build_ext --inplace
+	cd build/debug && $(abspath $(BIN))/python -m pytest -q $(ARGS)
+
+# Python itself is not instrumented, so the runtime has to be loaded first; leaks are not looked
+# for because the interpreter never frees everything at exit.
+SANITIZER = LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:allocator_may_return_null=1 \
+	UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 PYTHONMALLOC=malloc
+
+test-sanitize: build/sanitize/.copied ## run the suite under AddressSanitizer and UBSan
+	cd build/sanitize && CC=gcc FASTPROXY_BUILD=sanitize \
+		$(abspath $(BIN))/python setup.py --quiet build_ext --inplace
+	cd build/sanitize && $(SANITIZER) $(abspath $(BIN))/python -m pytest -q --timeout 600 $(ARGS)
+
+test-cluster: build ## run the tests that need a real kube-apiserver
+	$(BIN)/python -m pytest -q -m cluster $(ARGS)
+
+annotate: $(INSTALLED) ## annotated C of every compiled module, in build/annotate
+	mkdir -p build/annotate
+	for module in $$(git ls-files '*.pyx'); do \
+		$(BIN)/cython -3 --annotate -o build/annotate/$$(basename $$module .pyx).c $$module; done
+	@ls build/annotate/*.html
+
+bench: build ## measure fastproxy beside nginx, HAProxy and Envoy (needs wrk and the proxies)
+	$(BIN)/python -m bench.macro $(ARGS)
+
+bench-micro: build ## time match, pick, head parse and head write
+	$(BIN)/python -m pytest -q bench/micro --benchmark-only $(ARGS)
+
+docs: build ## write the generated documentation anew
+	$(BIN)/python -m fastproxy.features > docs/annotations.md
+
+image: ## build the container image
+	docker build --tag fastproxy:latest .
+
+clean: ## remove everything that was built or installed
+	rm -rf $(VENV) build dist *.egg-info .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	find fastproxy controller -name '*.so' -delete
+	git ls-files '*.pyx' | sed 's/pyx$$/c/' | xargs rm -f
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
