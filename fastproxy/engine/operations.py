@@ -110,7 +110,7 @@ class RewritePrefix(Operation):
 class AllowNetworks(Operation):
     """403 unless the client is inside one network (`features.md` 3.8).
 
-    A network is a 16-byte address (IPv4 as IPv4-mapped IPv6, host bits zero) and 0..128 prefix bits.
+    A network is a 16-byte address (IPv4 as IPv4-mapped IPv6, host bits zero) and 0..128 bits.
     """
 
     code: ClassVar[int] = 5
