@@ -52,6 +52,8 @@ class Backend:
     name: str
     endpoints: tuple[Endpoint, ...] = ()
     configs: tuple[Config, ...] = ()
+    method: str = "wrr"  # or "drr"; set by a feature's `tune`, like the flush interval
+    flush_interval: int = 100_000_000  # nanoseconds received bytes may wait; negative: none
 
 
 @dataclass(frozen=True, slots=True)

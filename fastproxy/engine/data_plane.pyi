@@ -1,31 +1,11 @@
 """The engine of one worker as `fastproxy.worker` sees it."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, final
 
-from fastproxy.feature import Filter
+from fastproxy.engine.change import BackendSpecification as BackendSpecification
+from fastproxy.engine.change import Change as Change
 from fastproxy.model import Endpoint
-
-@dataclass(frozen=True)
-class Change:
-    """What a generation changes besides the table block; slots are given out by the publisher and
-    stay with a thing for as long as its specification is equal."""
-
-    filters: Mapping[int, Filter]
-    removed_filters: tuple[int, ...]
-    backends: Mapping[int, BackendSpecification]
-    removed_backends: tuple[int, ...]
-    certificates: Mapping[int, Any]
-    removed_certificates: tuple[int, ...]
-
-@dataclass(frozen=True)
-class BackendSpecification:
-    name: str
-    method: str  # "wrr" or "drr"
-    endpoints: tuple[Endpoint, ...]
-    statistics_slot: int  # in shared memory; drr and breaker
 
 @final
 class DataPlane:

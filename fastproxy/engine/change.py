@@ -1,0 +1,32 @@
+"""What a generation brings besides its table block, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fastproxy.feature import Filter
+from fastproxy.model import Certificate, Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSpecification:
+    """One live backend: a balancer with its endpoints, for one route on one entry point."""
+
+    name: str
+    method: str  # "wrr" or "drr"
+    endpoints: tuple[Endpoint, ...]
+    statistics_slot: int  # in shared memory; drr and breaker
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a generation changes besides the table block; slots are given out by the publisher and
+    stay with a thing for as long as its specification is equal."""
+
+    filters: Mapping[int, Filter] = field(default_factory=dict)
+    removed_filters: tuple[int, ...] = ()
+    backends: Mapping[int, BackendSpecification] = field(default_factory=dict)
+    removed_backends: tuple[int, ...] = ()
+    certificates: Mapping[int, Certificate] = field(default_factory=dict)
+    removed_certificates: tuple[int, ...] = ()
