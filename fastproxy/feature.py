@@ -32,15 +32,6 @@ T = TypeVar("T")
 PREFIXES = ("ingress.kubernetes.io/", "traefik.ingress.kubernetes.io/")
 
 
-class Invalid(ValueError):
-    """An annotation whose value cannot be used; the text is a sentence for the user."""
-
-    def __init__(self, annotation: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.annotation = annotation
-        self.sentence = sentence
-
-
 class Scope(Enum):
     INGRESS = "Ingress"
     SERVICE = "Service"
@@ -54,6 +45,21 @@ class OnInvalid(Enum):
     PATH = "the path is skipped"
     DROP = "the route is not created"
     INGRESS = "the whole Ingress is skipped"
+    ENDPOINTS = "the backend gets no endpoints (503)"
+
+
+class Invalid(ValueError):
+    """An annotation whose value cannot be used.
+
+    `annotation` is its name without prefix, `sentence` tells the user what is wrong and what to do,
+    `effect` is what happens to the object (never `OnInvalid.DEFAULT`, see `Notes.get`).
+    """
+
+    def __init__(self, annotation: str, sentence: str, effect: OnInvalid = OnInvalid.DROP) -> None:
+        super().__init__(sentence)
+        self.annotation = annotation
+        self.sentence = sentence
+        self.effect = effect
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +73,43 @@ class Annotation(Generic[T]):
     example: str
     aliases: tuple[str, ...] = ()  # full legacy keys
     on_invalid: OnInvalid = OnInvalid.DEFAULT
+    prefixed: bool = True  # False: only `aliases` exist
+    quoted: bool = False  # the raw value must be a legal quoted-string body (`provider.md` 8)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Full keys, first existing one wins (`provider.md` 5.1)."""
+        own = tuple(prefix + self.name for prefix in PREFIXES) if self.prefixed else ()
+        return own + self.aliases
 
 
 class Notes(Protocol):
-    """The annotations of one object, looked up as in `provider.md` 5.1; records what was asked."""
+    """The annotations of one object, looked up as in `provider.md` 5.1; records what was asked.
 
-    def get(self, annotation: Annotation[T]) -> T: ...
-    def has(self, annotation: Annotation[Any]) -> bool: ...
+    `fastproxy.notes.ObjectNotes` is the implementation.
+    """
+
+    def get(self, annotation: Annotation[T]) -> T:
+        """The parsed value, `annotation.default` when absent or empty.
+
+        A value `parse` refuses: with `OnInvalid.DEFAULT` the refusal is recorded and the default
+        returned, otherwise `Invalid` is raised with the annotation's effect.
+        """
+
+    def has(self, annotation: Annotation[Any]) -> bool:
+        """Whether one of its keys is present, even with an empty value."""
+
+    def warn(self, annotation: Annotation[Any], sentence: str) -> None:
+        """Record a problem which leaves the feature in force."""
 
 
 class Refs(Protocol):
-    """What a feature may look up: Secrets of the same namespace, and the entry points."""
+    """What a feature may look up: Secrets of the same namespace, the entry points, and the item of
+    the Ingress that is being translated."""
+
+    @property
+    def path(self) -> str:
+        """Path of the item as written; empty without one and for the default backend."""
 
     def secret(self, name: str) -> Mapping[str, bytes] | None: ...
     @property
@@ -105,6 +137,10 @@ class Filter:
         return None
 
     def on_response(self, exchange: Exchange, head: ResponseHead) -> None:
+        return None
+
+    async def on_intercept(self, exchange: Exchange, status: int) -> Reply | None:
+        """Replace a response whose status an `ErrorPages` operation names; None keeps it."""
         return None
 
     def on_end(self, exchange: Exchange) -> None:

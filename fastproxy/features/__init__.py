@@ -1,0 +1,56 @@
+"""All features, in the order in which a request meets them.
+
+The order is that of Traefik 1.7 (`features.md` 1.1): path modifiers, error pages, white list,
+redirects, custom request headers, security headers, client certificate, auth, circuit breaker,
+buffering, connection limit, rate limit, balancing. It holds for every phase alike: operations on
+the response stand in it too, so custom response headers come last and win over security headers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastproxy.feature import Annotation, Feature
+from fastproxy.features import (
+    entry_points,
+    path_rules,
+    preserve_host,
+    priority,
+    protocol,
+    weights,
+)
+from fastproxy.model import Config
+
+FEATURES: tuple[Feature, ...] = (
+    # What only changes the values of route and backend.
+    priority.FEATURE,
+    entry_points.FEATURE,
+    preserve_host.FEATURE,
+    protocol.FEATURE,
+    weights.FEATURE,
+    # The pipeline.
+    path_rules.FEATURE,
+)
+
+FEATURE_OF: dict[type[Config], Feature] = {feature.config: feature for feature in FEATURES}
+
+# Read by the controller itself; listed so that they are known.
+INGRESS_CLASS: Annotation[str] = Annotation(
+    name="kubernetes.io/ingress.class",
+    parse=str,
+    default="",
+    doc="Only Ingresses of the configured class are served (`provider.md` 4.2).",
+    example="traefik",
+    aliases=("kubernetes.io/ingress.class", "traefik.kubernetes.io/ingress.class"),
+    prefixed=False,
+    quoted=True,
+)
+
+
+def known_annotations() -> dict[str, Annotation[Any]]:
+    annotations = [INGRESS_CLASS, *(a for feature in FEATURES for a in feature.annotations)]
+    return {key: annotation for annotation in annotations for key in annotation.keys}
+
+
+# Every full key some feature reads; what stands under our prefixes and is not here is misspelt.
+KNOWN_ANNOTATIONS: dict[str, Annotation[Any]] = known_annotations()

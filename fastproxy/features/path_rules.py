@@ -1,0 +1,293 @@
+"""Choose how the path of an Ingress matches, and change it on the way to the backend.
+
+The route's path matcher comes from `rule-type`; the modifiers run in the fixed order strip,
+AddPrefix, ReplacePathRegex (also rewrite-target), ReplacePath (`features.md` 3.5, `provider.md`
+5.5). All three annotations only matter to items which have a path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from fastproxy.annotation_values import shown
+from fastproxy.engine.operations import (
+    AddPrefix,
+    Operation,
+    ReplacePath,
+    RewritePrefix,
+    Scripted,
+    StripPrefixes,
+)
+from fastproxy.feature import (
+    Annotation,
+    BuildContext,
+    Feature,
+    Filter,
+    Invalid,
+    Notes,
+    OnInvalid,
+    Refs,
+    Scope,
+)
+from fastproxy.model import Config, Route
+from fastproxy.rules import Matcher, Path, PathPrefix
+from fastproxy.templates import Pattern, replacement
+
+if TYPE_CHECKING:
+    from fastproxy.engine.exchange import Exchange, Reply
+
+RULE_TYPES = ("Path", "PathPrefix", "PathStrip", "PathPrefixStrip", "ReplacePath")
+MODIFIERS = ("AddPrefix", "ReplacePath", "ReplacePathRegex")
+
+
+def rule_type(value: str) -> str:
+    if value and value not in RULE_TYPES:
+        raise ValueError(f"{shown(value)} is no rule type; write one of {', '.join(RULE_TYPES)}")
+    return value or "PathPrefix"
+
+
+def request_modifier(value: str) -> tuple[str, str]:
+    """`Type: value`; text behind a second colon is lost, as in 1.7."""
+    if not value:
+        return "", ""
+    kind, *rest = (part.strip() for part in value.rstrip(" :").split(":"))
+    if kind not in MODIFIERS or not rest or not rest[0]:
+        raise ValueError(
+            f"{shown(value)} is no request modifier; write `Type: value` with one of the types "
+            f"{', '.join(MODIFIERS)}"
+        )
+    return kind, rest[0]
+
+
+RULE_TYPE = Annotation(
+    name="rule-type",
+    parse=rule_type,
+    default="PathPrefix",
+    doc="How the path matches, and whether it is stripped: `Path`, `PathPrefix`, `PathStrip`, "
+    "`PathPrefixStrip`; deprecated `ReplacePath` matches every path of the host.",
+    example="PathPrefixStrip",
+    aliases=("traefik.frontend.rule.type",),
+    on_invalid=OnInvalid.PATH,
+)
+REWRITE_TARGET = Annotation(
+    name="rewrite-target",
+    parse=str,
+    default="",
+    doc="The path of the Ingress is replaced by this one at the start of the request's path.",
+    example="/v2",
+    on_invalid=OnInvalid.PATH,
+)
+REQUEST_MODIFIER = Annotation(
+    name="request-modifier",
+    parse=request_modifier,
+    default=("", ""),
+    doc="One change of the path: `AddPrefix: /p`, `ReplacePath: /p` or "
+    "`ReplacePathRegex: REGEX REPLACEMENT`.",
+    example="AddPrefix: /tenant1",
+    on_invalid=OnInvalid.PATH,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PathRules(Config):
+    path: str  # as written in the Ingress, never empty
+    rule_type: str = "PathPrefix"
+    rewrite_target: str = ""
+    modifier: tuple[str, str] = ("", "")  # type, value
+
+    @property
+    def regex(self) -> tuple[str, str] | None:
+        """Pattern and replacement of the one ReplacePathRegex that counts: the modifier's
+        replaces that of rewrite-target. A modifier that is not two words makes none."""
+        kind, value = self.modifier
+        if kind == "ReplacePathRegex":
+            words = value.split(" ")
+            return (words[0], words[1]) if len(words) == 2 and all(words) else None
+        if self.rewrite_target:
+            path = "" if self.path == "/" else self.path
+            return f"^{path}(.*)", f"{self.rewrite_target.rstrip('/')}$1"
+        return None
+
+
+def read(notes: Notes, refs: Refs) -> PathRules | None:
+    if not refs.path:
+        return None
+    config = PathRules(
+        refs.path, notes.get(RULE_TYPE), notes.get(REWRITE_TARGET), notes.get(REQUEST_MODIFIER)
+    )
+    if config.rule_type == "ReplacePath":
+        for annotation, used in (
+            (REWRITE_TARGET, config.rewrite_target),
+            (REQUEST_MODIFIER, config.modifier[0]),
+        ):
+            if used:
+                raise Invalid(
+                    annotation.name,
+                    "cannot be combined with rule-type ReplacePath; remove one of the two",
+                    OnInvalid.PATH,
+                )
+    kind, value = config.modifier
+    if kind == "ReplacePathRegex" and config.regex is None:
+        notes.warn(
+            REQUEST_MODIFIER,
+            f"{shown(value)} is not a pattern and a replacement with one blank between them; "
+            "the path stays as it is",
+        )
+    elif config.regex is not None and plain_rewrite(config) is None:
+        try:
+            Pattern(config.regex[0])
+        except ValueError as problem:
+            annotation = REQUEST_MODIFIER if kind == "ReplacePathRegex" else REWRITE_TARGET
+            notes.warn(annotation, f"{problem}; the path stays as it is")
+    return config
+
+
+def rule_text(config: PathRules) -> str:
+    """The 1.7 rule, to the byte: its length is the computed priority (`provider.md` 5.6)."""
+    parts = [f"{config.rule_type}:{config.path}"]
+    if config.rewrite_target:
+        path = "" if config.path == "/" else config.path
+        target = config.rewrite_target.rstrip("/")
+        parts.append(f"ReplacePathRegex: ^{path}(.*) {target}$1")
+    if config.modifier[0]:
+        parts.append(":".join(config.modifier))
+    return ";".join(parts)
+
+
+def matcher(config: PathRules, keep_trailing_slash: bool = False) -> Matcher | None:
+    """What the path must be; None for ReplacePath, which matches every path."""
+    if config.rule_type in ("Path", "PathStrip"):
+        return Path((config.path,), keep_trailing_slash)
+    if config.rule_type in ("PathPrefix", "PathPrefixStrip"):
+        return PathPrefix((config.path,))
+    return None
+
+
+def shape(route: Route, config: PathRules) -> Route:
+    """Append the path matcher, and the configuration when it changes the path.
+
+    `keep_trailing_slash` is a global setting; the translation sets it on the matcher.
+    """
+    found = matcher(config)
+    matchers = route.matchers if found is None else (*route.matchers, found)
+    configs = (*route.configs, config) if changes_path(config) else route.configs
+    return replace(route, matchers=matchers, configs=configs)
+
+
+def changes_path(config: PathRules) -> bool:
+    return config.rule_type not in ("Path", "PathPrefix") or bool(
+        config.modifier[0] or config.rewrite_target
+    )
+
+
+# Bytes which stand for themselves in a normalised path (`http-safety.md` 3). `%` is kept too:
+# escapes in an annotation are taken as escapes.
+KEPT = "!\"#$%&'()*+,/:;<=>@[\\]^`{|}"
+ESCAPED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+def literal(path: str) -> bytes:
+    """A path from an annotation in the normalised form in which the engine compares paths."""
+    safe = KEPT.replace("#", "")
+    text = quote_from_bytes(ESCAPED.sub(b"%25", path.encode()), safe=safe)
+    return re.sub(r"%[0-9A-Fa-f]{2}", lambda m: unreserved(m[0]), text).encode()
+
+
+def unreserved(escape: str) -> str:
+    char = chr(int(escape[1:], 16))
+    return char if char.isascii() and (char.isalnum() or char in "-._~") else escape.upper()
+
+
+PLAIN = re.compile(r"[A-Za-z0-9/_~!@%&',:;=<>` -]*")
+PLAIN_OR_DOT = re.compile(r"[A-Za-z0-9/_~!@%&',:;=<>` .-]*")
+
+
+def plain_rewrite(config: PathRules) -> RewritePrefix | None:
+    """`^P(.*)` -> `T$1` as a prefix replacement, where P means the same as literal text.
+
+    A `.` in P may stand for itself when nothing changes the path in between: the route's matcher
+    has already demanded the literal path.
+    """
+    if config.modifier[0] == "ReplacePathRegex" or not config.rewrite_target:
+        return None
+    # Strip rules and AddPrefix come first and leave a path the matcher has not seen.
+    untouched = config.rule_type in ("Path", "PathPrefix") and config.modifier[0] != "AddPrefix"
+    if not (PLAIN_OR_DOT if untouched else PLAIN).fullmatch(config.path):
+        return None
+    target = config.rewrite_target.rstrip("/")
+    if "$" in target or "%" in config.path:
+        return None
+    prefix = "" if config.path == "/" else config.path
+    return RewritePrefix(literal(prefix), literal(target))
+
+
+def build(config: PathRules, context: BuildContext) -> Sequence[Operation]:
+    operations: list[Operation] = []
+    kind, value = config.modifier
+    if config.rule_type in ("PathStrip", "PathPrefixStrip"):
+        operations.append(StripPrefixes((literal(config.path),)))
+    if kind == "AddPrefix":
+        operations.append(AddPrefix(literal(value)))
+    plain = plain_rewrite(config)
+    if plain is not None:
+        operations.append(plain)
+    elif config.regex is not None and compiles(config.regex[0]):
+        operations.append(Scripted(config=config))
+    if kind == "ReplacePath":
+        operations.append(ReplacePath(literal(value)))
+    elif config.rule_type == "ReplacePath":
+        operations.append(ReplacePath(literal(config.path)))
+    return operations
+
+
+def compiles(pattern: str) -> bool:
+    try:
+        Pattern(pattern)
+    except ValueError:
+        return False
+    return True
+
+
+class RegexRewrite(Filter):
+    """ReplacePathRegex on the decoded path. `%2F`, `%5C` and `%25` stay encoded, so that a rewrite
+    never turns data into separators or escapes (`http-safety.md` 3)."""
+
+    __slots__ = ("_pattern", "_replacement")
+
+    def __init__(self, config: PathRules) -> None:
+        assert config.regex is not None
+        self._pattern = Pattern(config.regex[0])
+        self._replacement = replacement(config.regex[1])
+
+    def on_request(self, exchange: Exchange) -> Reply | None:
+        old = exchange.path
+        new = self._pattern.replace_all(decoded(old), self._replacement)
+        if new is None or self._replacement.empty:
+            return None
+        path = quote_from_bytes(new, safe=KEPT.replace("#", ""))
+        exchange.add_header("X-Replaced-Path", old)
+        exchange.path = path if path.startswith("/") else "/" + path
+        return None
+
+
+def decoded(path: str) -> bytes:
+    kept = re.sub(r"%(?=2F|5C|25)", "%25", path)
+    return unquote_to_bytes(kept.encode("latin-1"))
+
+
+FEATURE = Feature(
+    name="Path rules",
+    scope=Scope.INGRESS,
+    annotations=(RULE_TYPE, REWRITE_TARGET, REQUEST_MODIFIER),
+    read=read,
+    on_invalid=OnInvalid.PATH,
+    config=PathRules,
+    build=build,
+    filter=RegexRewrite,
+    shape=shape,
+    doc=__doc__ or "",
+)

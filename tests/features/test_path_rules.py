@@ -1,0 +1,208 @@
+"""Path rules: annotations -> configuration, matcher, rule text, operations."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastproxy.engine.operations import (
+    AddPrefix,
+    ReplacePath,
+    RewritePrefix,
+    Scripted,
+    StripPrefixes,
+)
+from fastproxy.feature import OnInvalid
+from fastproxy.features import path_rules
+from fastproxy.features.path_rules import FEATURE, PathRules
+from fastproxy.rules import Path, PathPrefix
+from tests.support.features import Bad, Refs, assert_outcome, context, outcome, problems, route
+
+READ = [
+    ("/a", {}, PathRules("/a")),
+    ("", {"rule-type": "Nonsense"}, None),
+    ("/a", {"rule-type": "PathPrefixStrip"}, PathRules("/a", "PathPrefixStrip")),
+    ("/a", {"traefik.frontend.rule.type": "Path"}, PathRules("/a", "Path")),
+    ("/a", {"rule-type": ""}, PathRules("/a")),
+    ("/a", {"rule-type": "pathprefix"}, Bad(OnInvalid.PATH, "PathPrefixStrip")),
+    ("/a", {"rewrite-target": "/v2"}, PathRules("/a", rewrite_target="/v2")),
+    (
+        "/a",
+        {"rewrite-target": "/v2", "rule-type": "ReplacePath"},
+        Bad(OnInvalid.PATH, "rule-type ReplacePath"),
+    ),
+    (
+        "/a",
+        {"request-modifier": "AddPrefix: /p", "rule-type": "ReplacePath"},
+        Bad(OnInvalid.PATH, "rule-type ReplacePath"),
+    ),
+    ("/a", {"request-modifier": "AddPrefix: /p"}, PathRules("/a", modifier=("AddPrefix", "/p"))),
+    (
+        "/a",
+        {"request-modifier": " ReplacePath : /x : lost : "},
+        PathRules("/a", modifier=("ReplacePath", "/x")),
+    ),
+    ("/a", {"request-modifier": " :"}, Bad(OnInvalid.PATH, "Type: value")),
+    ("/a", {"request-modifier": "AddPrefix"}, Bad(OnInvalid.PATH, "Type: value")),
+    ("/a", {"request-modifier": "PathStrip: /a"}, Bad(OnInvalid.PATH, "AddPrefix")),
+    ("/a", {"request-modifier": ""}, PathRules("/a")),
+]
+
+
+@pytest.mark.parametrize(("path", "annotations", "expected"), READ)
+def test_annotations_become_path_rules(path, annotations, expected):
+    assert_outcome(outcome(FEATURE, annotations, Refs(path)), expected)
+
+
+WARNED = [
+    ({"request-modifier": "ReplacePathRegex: ^/a"}, "one blank"),
+    ({"request-modifier": "ReplacePathRegex: ^/(a /b"}, "RE2"),
+    ({"request-modifier": "ReplacePathRegex: ^/(?=a) /b"}, "RE2"),
+    ({"request-modifier": "ReplacePathRegex: ^/a\\C /b"}, "not allowed"),
+    ({"request-modifier": f"ReplacePathRegex: {'x' * 1025} /b"}, "longer than 1024"),
+]
+
+
+@pytest.mark.parametrize(("annotations", "part"), WARNED)
+def test_a_rewrite_that_cannot_work_is_a_warning_and_no_rewrite(annotations, part):
+    [(effect, sentence)] = problems(FEATURE, annotations, Refs("/a"))
+    assert effect is None
+    assert part in sentence
+    assert FEATURE.build(outcome(FEATURE, annotations, Refs("/a")), context()) == []
+
+
+MATCHERS = [
+    ("Path", (Path(("/a",)),), False),
+    ("PathPrefix", (PathPrefix(("/a",)),), False),
+    ("PathStrip", (Path(("/a",)),), True),
+    ("PathPrefixStrip", (PathPrefix(("/a",)),), True),
+    ("ReplacePath", (), True),
+]
+
+
+@pytest.mark.parametrize(("rule_type", "matchers", "kept"), MATCHERS)
+def test_the_rule_type_decides_the_matcher(rule_type, matchers, kept):
+    config = PathRules("/a", rule_type)
+    shaped = FEATURE.shape(route(), config)
+    assert shaped.matchers == matchers
+    assert shaped.configs == ((config,) if kept else ())
+
+
+TEXTS = [  # the lengths are those of provider.md 5.6
+    (PathRules("/bar"), "PathPrefix:/bar", 15),
+    (
+        PathRules("/api", rewrite_target="/v2"),
+        "PathPrefix:/api;ReplacePathRegex: ^/api(.*) /v2$1",
+        49,
+    ),
+    (PathRules("/", rewrite_target="/app/"), "PathPrefix:/;ReplacePathRegex: ^(.*) /app$1", 43),
+    (PathRules("/a", "PathStrip", modifier=("AddPrefix", "/p")), "PathStrip:/a;AddPrefix:/p", 25),
+]
+
+
+@pytest.mark.parametrize(("config", "text", "length"), TEXTS)
+def test_the_rule_text_is_that_of_traefik(config, text, length):
+    assert path_rules.rule_text(config) == text
+    assert len(text) == length
+
+
+def scripted(config):
+    return [Scripted(config=config)]
+
+
+def rewrite(path, target, **more):
+    return PathRules(path, rewrite_target=target, **more)
+
+
+OPERATIONS = [
+    (PathRules("/a", "PathPrefixStrip"), [StripPrefixes((b"/a",))]),
+    (PathRules("/a", "PathStrip"), [StripPrefixes((b"/a",))]),
+    (PathRules("/caf\u00e9 x", "PathPrefixStrip"), [StripPrefixes((b"/caf%C3%A9%20x",))]),
+    (PathRules("/%7ea%2fb%zz", "PathStrip"), [StripPrefixes((b"/~a%2Fb%25zz",))]),
+    (PathRules("/a", "ReplacePath"), [ReplacePath(b"/a")]),
+    (PathRules("/a", modifier=("AddPrefix", "/p")), [AddPrefix(b"/p")]),
+    (PathRules("/a", modifier=("ReplacePath", "/p?q#r")), [ReplacePath(b"/p%3Fq%23r")]),
+    (rewrite("/api", "/v2"), [RewritePrefix(b"/api", b"/v2")]),
+    (rewrite("/api", "/v2/"), [RewritePrefix(b"/api", b"/v2")]),
+    (rewrite("/api", "/"), [RewritePrefix(b"/api", b"")]),
+    (rewrite("/", "/app"), [RewritePrefix(b"", b"/app")]),
+    (rewrite("/v1.0", "/v2"), [RewritePrefix(b"/v1.0", b"/v2")]),
+    (
+        rewrite("/v1.0", "/v2", modifier=("AddPrefix", "/p")),
+        [AddPrefix(b"/p"), *scripted(rewrite("/v1.0", "/v2", modifier=("AddPrefix", "/p")))],
+    ),
+    (
+        rewrite("/v1", "/v2", modifier=("AddPrefix", "/p")),
+        [AddPrefix(b"/p"), RewritePrefix(b"/v1", b"/v2")],
+    ),
+    (rewrite("/a+b", "/v2"), scripted(rewrite("/a+b", "/v2"))),
+    (rewrite("/a", "/v$2"), scripted(rewrite("/a", "/v$2"))),
+    (
+        rewrite("/a", "/b", modifier=("ReplacePathRegex", "^/v1/(.*) /v2/$1")),
+        scripted(rewrite("/a", "/b", modifier=("ReplacePathRegex", "^/v1/(.*) /v2/$1"))),
+    ),
+    (
+        rewrite("/a", "/b", rule_type="PathPrefixStrip"),
+        [StripPrefixes((b"/a",)), RewritePrefix(b"/a", b"/b")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("config", "operations"), OPERATIONS)
+def test_path_rules_become_operations(config, operations):
+    assert FEATURE.build(config, context()) == operations
+
+
+class Request:
+    def __init__(self, path):
+        self.path = path
+        self.added = []
+
+    def add_header(self, name, value):
+        self.added.append((name, value))
+
+
+REWRITES = [
+    ("^/v1/(.*) /v2/$1", "/v1/x", "/v2/x"),
+    ("^/v1/(.*) /v2/$1", "/v2/x", None),
+    ("a b", "/aXa", "/bXb"),
+    ("/api(.*) $1", "/apix", "/x"),  # FIX 7
+    ("^/(\\w+)/(?P<rest>.*) /${rest}/${1}/$nothing", "/a/b", "/b/a/"),
+    ("^/a.b$ /one", "/a%20b", "/one"),
+    ("^/é /e", "/%C3%A9", "/e"),
+    ("^/a/b /c", "/a%2Fb", None),
+    ("^/(.*) /p/$1", "/a%2Fb%25c%20d", "/p/a%2Fb%25c%20d"),
+    ("^/a $nothing", "/a/b", "//b"),
+]
+
+
+@pytest.mark.parametrize(("value", "path", "expected"), REWRITES)
+def test_regex_rewrites_work_on_the_decoded_path(value, path, expected):
+    request = Request(path)
+    live = FEATURE.filter(PathRules("/", modifier=("ReplacePathRegex", value)))
+    assert live.on_request(request) is None
+    if expected is None:
+        assert (request.path, request.added) == (path, [])
+    else:
+        assert request.path == expected or request.path == expected.removeprefix("/")
+        assert request.added == [("X-Replaced-Path", path)]
+
+
+PLAIN = ["/api", "/v1.0", "/a b", "/a-b_c~d", "/x@y", "/"]
+SEEN = ["", "/", "x", "/u?", "/%2F", ".0", "/a%20b"]
+
+
+@pytest.mark.parametrize("path", PLAIN)
+@pytest.mark.parametrize("rest", SEEN)
+@pytest.mark.parametrize("target", ["/", "/v2", "/v2/", "/w%20x"])
+def test_a_native_rewrite_is_the_regex_rewrite(path, rest, target):
+    """The twin: what RewritePrefix is documented to do, against the regular expression."""
+    config = rewrite(path, target)
+    plain = path_rules.plain_rewrite(config)
+    assert plain is not None
+    start = (path_rules.literal(path) + rest.encode()).replace(b"?", b"%3F")
+    request = Request(start.decode())
+    FEATURE.filter(config).on_request(request)
+    native = plain.replacement + start.removeprefix(plain.prefix)
+    if not native.startswith(b"/"):
+        native = b"/" + native
+    assert request.path.encode() == native
