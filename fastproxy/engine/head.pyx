@@ -1,0 +1,1062 @@
+"""The canonical request and response head, and THE one writer of heads.
+
+Idea: a request is parsed once into one canonical `Head`; router, operations, logs and the upstream
+side look at it and at nothing else, and what goes upstream is always written from it. So there is no
+second opinion about where a header ends, what the path is, or how long the body is.
+
+`request_head` turns what llhttp accepted into the canonical form or into a status: it is the place
+for every rule of `http-safety.md` 2 which concerns a head and which llhttp does not enforce.
+
+Invariants
+* Hop-by-hop fields and the fields named by `Connection` are dropped here, before any feature sees
+  the head; managed fields (Host, Content-Length, X-Forwarded-*) are written by `write_request` from
+  the canonical values only.
+* Bytes that a feature or a configuration supplies pass `write_field`, which refuses CR, LF and NUL.
+* `path` is normalised (RFC 3986 6.2.2): unreserved characters decoded, other escapes upper-case,
+  dot segments and double slashes resolved. Routing sees it, and it is what is forwarded.
+
+What we do not like: the tables below are filled at import by loops, because Cython has no constant
+arrays; they are read-only afterwards.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport realloc
+from libc.string cimport memchr, memcmp, memcpy, memmove, strlen
+
+from fastproxy.engine.llhttp cimport (
+    F_CHUNKED, F_CONNECTION_CLOSE, F_CONNECTION_KEEP_ALIVE, F_CONTENT_LENGTH, F_TRANSFER_ENCODING,
+    METHOD_CONNECT, METHOD_GET, METHOD_OPTIONS, METHOD_PRI, llhttp,
+)
+from fastproxy.engine.wire cimport Field, Window, Wire
+
+cdef enum:
+    STATUS_EXPECTATION = 417
+    STATUS_UPGRADE_REQUIRED = 426
+
+# Bits of what a byte may be, by position.
+cdef enum:
+    IN_TARGET = 1  # may stand raw in a request target
+    PLAIN_PATH = 2  # needs no look at all in a path
+    UNRESERVED = 4
+    HEX = 8
+    IN_HOST = 16
+    BAD_VALUE = 32  # CR, LF, NUL
+
+cdef uint8_t _class[256]
+cdef uint8_t _lower[256]
+cdef uint8_t _hex[256]
+
+cdef struct KnownField:
+    const char* name
+    uint8_t size
+    uint8_t kind
+
+cdef enum:
+    KNOWN_FIELDS = 64
+    LONGEST_NAME = 40
+
+cdef KnownField _known[KNOWN_FIELDS]
+cdef uint8_t _known_first[LONGEST_NAME + 2]  # by length: index of the first known field
+
+# Python keeps the bytes of the names alive.
+_NAMES = sorted(
+    [
+        (b"connection", KIND_CONNECTION), (b"keep-alive", KIND_KEEP_ALIVE),
+        (b"proxy-connection", KIND_PROXY_CONNECTION),
+        (b"proxy-authenticate", KIND_PROXY_AUTHENTICATE),
+        (b"proxy-authorization", KIND_PROXY_AUTHORIZATION), (b"te", KIND_TE),
+        (b"trailer", KIND_TRAILER), (b"transfer-encoding", KIND_TRANSFER_ENCODING),
+        (b"upgrade", KIND_UPGRADE), (b"http2-settings", KIND_HTTP2_SETTINGS), (b"host", KIND_HOST),
+        (b"content-length", KIND_CONTENT_LENGTH), (b"expect", KIND_EXPECT),
+        (b"x-forwarded-for", KIND_X_FORWARDED_FOR), (b"x-forwarded-proto", KIND_X_FORWARDED_PROTO),
+        (b"x-forwarded-host", KIND_X_FORWARDED_HOST), (b"x-forwarded-port", KIND_X_FORWARDED_PORT),
+        (b"x-forwarded-server", KIND_X_FORWARDED_SERVER),
+        (b"x-forwarded-uri", KIND_X_FORWARDED_URI),
+        (b"x-forwarded-method", KIND_X_FORWARDED_METHOD), (b"x-real-ip", KIND_X_REAL_IP),
+        (b"authorization", KIND_AUTHORIZATION), (b"cookie", KIND_COOKIE), (b"date", KIND_DATE),
+        (b"server", KIND_SERVER), (b"location", KIND_LOCATION),
+        (b"content-type", KIND_CONTENT_TYPE), (b"content-encoding", KIND_CONTENT_ENCODING),
+        (b"accept-encoding", KIND_ACCEPT_ENCODING), (b"set-cookie", KIND_SET_COOKIE),
+        (b"x-forwarded-tls-client-cert", KIND_TLS_CLIENT),
+        (b"x-forwarded-tls-client-cert-infos", KIND_TLS_CLIENT),
+        (b"x-forwarded-prefix", KIND_X_FORWARDED_PREFIX),
+        (b"x-replaced-path", KIND_X_REPLACED_PATH), (b"sec-websocket-key", KIND_WEBSOCKET),
+        (b"sec-websocket-version", KIND_WEBSOCKET), (b"sec-websocket-extensions", KIND_WEBSOCKET),
+        (b"sec-websocket-accept", KIND_WEBSOCKET),
+    ],
+    key=lambda row: (len(row[0]), row[0]),
+)
+
+_REASONS = {
+    100: b"Continue", 101: b"Switching Protocols", 102: b"Processing", 103: b"Early Hints",
+    200: b"OK", 201: b"Created", 202: b"Accepted", 203: b"Non-Authoritative Information",
+    204: b"No Content", 205: b"Reset Content", 206: b"Partial Content", 207: b"Multi-Status",
+    208: b"Already Reported", 226: b"IM Used", 300: b"Multiple Choices",
+    301: b"Moved Permanently", 302: b"Found", 303: b"See Other", 304: b"Not Modified",
+    305: b"Use Proxy", 307: b"Temporary Redirect", 308: b"Permanent Redirect",
+    400: b"Bad Request", 401: b"Unauthorized", 402: b"Payment Required", 403: b"Forbidden",
+    404: b"Not Found", 405: b"Method Not Allowed", 406: b"Not Acceptable",
+    407: b"Proxy Authentication Required", 408: b"Request Timeout", 409: b"Conflict", 410: b"Gone",
+    411: b"Length Required", 412: b"Precondition Failed", 413: b"Request Entity Too Large",
+    414: b"Request URI Too Long", 415: b"Unsupported Media Type",
+    416: b"Requested Range Not Satisfiable", 417: b"Expectation Failed", 418: b"I'm a teapot",
+    421: b"Misdirected Request", 422: b"Unprocessable Entity", 423: b"Locked",
+    424: b"Failed Dependency", 425: b"Too Early", 426: b"Upgrade Required",
+    428: b"Precondition Required", 429: b"Too Many Requests",
+    431: b"Request Header Fields Too Large", 451: b"Unavailable For Legal Reasons",
+    500: b"Internal Server Error", 501: b"Not Implemented", 502: b"Bad Gateway",
+    503: b"Service Unavailable", 504: b"Gateway Timeout", 505: b"HTTP Version Not Supported",
+    506: b"Variant Also Negotiates", 507: b"Insufficient Storage", 508: b"Loop Detected",
+    510: b"Not Extended", 511: b"Network Authentication Required",
+}
+cdef const char* _reasons[600]
+
+
+cdef int _fill_tables() except -1:
+    cdef int i
+    unreserved = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+    for i in range(256):
+        _lower[i] = i + 32 if 65 <= i <= 90 else i
+        _hex[i] = 255
+        _class[i] = 0
+        if 0x21 <= i <= 0x7E and i not in b'#"<>\\^{}|`':
+            _class[i] |= IN_TARGET
+            if i not in b"%./?":
+                _class[i] |= PLAIN_PATH
+        if i in unreserved:
+            _class[i] |= UNRESERVED | IN_HOST
+        if i in b"!$&'()*+,;=:[]%":
+            _class[i] |= IN_HOST
+        if i in (0, 10, 13):
+            _class[i] |= BAD_VALUE
+    for i in range(16):
+        _hex[b"0123456789abcdef"[i]] = i
+        _hex[b"0123456789ABCDEF"[i]] = i
+    _class[<uint8_t> c','] &= ~IN_HOST
+    for i, (name, kind) in enumerate(_NAMES):
+        _known[i].name = <const char*> name
+        _known[i].size = len(name)
+        _known[i].kind = kind
+    for i in range(LONGEST_NAME + 2):
+        _known_first[i] = sum(1 for name, _ in _NAMES if len(name) < i)
+    for i in range(600):
+        _reasons[i] = NULL
+    for status, text in _REASONS.items():
+        _reasons[status] = <const char*> text
+    return 0
+
+
+_fill_tables()
+
+
+# --- small text functions ---
+
+cdef bint same_text(const char* one, size_t one_size, const char* other, size_t other_size) noexcept nogil:
+    """Equality without regard to ASCII case."""
+    cdef size_t i
+    if one_size != other_size:
+        return False
+    for i in range(one_size):
+        if _lower[<uint8_t> one[i]] != _lower[<uint8_t> other[i]]:
+            return False
+    return True
+
+
+cdef bint has_token(const char* value, size_t size, const char* token, size_t token_size) noexcept nogil:
+    """Is `token` an item of a comma-separated list?"""
+    cdef size_t start = 0, end, stop
+    while start < size:
+        end = start
+        while end < size and value[end] != c',':
+            end += 1
+        stop = end
+        while start < stop and (value[start] == c' ' or value[start] == c'\t'):
+            start += 1
+        while stop > start and (value[stop - 1] == c' ' or value[stop - 1] == c'\t'):
+            stop -= 1
+        if same_text(value + start, stop - start, token, token_size):
+            return True
+        start = end + 1
+    return False
+
+
+cdef const char* status_text(int status) noexcept nogil:
+    if 0 <= status < 600 and _reasons[status] != NULL:
+        return _reasons[status]
+    return ""
+
+
+cdef int field_kind(const char* name, size_t size) noexcept nogil:
+    cdef uint32_t i
+    cdef size_t j
+    cdef const char* known
+    if size > LONGEST_NAME:
+        return KIND_OTHER
+    for i in range(_known_first[size], _known_first[size + 1]):
+        known = _known[i].name
+        j = 0
+        while j < size and _lower[<uint8_t> name[j]] == <uint8_t> known[j]:
+            j += 1
+        if j == size:
+            return _known[i].kind
+    return KIND_OTHER
+
+
+cdef bint _is_alias(const char* name, size_t size) noexcept nogil:
+    """`Transfer_Encoding` and the like: a managed name to servers that fold `_` into `-`."""
+    cdef char folded[LONGEST_NAME]
+    cdef size_t i
+    cdef int kind
+    if size > LONGEST_NAME or memchr(name, c'_', size) == NULL:
+        return False
+    for i in range(size):
+        folded[i] = c'-' if name[i] == c'_' else name[i]
+    kind = field_kind(folded, size)
+    return KIND_OTHER < kind < KIND_LAST_MANAGED or kind == KIND_AUTHORIZATION or kind == KIND_TLS_CLIENT
+
+
+cdef inline bint _high_bytes(const char* data, size_t size) noexcept nogil:
+    cdef size_t i
+    for i in range(size):
+        if <uint8_t> data[i] >= 0x80:
+            return True
+    return False
+
+
+# --- the request head ---
+
+cdef inline void _trim(Field* field) noexcept nogil:
+    while field.value_size and (
+        field.value[field.value_size - 1] == c' ' or field.value[field.value_size - 1] == c'\t'
+    ):
+        field.value_size -= 1
+
+
+cdef void _settle_fields(Head* head, Wire* wire) noexcept nogil:
+    """Offsets become addresses, and every field gets its kind."""
+    cdef Window* window = wire.window
+    cdef Field* field = window.fields
+    cdef Field* end = field + window.count
+    while field < end:
+        field.name = window.data + <uintptr_t> field.name
+        if field.value == NULL:
+            field.value = field.name + field.name_size
+        else:
+            field.value = window.data + <uintptr_t> field.value
+        _trim(field)
+        field.kind = <uint8_t> field_kind(field.name, field.name_size)
+        field.dropped = 0
+        field.added = 0
+        field += 1
+    head.window = window
+    head.fields = window.fields
+    head.count = window.count
+
+
+cdef int _request_line(Head* head, Wire* wire, uint32_t limit) noexcept nogil:
+    """Exactly one blank between the parts, at most one CRLF before them (RFC 9112 2.2, 3)."""
+    cdef Window* window = wire.window
+    cdef const char* data = window.data
+    cdef uint32_t start = 0, target = window.target_start, end = window.target_start + window.target_size
+    if data[0] == c'\r':
+        if data[1] != c'\n':
+            return 400
+        start = 2
+    if data[start] == c'\r' or data[start] == c'\n':
+        return 400
+    if end - start > limit:
+        return 414
+    if wire.parser.http_major != 1 or wire.parser.http_minor > 1:
+        return 505 if wire.parser.http_major else 400
+    if target < start + 2 or data[target - 1] != c' ':
+        return 400
+    head.method_text = data + start
+    head.method_size = target - 1 - start
+    if memchr(head.method_text, c' ', head.method_size) != NULL:
+        return 400
+    if window.head_size < end + 11 or memcmp(data + end, " HTTP/1.", 8) != 0 or data[end + 9] != c'\r':
+        return 400
+    head.method = wire.parser.method
+    head.version_minor = wire.parser.http_minor
+    if head.method == METHOD_CONNECT:
+        return 501
+    if head.method == METHOD_PRI:
+        return 505
+    if 33 < head.method < 46:  # RTSP's methods and llhttp's own FLUSH are not HTTP's
+        return 501
+    head.target = data + target
+    head.target_size = window.target_size
+    return 0
+
+
+cdef int _connection_names(Head* head, const char* value, size_t size) noexcept nogil:
+    """Drop the fields which `Connection` names (RFC 9110 7.6.1)."""
+    cdef size_t start = 0, end, stop
+    cdef uint32_t i
+    cdef Field* field
+    while start < size:
+        end = start
+        while end < size and value[end] != c',':
+            end += 1
+        stop = end
+        while start < stop and (value[start] == c' ' or value[start] == c'\t'):
+            start += 1
+        while stop > start and (value[stop - 1] == c' ' or value[stop - 1] == c'\t'):
+            stop -= 1
+        if stop > start and not (
+            same_text(value + start, stop - start, "close", 5)
+            or same_text(value + start, stop - start, "keep-alive", 10)
+            or same_text(value + start, stop - start, "upgrade", 7)
+        ):
+            for i in range(head.count):
+                field = &head.fields[i]
+                if (
+                    field.kind != KIND_HOST and field.kind != KIND_CONTENT_LENGTH
+                    and same_text(field.name, field.name_size, value + start, stop - start)
+                ):
+                    field.dropped = 1
+        start = end + 1
+    return 0
+
+
+cdef int _absolute_form(Head* head, const char** authority, uint32_t* authority_size) noexcept nogil:
+    """`http://host[:port]/path` becomes origin form; the authority must equal Host."""
+    cdef const char* target = head.target
+    cdef uint32_t size = head.target_size, start, end
+    if size > 7 and same_text(target, 7, "http://", 7):
+        start = 7
+    elif size > 8 and same_text(target, 8, "https://", 8):
+        start = 8
+    else:
+        return 400
+    end = start
+    while end < size and target[end] != c'/' and target[end] != c'?' and target[end] != c'#':
+        end += 1
+    if end == start or memchr(target + start, c'@', end - start) != NULL:
+        return 400
+    authority[0] = target + start
+    authority_size[0] = end - start
+    if end < size and target[end] == c'#':
+        return 400
+    if end == size or target[end] == c'?':
+        # An empty path is `/`: the authority moves one byte forward, over the scheme, to make room.
+        memmove(<char*> target + start - 1, target + start, end - start)
+        authority[0] = target + start - 1
+        (<char*> target)[end - 1] = c'/'
+        head.target = target + end - 1
+        head.target_size = size - end + 1
+    else:
+        head.target = target + end
+        head.target_size = size - end
+    return 0
+
+
+cdef int _host_name(Head* head, Scratch* scratch) noexcept nogil:
+    """Check `host[:port]` and keep the bare lower-case name."""
+    cdef const char* host = head.host
+    cdef uint32_t size = head.host_size, i, name = size, digits
+    if size > 300:
+        return 400
+    for i in range(size):
+        if not (_class[<uint8_t> host[i]] & IN_HOST):
+            return 400
+    if host[0] == c'[':
+        i = 1
+        while i < size and host[i] != c']':
+            if not (_hex[<uint8_t> host[i]] != 255 or host[i] == c':' or host[i] == c'.'):
+                return 400
+            i += 1
+        if i == size or i < 3:
+            return 400
+        name = i + 1
+    else:
+        for i in range(size):
+            if host[i] == c'[' or host[i] == c']':
+                return 400
+            if host[i] == c':':
+                name = i
+                break
+        if name == 0:
+            return 400
+    if name < size:
+        if host[name] != c':' or size - name > 6:
+            return 400
+        digits = name + 1
+        while digits < size:
+            if not c'0' <= host[digits] <= c'9':
+                return 400
+            digits += 1
+    for i in range(name):
+        scratch.name[i] = <char> _lower[<uint8_t> host[i]]
+    if name > 1 and scratch.name[name - 1] == c'.':
+        name -= 1
+    head.name = scratch.name
+    head.name_size = name
+    return 0
+
+
+cdef int _path_and_query(Head* head, Scratch* scratch) noexcept nogil:
+    cdef const char* target = head.target
+    cdef uint32_t size = head.target_size, i = 0, path
+    cdef uint8_t byte, previous = 0, plain = 1
+    if size == 0 or target[0] != c'/':
+        return 400
+    while i < size:
+        byte = <uint8_t> target[i]
+        if not (_class[byte] & PLAIN_PATH):
+            if byte == c'?':
+                break
+            if not (_class[byte] & IN_TARGET):
+                return 400
+            if byte == c'%' or ((byte == c'/' or byte == c'.') and previous == c'/'):
+                plain = 0
+        previous = byte
+        i += 1
+    path = i
+    head.path_changed = 0
+    if i < size:
+        head.has_query = 1
+        head.query = target + i + 1
+        head.query_size = size - i - 1
+        i += 1
+        while i < size:
+            byte = <uint8_t> target[i]
+            if not (_class[byte] & IN_TARGET):
+                return 400
+            if byte == c'%':
+                if i + 2 >= size or _hex[<uint8_t> target[i + 1]] == 255 or _hex[<uint8_t> target[i + 2]] == 255:
+                    return 400
+                if target[i + 1] == c'0' and target[i + 2] == c'0':
+                    return 400
+            i += 1
+    else:
+        head.has_query = 0
+        head.query = NULL
+        head.query_size = 0
+    if plain:
+        head.path = target
+        head.path_size = path
+        return 0
+    return normalise_path(head, scratch, target, path)
+
+
+cdef int normalise_path(Head* head, Scratch* scratch, const char* path, uint32_t size) noexcept nogil:
+    """Set `head.path` to the normal form of `path`; 400 for what has none.
+
+    Unreserved characters are decoded, other escapes get upper-case digits (so `%2f` and `%5c` stay
+    encoded and are no separators), then `.`, `..` and empty segments are resolved; `..` above the
+    root stays at the root. A trailing slash is kept (RFC 3986 6.2.2, http-safety.md 3).
+    """
+    cdef char* out = scratch.path
+    cdef uint32_t i = 0, used = 0, segment
+    cdef uint8_t byte, high, low
+    if size > sizeof(scratch.path):
+        return 414
+    while i < size:
+        byte = <uint8_t> path[i]
+        if byte == c'%':
+            if i + 2 >= size:
+                return 400
+            high = _hex[<uint8_t> path[i + 1]]
+            low = _hex[<uint8_t> path[i + 2]]
+            if high == 255 or low == 255 or high * 16 + low == 0:
+                return 400
+            byte = <uint8_t> (high * 16 + low)
+            if _class[byte] & UNRESERVED:
+                out[used] = <char> byte
+                used += 1
+            else:
+                out[used] = c'%'
+                out[used + 1] = "0123456789ABCDEF"[high]
+                out[used + 2] = "0123456789ABCDEF"[low]
+                used += 3
+            i += 3
+        else:
+            out[used] = <char> byte
+            used += 1
+            i += 1
+    # Segments, in place: `i` reads, `segment` is where the kept path ends.
+    i = 0
+    segment = 0
+    while i < used:
+        # out[i] is a slash
+        while i + 1 < used and out[i + 1] == c'/':
+            i += 1
+        if i + 1 < used and out[i + 1] == c'.' and (i + 2 == used or out[i + 2] == c'/'):
+            i += 2
+            if i == used:
+                out[segment] = c'/'
+                segment += 1
+            continue
+        if (
+            i + 2 < used and out[i + 1] == c'.' and out[i + 2] == c'.'
+            and (i + 3 == used or out[i + 3] == c'/')
+        ):
+            i += 3
+            while segment and out[segment - 1] != c'/':
+                segment -= 1
+            if segment:
+                segment -= 1
+            if i == used:
+                out[segment] = c'/'
+                segment += 1
+            continue
+        out[segment] = c'/'
+        segment += 1
+        i += 1
+        while i < used and out[i] != c'/':
+            out[segment] = out[i]
+            segment += 1
+            i += 1
+    if segment == 0:
+        out[0] = c'/'
+        segment = 1
+    head.path = out
+    head.path_size = segment
+    head.path_changed = 1
+    return 0
+
+
+cdef int request_head(Head* head, Wire* wire, Scratch* scratch, uint32_t request_line) noexcept nogil:
+    """Make the canonical request of a complete head; 0, or the status to answer (and close)."""
+    cdef Field* field
+    cdef Field* end
+    cdef Field* connection = NULL
+    cdef Field* upgrade = NULL
+    cdef uint32_t hosts = 0, encodings = 0
+    cdef int status
+    cdef bint upgrade_named = False
+    cdef const char* authority = NULL
+    cdef uint32_t authority_size = 0
+    scratch.extra_used = 0
+    status = _request_line(head, wire, request_line)
+    if status:
+        return status
+    _settle_fields(head, wire)
+    head.content_length = -1
+    head.chunked = 0
+    head.expect_continue = 0
+    head.te_trailers = 0
+    head.upgrade = UPGRADE_NONE
+    head.has_forwarded = 0
+    head.host = NULL
+    head.host_size = 0
+    head.name = ""
+    head.name_size = 0
+    field = head.fields
+    end = field + head.count
+    while field < end:
+        if field.kind == KIND_OTHER:
+            if memchr(field.name, c'_', field.name_size) != NULL and _is_alias(field.name, field.name_size):
+                field.dropped = 1
+        elif field.kind < KIND_LAST_HOP:
+            field.dropped = 1
+            if field.kind == KIND_CONNECTION:
+                connection = field
+                if has_token(field.value, field.value_size, "upgrade", 7):
+                    upgrade_named = True
+            elif field.kind == KIND_UPGRADE:
+                if upgrade != NULL:
+                    return 400
+                upgrade = field
+            elif field.kind == KIND_TRANSFER_ENCODING:
+                encodings += 1
+                if not same_text(field.value, field.value_size, "chunked", 7):
+                    return 501
+            elif field.kind == KIND_TE:
+                if has_token(field.value, field.value_size, "trailers", 8):
+                    head.te_trailers = 1
+        elif field.kind < KIND_LAST_MANAGED:
+            if field.kind == KIND_HOST:
+                field.dropped = 1
+                hosts += 1
+                head.host = field.value
+                head.host_size = field.value_size
+            elif field.kind == KIND_CONTENT_LENGTH:
+                field.dropped = 1
+            elif field.kind == KIND_EXPECT:
+                field.dropped = 1
+                if head.version_minor:
+                    if not same_text(field.value, field.value_size, "100-continue", 12):
+                        return STATUS_EXPECTATION
+                    head.expect_continue = 1
+            else:
+                head.has_forwarded = 1
+        elif field.kind == KIND_AUTHORIZATION and _high_bytes(field.value, field.value_size):
+            return 400
+        field += 1
+    # framing
+    if encodings:
+        if encodings > 1 or head.version_minor == 0 or wire.parser.flags & F_CONTENT_LENGTH:
+            return 400
+        head.chunked = 1
+    elif wire.parser.flags & F_CONTENT_LENGTH:
+        if wire.parser.content_length >= <uint64_t> 1 << 63:
+            return 413
+        head.content_length = <int64_t> wire.parser.content_length
+    # host
+    if hosts > 1 or (hosts == 0 and head.version_minor) or (hosts and head.host_size == 0):
+        return 400
+    if head.target_size and head.target[0] != c'/':
+        if head.target_size == 1 and head.target[0] == c'*':
+            if head.method != METHOD_OPTIONS:
+                return 400
+        else:
+            status = _absolute_form(head, &authority, &authority_size)
+            if status:
+                return status
+            if hosts == 0:
+                head.host = authority
+                head.host_size = authority_size
+            elif not same_text(authority, authority_size, head.host, head.host_size):
+                return 400
+    if head.host_size:
+        status = _host_name(head, scratch)
+        if status:
+            return status
+    if head.target[0] == c'*':
+        head.path = head.target
+        head.path_size = 1
+        head.has_query = 0
+        head.query_size = 0
+    else:
+        status = _path_and_query(head, scratch)
+        if status:
+            return status
+    head.keep_alive = llhttp().should_keep_alive(&wire.parser) != 0
+    if connection != NULL:
+        for field in head.fields[:head.count]:
+            if field.kind == KIND_CONNECTION:
+                _connection_names(head, field.value, field.value_size)
+    if upgrade != NULL and upgrade_named and head.version_minor:
+        return _upgrade(head, upgrade)
+    return 0
+
+
+cdef int _upgrade(Head* head, Field* upgrade) noexcept nogil:
+    """Which upgrade this is, if it may be one at all (http-safety.md 30 to 34)."""
+    cdef Field* key
+    cdef Field* version
+    if has_token(upgrade.value, upgrade.value_size, "h2c", 3):
+        return 0
+    if head.chunked or head.content_length > 0:
+        return 0
+    head.upgrade_value = upgrade.value
+    head.upgrade_size = upgrade.value_size
+    if not has_token(upgrade.value, upgrade.value_size, "websocket", 9):
+        head.upgrade = UPGRADE_OTHER
+        return 0
+    if head.method != METHOD_GET:
+        return 400
+    key = head_find(head, "Sec-WebSocket-Key", 17)
+    version = head_find(head, "Sec-WebSocket-Version", 21)
+    if key == NULL or key.value_size != 24:
+        return 400
+    if version == NULL or not (version.value_size == 2 and memcmp(version.value, "13", 2) == 0):
+        return STATUS_UPGRADE_REQUIRED
+    head.upgrade = UPGRADE_WEBSOCKET
+    head.upgrade_value = "websocket"
+    head.upgrade_size = 9
+    return 0
+
+
+# --- the response head ---
+
+cdef int response_head(Head* head, Wire* wire) noexcept nogil:
+    """Make the canonical response of a complete head; 0, or 502."""
+    cdef Field* field
+    cdef Field* end
+    cdef Field* connection = NULL
+    cdef uint32_t encodings = 0, lengths = 0
+    _settle_fields(head, wire)
+    head.status = wire.parser.status_code
+    head.version_minor = wire.parser.http_minor
+    head.content_length = -1
+    head.chunked = 0
+    head.has_date = 0
+    head.has_server = 0
+    head.upgrade = UPGRADE_NONE
+    head.upgrade_size = 0
+    if wire.parser.http_major != 1 or head.status < 100 or head.status > 599:
+        return 502
+    field = head.fields
+    end = field + head.count
+    while field < end:
+        if field.kind == KIND_OTHER:
+            pass
+        elif field.kind < KIND_LAST_HOP:
+            field.dropped = 1
+            if field.kind == KIND_CONNECTION:
+                connection = field
+            elif field.kind == KIND_UPGRADE:
+                head.upgrade = UPGRADE_OTHER
+                head.upgrade_value = field.value
+                head.upgrade_size = field.value_size
+            elif field.kind == KIND_TRANSFER_ENCODING:
+                encodings += 1
+                if not same_text(field.value, field.value_size, "chunked", 7):
+                    return 502
+        elif field.kind == KIND_CONTENT_LENGTH:
+            field.dropped = 1
+            lengths += 1
+        elif field.kind == KIND_DATE:
+            head.has_date = 1
+        elif field.kind == KIND_SERVER:
+            head.has_server = 1
+        field += 1
+    if encodings:
+        if encodings > 1 or lengths or head.version_minor == 0:
+            return 502
+        head.chunked = 1
+    elif lengths:
+        if lengths > 1 or wire.parser.content_length >= <uint64_t> 1 << 63:
+            return 502
+        head.content_length = <int64_t> wire.parser.content_length
+    head.keep_alive = head.version_minor and not (wire.parser.flags & F_CONNECTION_CLOSE) or (
+        head.version_minor == 0 and wire.parser.flags & F_CONNECTION_KEEP_ALIVE
+    )
+    if connection != NULL:
+        for field in head.fields[:head.count]:
+            if field.kind == KIND_CONNECTION:
+                _connection_names(head, field.value, field.value_size)
+    return 0
+
+
+# --- edits, used by operations and filters ---
+
+cdef Field* head_find(const Head* head, const char* name, size_t size) noexcept nogil:
+    """The first field of that name which is not dropped."""
+    cdef uint32_t i
+    for i in range(head.count):
+        if not head.fields[i].dropped and same_text(head.fields[i].name, head.fields[i].name_size, name, size):
+            return &head.fields[i]
+    return NULL
+
+
+cdef Field* head_find_kind(const Head* head, int kind) noexcept nogil:
+    cdef uint32_t i
+    for i in range(head.count):
+        if head.fields[i].kind == kind and not head.fields[i].dropped:
+            return &head.fields[i]
+    return NULL
+
+
+cdef bint _alias_of(const Field* field, const char* name, size_t size) noexcept nogil:
+    """The same name to servers that fold `_` into `-`?"""
+    cdef size_t i
+    cdef uint8_t one, other
+    if field.name_size != size:
+        return False
+    for i in range(size):
+        one = _lower[<uint8_t> field.name[i]]
+        other = _lower[<uint8_t> name[i]]
+        if one != other and not ((one == c'_' or one == c'-') and (other == c'_' or other == c'-')):
+            return False
+    return True
+
+
+cdef int head_remove(Head* head, const char* name, size_t size) noexcept nogil:
+    """Drop every field of that name, in every spelling; returns how many."""
+    cdef uint32_t i
+    cdef int count = 0
+    for i in range(head.count):
+        if not head.fields[i].dropped and _alias_of(&head.fields[i], name, size):
+            head.fields[i].dropped = 1
+            count += 1
+    return count
+
+
+cdef int head_add(Head* head, const char* name, size_t name_size, const char* value, size_t value_size) noexcept nogil:
+    """Append a field; the bytes must live until the head is written. -1 without memory."""
+    cdef Window* window = head.window
+    cdef Field* fields
+    cdef Field* field
+    if window.count == window.fields_capacity:
+        fields = <Field*> realloc(window.fields, (window.fields_capacity + 32) * sizeof(Field))
+        if fields == NULL:
+            return -1
+        window.fields = fields
+        window.fields_capacity += 32
+        head.fields = fields
+    field = &window.fields[window.count]
+    window.count += 1
+    head.count = window.count
+    field.name = <char*> name
+    field.name_size = <uint32_t> name_size
+    field.value = <char*> value
+    field.value_size = <uint32_t> value_size
+    field.kind = <uint8_t> field_kind(name, name_size)
+    field.dropped = KIND_OTHER < field.kind < KIND_LAST_HOP
+    field.added = 1
+    if KIND_X_FORWARDED_FOR <= field.kind <= KIND_X_REAL_IP:
+        head.has_forwarded = 1
+    elif field.kind == KIND_HOST or field.kind == KIND_CONTENT_LENGTH:
+        field.dropped = 1
+    elif field.kind == KIND_DATE:
+        head.has_date = 1
+    elif field.kind == KIND_SERVER:
+        head.has_server = 1
+    return 0
+
+
+cdef int head_set(Head* head, const char* name, size_t name_size, const char* value, size_t value_size) noexcept nogil:
+    head_remove(head, name, name_size)
+    return head_add(head, name, name_size, value, value_size)
+
+
+cdef char* scratch_keep(Scratch* scratch, const char* data, size_t size) noexcept nogil:
+    """Room for bytes an operation made, valid until the head is written; NULL when full."""
+    cdef char* kept = scratch.extra + scratch.extra_used
+    if size > sizeof(scratch.extra) - scratch.extra_used:
+        return NULL
+    if data != NULL:
+        memcpy(kept, data, size)
+    scratch.extra_used += <uint32_t> size
+    return kept
+
+
+# --- writing ---
+
+cdef inline void _put(Writer* writer, const char* data, size_t size) noexcept nogil:
+    if writer.size + size > writer.capacity:
+        writer.failed = 1
+        return
+    memcpy(writer.data + writer.size, data, size)
+    writer.size += size
+
+
+cdef void write_text(Writer* writer, const char* text, size_t size) noexcept nogil:
+    _put(writer, text, size)
+
+
+cdef void write_number(Writer* writer, uint64_t number) noexcept nogil:
+    cdef char digits[24]
+    cdef int i = 24
+    while True:
+        i -= 1
+        digits[i] = c'0' + <char> (number % 10)
+        number //= 10
+        if number == 0:
+            break
+    _put(writer, digits + i, 24 - i)
+
+
+cdef void write_hex(Writer* writer, uint64_t number) noexcept nogil:
+    cdef char digits[16]
+    cdef int i = 16
+    while True:
+        i -= 1
+        digits[i] = "0123456789abcdef"[number & 15]
+        number >>= 4
+        if number == 0:
+            break
+    _put(writer, digits + i, 16 - i)
+
+
+cdef bint write_field(Writer* writer, const char* name, size_t name_size, const char* value, size_t value_size) noexcept nogil:
+    """Write one field whose bytes are not from a parsed head; refuses CR, LF and NUL."""
+    cdef size_t i
+    for i in range(name_size):
+        if _class[<uint8_t> name[i]] & BAD_VALUE or name[i] == c':' or name[i] == c' ':
+            return False
+    for i in range(value_size):
+        if _class[<uint8_t> value[i]] & BAD_VALUE:
+            return False
+    if name_size == 0:
+        return False
+    _put(writer, name, name_size)
+    _put(writer, ": ", 2)
+    _put(writer, value, value_size)
+    _put(writer, "\r\n", 2)
+    return True
+
+
+cdef inline void _copy_field(Writer* writer, const Field* field) noexcept nogil:
+    cdef char* out
+    cdef size_t size = field.name_size + field.value_size + 4
+    if field.added:
+        write_field(writer, field.name, field.name_size, field.value, field.value_size)
+        return
+    if writer.size + size > writer.capacity:
+        writer.failed = 1
+        return
+    out = writer.data + writer.size
+    memcpy(out, field.name, field.name_size)
+    out += field.name_size
+    out[0] = c':'
+    out[1] = c' '
+    memcpy(out + 2, field.value, field.value_size)
+    out += 2 + field.value_size
+    out[0] = c'\r'
+    out[1] = c'\n'
+    writer.size += size
+
+
+cdef void _forwarded(Writer* writer, const Head* head, const Forwarding* forwarding) noexcept nogil:
+    """X-Forwarded-* and X-Real-Ip (`features.md` 4.2). Operations may have preset fields: those
+    marked `added` count as trusted."""
+    cdef Field* field
+    cdef bint kept_proto = False, kept_port = False, kept_host = False, kept_real = False, https = forwarding.tls
+    cdef bint listed = False
+    cdef uint32_t i, port
+    if head.has_forwarded:
+        for i in range(head.count):
+            field = &head.fields[i]
+            if field.dropped or not KIND_X_FORWARDED_FOR <= field.kind <= KIND_X_REAL_IP:
+                continue
+            if not (forwarding.trusted or field.added):
+                continue
+            if field.kind == KIND_X_FORWARDED_FOR:
+                if not listed:
+                    listed = True
+                    _put(writer, "X-Forwarded-For: ", 17)
+                else:
+                    _put(writer, ", ", 2)
+                _put(writer, field.value, field.value_size)
+                continue
+            if field.kind == KIND_X_FORWARDED_SERVER:
+                continue
+        if listed:
+            if not forwarding.anonymous:
+                _put(writer, ", ", 2)
+                _put(writer, forwarding.client, forwarding.client_size)
+            _put(writer, "\r\n", 2)
+        for i in range(head.count):
+            field = &head.fields[i]
+            if field.dropped or not KIND_X_FORWARDED_FOR <= field.kind <= KIND_X_REAL_IP:
+                continue
+            if not (forwarding.trusted or field.added):
+                continue
+            if field.kind == KIND_X_FORWARDED_FOR or field.kind == KIND_X_FORWARDED_SERVER:
+                continue
+            if field.kind == KIND_X_FORWARDED_PROTO:
+                kept_proto = True
+                https = same_text(field.value, field.value_size, "https", 5) or same_text(field.value, field.value_size, "wss", 3)
+            elif field.kind == KIND_X_FORWARDED_PORT:
+                kept_port = True
+            elif field.kind == KIND_X_FORWARDED_HOST:
+                kept_host = True
+            elif field.kind == KIND_X_REAL_IP:
+                kept_real = True
+            _copy_field(writer, field)
+    if not listed and not forwarding.anonymous:
+        _put(writer, "X-Forwarded-For: ", 17)
+        _put(writer, forwarding.client, forwarding.client_size)
+        _put(writer, "\r\n", 2)
+    if not kept_host and head.host_size:
+        _put(writer, "X-Forwarded-Host: ", 18)
+        _put(writer, head.host, head.host_size)
+        _put(writer, "\r\n", 2)
+    if not kept_port:
+        _put(writer, "X-Forwarded-Port: ", 18)
+        port = _port_of(head)
+        if port < head.host_size:
+            _put(writer, head.host + port, head.host_size - port)
+        elif https or forwarding.tls:
+            _put(writer, "443", 3)
+        else:
+            _put(writer, "80", 2)
+        _put(writer, "\r\n", 2)
+    if not kept_proto:
+        if forwarding.tls:
+            _put(writer, "X-Forwarded-Proto: https\r\n", 26)
+        else:
+            _put(writer, "X-Forwarded-Proto: http\r\n", 25)
+    _put(writer, "X-Forwarded-Server: ", 20)
+    _put(writer, forwarding.server, forwarding.server_size)
+    _put(writer, "\r\n", 2)
+    if not kept_real and not forwarding.anonymous:
+        _put(writer, "X-Real-Ip: ", 11)
+        _put(writer, forwarding.client, forwarding.client_size)
+        _put(writer, "\r\n", 2)
+
+
+cdef uint32_t _port_of(const Head* head) noexcept nogil:
+    """Where the digits of the port start in Host; its size when there are none."""
+    cdef uint32_t i = head.host_size
+    while i:
+        i -= 1
+        if head.host[i] == c':':
+            return i + 1
+        if not c'0' <= head.host[i] <= c'9':
+            break
+    return head.host_size
+
+
+cdef void write_request(Writer* writer, const Head* head, const Forwarding* forwarding) noexcept nogil:
+    """Write the head that goes upstream, always as HTTP/1.1 (`features.md` 4.1)."""
+    cdef Field* field = head.fields
+    cdef Field* end = field + head.count
+    cdef int64_t length = head.content_length if forwarding.content_length == -2 else forwarding.content_length
+    _put(writer, head.method_text, head.method_size)
+    _put(writer, " ", 1)
+    _put(writer, head.path, head.path_size)
+    if head.query_size:
+        _put(writer, "?", 1)
+        _put(writer, head.query, head.query_size)
+    _put(writer, " HTTP/1.1\r\nHost: ", 17)
+    if forwarding.host != NULL:
+        _put(writer, forwarding.host, forwarding.host_size)
+    else:
+        _put(writer, head.host, head.host_size)
+    _put(writer, "\r\n", 2)
+    while field < end:
+        if not field.dropped and not KIND_LAST_HOP < field.kind < KIND_LAST_MANAGED:
+            _copy_field(writer, field)
+        field += 1
+    if forwarding.expect:
+        _put(writer, "Expect: 100-continue\r\n", 22)
+    if length >= 0:
+        _put(writer, "Content-Length: ", 16)
+        write_number(writer, <uint64_t> length)
+        _put(writer, "\r\n", 2)
+    elif head.chunked and forwarding.content_length == -2:
+        _put(writer, "Transfer-Encoding: chunked\r\n", 28)
+    if head.te_trailers:
+        _put(writer, "Te: trailers\r\n", 14)
+    if head.upgrade:
+        _put(writer, "Connection: Upgrade\r\nUpgrade: ", 30)
+        _put(writer, head.upgrade_value, head.upgrade_size)
+        _put(writer, "\r\n", 2)
+    _forwarded(writer, head, forwarding)
+    _put(writer, "\r\n", 2)
+
+
+cdef void write_response(
+    Writer* writer, const Head* head, uint8_t chunked, uint8_t close, uint8_t http10_keep_alive,
+    const char* date, const char* extra, uint32_t extra_size
+) noexcept nogil:
+    """Write the head that goes to the client, always as HTTP/1.1. `extra` holds complete lines."""
+    cdef Field* field = head.fields
+    cdef Field* end = field + head.count
+    cdef const char* reason = status_text(head.status)
+    _put(writer, "HTTP/1.1 ", 9)
+    write_number(writer, head.status)
+    _put(writer, " ", 1)
+    _put(writer, reason, strlen(reason))
+    _put(writer, "\r\n", 2)
+    while field < end:
+        if not field.dropped:
+            _copy_field(writer, field)
+        field += 1
+    if not head.has_server:
+        _put(writer, "Server: fastproxy\r\n", 19)
+    if not head.has_date:
+        _put(writer, date, 37)
+    if chunked:
+        _put(writer, "Transfer-Encoding: chunked\r\n", 28)
+    elif head.content_length >= 0 and head.status != 204 and head.status >= 200:
+        _put(writer, "Content-Length: ", 16)
+        write_number(writer, <uint64_t> head.content_length)
+        _put(writer, "\r\n", 2)
+    if head.status == 101:
+        _put(writer, "Connection: Upgrade\r\nUpgrade: ", 30)
+        _put(writer, head.upgrade_value, head.upgrade_size)
+        _put(writer, "\r\n", 2)
+    elif close:
+        _put(writer, "Connection: close\r\n", 19)
+    elif http10_keep_alive:
+        _put(writer, "Connection: keep-alive\r\n", 24)
+    if extra_size:
+        _put(writer, extra, extra_size)
+    _put(writer, "\r\n", 2)
