@@ -111,6 +111,10 @@ class Refs(Protocol):
     def path(self) -> str:
         """Path of the item as written; empty without one and for the default backend."""
 
+    @property
+    def whitelist_invalid(self) -> str:
+        """The setting `kubernetes.whitelistInvalid`, "allow" or "drop"."""
+
     def secret(self, name: str) -> Mapping[str, bytes] | None: ...
     @property
     def entry_points(self) -> Mapping[str, Any]: ...

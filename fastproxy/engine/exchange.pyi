@@ -3,24 +3,8 @@
 from collections.abc import Sequence
 from typing import final
 
-@final
-class Reply:
-    """An answer made by fastproxy itself."""
-
-    status: int
-    body: bytes
-    headers: tuple[tuple[str, str], ...]
-    def __init__(
-        self, status: int, body: bytes = b"", headers: Sequence[tuple[str, str]] = ()
-    ) -> None: ...
-
-@final
-class Response:
-    """A whole response of a backend (sub-requests, buffering)."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
+from fastproxy.reply import Reply as Reply
+from fastproxy.reply import Response as Response
 
 @final
 class ResponseHead:
@@ -37,6 +21,7 @@ class Exchange:
     method: str
     target: str  # request target as received (origin form)
     path: str  # current path, normalised, after path operations; assignable, is re-normalised
+    original_path: str  # normalised path before path operations
     query: str | None
     host: str  # Host header as sent
     scheme: str  # "https" when the client connection is TLS
@@ -53,9 +38,12 @@ class Exchange:
     def remove_header(self, name: str) -> None: ...
     async def body(self, limit: int) -> bytes:
         """The whole request body; raises `errors.TooLarge` above `limit` (0 = unlimited)."""
-    async def forward(self) -> Response:
+    async def forward(self, limit: int = 0) -> Response:
         """Run what stands behind this filter, up to the backend, and collect the response
-        (`around` only). May be called again: the body must have been read."""
+        (`around` only), own answers and errors of the later steps included. May be called again:
+        the body must have been read. Operations on the response have been applied; a Reply made
+        from it is delivered as it is. Raises `errors.TooLarge` when the response's body is longer
+        than `limit` (0 = unlimited)."""
     async def fetch(
         self,
         url: str,

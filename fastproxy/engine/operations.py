@@ -308,3 +308,42 @@ class Scripted(Operation):
 
     def payload(self) -> bytes:
         return struct.pack("<II", 0, int(self.in_phase))  # first word: filter slot, patched
+
+
+@dataclass(frozen=True)
+class Compress(Operation):
+    """gzip the response for clients that accept it (`features.md` 5.1): always `Vary:
+    Accept-Encoding`, nothing for `Content-Type: application/grpc*` requests, nothing when the
+    response is encoded already or shorter than `minimum` bytes; a response of unknown length
+    starts at its first flush."""
+
+    code: ClassVar[int] = 18
+    phase: ClassVar[Phase] = Phase.RESPONSE
+    minimum: int = 512
+
+    def payload(self) -> bytes:
+        return struct.pack("<I", self.minimum)
+
+
+@dataclass(frozen=True)
+class OfferEntryPointCertificate(Operation):
+    """pass-tls-cert: https endpoints are offered the entry point's own certificate, and its client
+    CAs replace the trusted roots (`features.md` 3.18)."""
+
+    code: ClassVar[int] = 19
+
+    def payload(self) -> bytes:
+        return b""
+
+
+@dataclass(frozen=True)
+class ClientCertificateHeaders(Operation):
+    """Remove both headers, then set those asked for from the client's certificates
+    (`features.md` 3.12): the engine hands the DER chain to
+    `fastproxy.features.client_cert.headers_for(config, chain)` once per connection and route."""
+
+    code: ClassVar[int] = 20
+    config: Config | None = None
+
+    def payload(self) -> bytes:
+        return struct.pack("<II", 0, 0)  # first word: filter slot, patched

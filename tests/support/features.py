@@ -17,6 +17,8 @@ class Refs:
     secrets: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     entry_points: Mapping[str, Any] = field(default_factory=lambda: {"http": None, "https": None})
 
+    whitelist_invalid: str = "allow"
+
     def secret(self, name: str) -> Mapping[str, bytes] | None:
         return self.secrets.get(name)
 

@@ -1,0 +1,93 @@
+"""Let only some client addresses through.
+
+Answers 403 unless the client's address (or, when asked for, one in `X-Forwarded-For`) lies in one
+of the ranges.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastproxy.annotation_values import boolean, comma_list, shown
+from fastproxy.engine.operations import AllowNetworks, Operation
+from fastproxy.feature import (
+    Annotation,
+    BuildContext,
+    Feature,
+    Invalid,
+    Notes,
+    OnInvalid,
+    Refs,
+    Scope,
+)
+from fastproxy.model import Config
+
+RANGES: Annotation[tuple[str, ...]] = Annotation(
+    name="whitelist-source-range",
+    parse=comma_list,
+    default=(),
+    doc="Comma-separated addresses and ranges (CIDR) that may use the routes; everybody else gets "
+    "403. The option `kubernetes.whitelistInvalid` says what an ill-formed range does.",
+    example="10.0.0.0/8, 192.0.2.7, fe80::/16",
+    on_invalid=OnInvalid.DROP,
+)
+FORWARDED = Annotation(
+    name="whitelist-x-forwarded-for",
+    parse=boolean,
+    default=False,
+    doc="Look at the addresses in X-Forwarded-For first.",
+    example="true",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Whitelist(Config):
+    networks: tuple[tuple[bytes, int], ...]  # 16-byte address, prefix bits (see AllowNetworks)
+    forwarded: bool = False
+
+
+def network(text: str) -> tuple[bytes, int]:
+    """IPv4 becomes IPv4-mapped IPv6, host bits are masked; ValueError with a sentence."""
+    try:
+        found = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(
+            f"{shown(text)} is neither an address nor a range; write for example 10.0.0.0/8 or "
+            "192.0.2.7"
+        ) from None
+    if isinstance(found, ipaddress.IPv4Network):
+        return bytes(10) + b"\xff\xff" + found.network_address.packed, 96 + found.prefixlen
+    return found.network_address.packed, found.prefixlen
+
+
+def read(notes: Notes, refs: Refs) -> Whitelist | None:
+    """FIX 15: one ill-formed range permits all sources, as documented for 1.7, or drops the route,
+    as the 1.7 binary does."""
+    ranges = notes.get(RANGES)
+    if not ranges:
+        return None
+    try:
+        return Whitelist(tuple(network(text) for text in ranges), notes.get(FORWARDED))
+    except ValueError as problem:
+        if refs.whitelist_invalid == "drop":
+            raise Invalid(RANGES.name, str(problem), OnInvalid.DROP) from None
+        notes.warn(RANGES, f"{problem}; until then the white list is void and everybody may enter")
+        return None
+
+
+def build(config: Whitelist, context: BuildContext) -> Sequence[Operation]:
+    return [AllowNetworks(config.networks, config.forwarded)]
+
+
+FEATURE = Feature(
+    name="White list",
+    scope=Scope.INGRESS,
+    annotations=(RANGES, FORWARDED),
+    read=read,
+    on_invalid=OnInvalid.DROP,
+    config=Whitelist,
+    build=build,
+    doc=__doc__ or "",
+)
