@@ -1,0 +1,130 @@
+"""TLS on a socket, for both sides of the proxy: what the engine calls (see tls.pyx)."""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from posix.types cimport off_t  # noqa: F401  (ssize_t is a Cython builtin)
+
+cdef extern from "sys/uio.h" nogil:
+    struct iovec:
+        void* iov_base
+        size_t iov_len
+
+
+# What the calls below return. A positive result of tls_read and tls_write is a number of bytes.
+cdef enum:
+    TLS_DONE = 1          # handshake complete, shutdown complete
+    TLS_CLOSED = 0        # the peer ended its direction with close_notify
+    TLS_WANT_READ = -1    # call again when the socket is readable
+    TLS_WANT_WRITE = -2   # call again when the socket is writable
+    TLS_FAILED = -3       # the connection is unusable: tls_failure, tls_error say why, then tls_free
+
+# Why a connection failed: tls_failure.
+cdef enum:
+    TLS_FAILURE_NONE = 0
+    TLS_FAILURE_UNTRUSTED = 1    # the peer's certificate does not verify or names someone else
+    TLS_FAILURE_NOT_TLS = 2      # what arrived is no TLS at all, e.g. plain HTTP
+    TLS_FAILURE_PROTOCOL = 3     # TLS, but broken or without common versions or cipher suites
+    TLS_FAILURE_ALERT = 4        # the peer refused us with an alert
+    TLS_FAILURE_RESET = 5        # the connection was reset or closed during the handshake
+    TLS_FAILURE_TRUNCATED = 6    # end of stream without close_notify after the handshake
+    TLS_FAILURE_NO_NAME = 7      # sniStrict and no certificate for that name
+    TLS_FAILURE_INTERNAL = 8     # out of memory, unusable key: our own fault
+
+
+cdef struct TlsCertificate:
+    # One certificate as it is served; parsed at the first handshake that chooses it.
+    void* leaf                   # X509*
+    void* chain                  # STACK_OF(X509)*, without the leaf, or NULL
+    void* key                    # EVP_PKEY*
+    const uint8_t* chain_data    # DER certificates one after the other, leaf first
+    size_t chain_size
+    const uint8_t* key_data      # DER private key
+    size_t key_size
+    bint broken
+
+cdef struct TlsName:
+    const char* data             # NULL: free place
+    uint32_t size
+    uint32_t hash
+    TlsCertificate* certificate
+
+cdef struct TlsIndex:
+    # Open-addressed hash table of certificate names.
+    TlsName* places
+    uint32_t mask
+    uint32_t count
+    TlsCertificate* default_certificate
+
+cdef struct TlsServer:
+    # Everything one entry point needs. Lives as long as the entry point; `index` is replaced when
+    # a generation becomes current, which open connections do not notice.
+    void* context                # SSL_CTX*
+    TlsIndex* index
+    bint sni_strict
+    bint requests_certificate    # clientCA is set
+    const uint8_t* protocols     # ALPN wire form, in order of preference
+    uint32_t protocols_size
+    uint8_t* ticket_keys         # 80 bytes each: 16 name, 32 AES-256, 32 HMAC; the first encrypts
+    uint32_t ticket_key_count
+
+cdef struct TlsSession:
+    uint64_t key
+    void* session                # SSL_SESSION*
+    char* name
+    uint32_t name_size
+
+cdef struct TlsClient:
+    # Towards backends: roots, verification, and the session cache.
+    void* context                # SSL_CTX*
+    bint insecure
+    TlsSession* sessions         # direct-mapped by (key, name); a newer one replaces an older one
+    uint32_t session_mask
+
+
+# A connection is an `SSL*`, opaque to callers.
+
+cdef void* tls_accept(TlsServer* server, int descriptor) noexcept nogil
+cdef void* tls_connect(
+    TlsClient* client, int descriptor, const char* name, size_t size, uint64_t session_key
+) noexcept nogil
+cdef int tls_handshake(void* ssl) noexcept nogil
+cdef ssize_t tls_read(void* ssl, char* data, size_t size) noexcept nogil
+cdef ssize_t tls_write(void* ssl, const char* data, size_t size) noexcept nogil
+cdef ssize_t tls_writev(void* ssl, const iovec* pieces, int count) noexcept nogil
+cdef int tls_shutdown(void* ssl) noexcept nogil
+cdef void tls_free(void* ssl) noexcept nogil
+cdef int tls_pending(void* ssl) noexcept nogil
+
+cdef int tls_failure(void* ssl) noexcept nogil
+cdef const char* tls_error(void* ssl) noexcept nogil
+cdef int tls_status(void* ssl) noexcept nogil
+
+cdef size_t tls_server_name(void* ssl, char* data, size_t size) noexcept nogil
+cdef bint tls_misdirected(void* ssl, const char* host, size_t size) noexcept nogil
+cdef const uint8_t* tls_protocol(void* ssl, uint32_t* size) noexcept nogil
+cdef const char* tls_version(void* ssl) noexcept nogil
+cdef const char* tls_cipher(void* ssl) noexcept nogil
+cdef bint tls_resumed(void* ssl) noexcept nogil
+
+cdef list tls_peer_chain(void* ssl)
+
+
+cdef class ServerCertificate:
+    cdef TlsCertificate certificate
+    cdef readonly tuple names
+    cdef readonly str name
+    cdef bytes _chain
+    cdef bytes _key
+
+cdef class CertificateSet:
+    cdef TlsIndex index
+    cdef list _kept
+
+cdef class ServerContext:
+    cdef TlsServer server
+    cdef object _options
+    cdef bytes _protocols
+    cdef CertificateSet _active
+    cdef readonly tuple warnings
+
+cdef class ClientContext:
+    cdef TlsClient client

@@ -1,0 +1,116 @@
+"""TLS as it is configured: frozen values, read by settings and used by `engine.tls`.
+
+Nothing here touches OpenSSL; names are those of Traefik 1.7 (`provider.md` 2.3), which are Go's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+VERSIONS = {
+    "VersionTLS10": 0x0301,
+    "VersionTLS11": 0x0302,
+    "VersionTLS12": 0x0303,
+    "VersionTLS13": 0x0304,
+}
+
+# Go's name -> OpenSSL's name. RC4 and 3DES are known, so that a file naming them still starts, but
+# OpenSSL 3 no longer has them: they are left out with a warning.
+CIPHER_SUITES = {
+    "TLS_RSA_WITH_RC4_128_SHA": "RC4-SHA",
+    "TLS_RSA_WITH_3DES_EDE_CBC_SHA": "DES-CBC3-SHA",
+    "TLS_RSA_WITH_AES_128_CBC_SHA": "AES128-SHA",
+    "TLS_RSA_WITH_AES_256_CBC_SHA": "AES256-SHA",
+    "TLS_RSA_WITH_AES_128_CBC_SHA256": "AES128-SHA256",
+    "TLS_RSA_WITH_AES_128_GCM_SHA256": "AES128-GCM-SHA256",
+    "TLS_RSA_WITH_AES_256_GCM_SHA384": "AES256-GCM-SHA384",
+    "TLS_ECDHE_ECDSA_WITH_RC4_128_SHA": "ECDHE-ECDSA-RC4-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
+    "TLS_ECDHE_RSA_WITH_RC4_128_SHA": "ECDHE-RSA-RC4-SHA",
+    "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA": "ECDHE-RSA-DES-CBC3-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256": "ECDHE-ECDSA-AES128-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256": "ECDHE-RSA-AES128-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    # TLS 1.3 suites cannot be chosen in Go; naming them changes nothing.
+    "TLS_AES_128_GCM_SHA256": "",
+    "TLS_AES_256_GCM_SHA384": "",
+    "TLS_CHACHA20_POLY1305_SHA256": "",
+}
+
+
+class PemPair(NamedTuple):
+    """A certificate chain and its key as written in the settings: each a path or inline PEM."""
+
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class TlsOptions:
+    """`[entryPoints.<name>.tls]`. Names are checked by `problems`, files when a context is made."""
+
+    certificates: tuple[PemPair, ...] = ()
+    default_certificate: PemPair | None = field(default=None, repr=False)
+    sni_strict: bool = False
+    minimum_version: str = ""
+    cipher_suites: tuple[str, ...] = ()
+    client_ca_files: tuple[str, ...] = ()
+    client_ca_optional: bool = False
+    protocols: tuple[bytes, ...] = (b"http/1.1",)  # ALPN, in order of preference
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Sentences about values that make fastproxy refuse to start."""
+        return tuple(
+            f"unknown cipher suite {name!r}"
+            for name in self.cipher_suites
+            if name not in CIPHER_SUITES
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedCertificate:
+    """A certificate ready to be served: its pair was checked and its names were read once, so that
+    a worker does not parse it before the first handshake that chooses it."""
+
+    name: str  # namespace/secret, or where the settings name it
+    names: tuple[str, ...]  # lower-case CN, DNS and IP SANs
+    chain: tuple[bytes, ...]  # DER, the leaf first
+    key: bytes = field(repr=False)  # DER
+
+
+def read_pem(source: str) -> bytes:
+    """The PEM text of a setting that is either a path or the text itself.
+
+    Raises OSError. As in Traefik 1.7, what exists as a file is a path.
+    """
+    if "-----BEGIN" in source:
+        return source.encode()
+    return Path(source).read_bytes()
+
+
+def without_duplicates(
+    certificates: tuple[LoadedCertificate, ...],
+) -> tuple[tuple[LoadedCertificate, ...], tuple[LoadedCertificate, ...]]:
+    """Kept and dropped: of certificates with the same set of names the first stays
+    (`provider.md` 5.9; sort by `name` first)."""
+    seen: set[tuple[str, ...]] = set()
+    kept: list[LoadedCertificate] = []
+    dropped: list[LoadedCertificate] = []
+    for certificate in certificates:
+        names = tuple(sorted(certificate.names))
+        (dropped if names in seen else kept).append(certificate)
+        seen.add(names)
+    return tuple(kept), tuple(dropped)
