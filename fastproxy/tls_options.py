@@ -5,9 +5,14 @@ Nothing here touches OpenSSL; names are those of Traefik 1.7 (`provider.md` 2.3)
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from fastproxy.settings import EntryPointTls
 
 VERSIONS = {
     "VersionTLS10": 0x0301,
@@ -70,6 +75,21 @@ class TlsOptions:
     client_ca_optional: bool = False
     protocols: tuple[bytes, ...] = (b"http/1.1",)  # ALPN, in order of preference
 
+    @classmethod
+    def of(cls, tls: EntryPointTls) -> TlsOptions:
+        """From the settings of an entry point (`settings.canonical` has resolved aliases)."""
+        default = tls.default_certificate
+        authority = tls.client_ca
+        return cls(
+            certificates=tuple(PemPair(c.cert_file, c.key_file) for c in tls.certificates),
+            default_certificate=PemPair(default.cert_file, default.key_file) if default else None,
+            sni_strict=tls.sni_strict,
+            minimum_version=tls.min_version,
+            cipher_suites=tls.cipher_suites,
+            client_ca_files=authority.files if authority else tls.client_ca_files,
+            client_ca_optional=bool(authority and authority.optional),
+        )
+
     @property
     def problems(self) -> tuple[str, ...]:
         """Sentences about values that make fastproxy refuse to start."""
@@ -114,3 +134,38 @@ def without_duplicates(
         (dropped if names in seen else kept).append(certificate)
         seen.add(names)
     return tuple(kept), tuple(dropped)
+
+
+def self_signed() -> tuple[bytes, bytes]:
+    """Chain and key, PEM, of the certificate served when there is no other (`provider.md` 2.3).
+
+    Takes a tenth of a second; to serve the same one in all workers, make it once and write it into
+    `default_certificate`.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "TRAEFIK DEFAULT CERT")])
+    name = f"{secrets.token_hex(16)}.{secrets.token_hex(16)}.traefik.default"
+    start = datetime.now(UTC) - timedelta(hours=1)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=365))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return (
+        certificate.public_bytes(serialization.Encoding.PEM),
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+    )

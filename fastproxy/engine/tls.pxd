@@ -1,7 +1,6 @@
 """TLS on a socket, for both sides of the proxy: what the engine calls (see tls.pyx)."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from posix.types cimport off_t  # noqa: F401  (ssize_t is a Cython builtin)
 
 cdef extern from "sys/uio.h" nogil:
     struct iovec:
@@ -124,6 +123,11 @@ cdef class ServerContext:
     cdef object _options
     cdef bytes _protocols
     cdef CertificateSet _active
+    cdef list _static
+    cdef ServerCertificate _default
+    cdef int _set_versions_and_ciphers(self, options) except -1
+    cdef int _set_clients(self, options) except -1
+    cdef int _load(self) except -1
     cdef readonly tuple warnings
 
 cdef class ClientContext:
