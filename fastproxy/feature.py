@@ -115,6 +115,10 @@ class Refs(Protocol):
     def whitelist_invalid(self) -> str:
         """The setting `kubernetes.whitelistInvalid`, "allow" or "drop"."""
 
+    @property
+    def enable_pass_tls_cert(self) -> bool:
+        """The setting `kubernetes.enablePassTLSCert`."""
+
     def secret(self, name: str) -> Mapping[str, bytes] | None: ...
     @property
     def entry_points(self) -> Mapping[str, Any]: ...

@@ -27,6 +27,7 @@ class Exchange:
     scheme: str  # "https" when the client connection is TLS
     entry_point: str
     client_address: str  # without port
+    client_certificates: tuple[bytes, ...]  # DER, as presented and verified; () without
     route: str
     backend: str
     user: str  # for the access log; assignable

@@ -334,16 +334,3 @@ class OfferEntryPointCertificate(Operation):
 
     def payload(self) -> bytes:
         return b""
-
-
-@dataclass(frozen=True)
-class ClientCertificateHeaders(Operation):
-    """Remove both headers, then set those asked for from the client's certificates
-    (`features.md` 3.12): the engine hands the DER chain to
-    `fastproxy.features.client_cert.headers_for(config, chain)` once per connection and route."""
-
-    code: ClassVar[int] = 20
-    config: Config | None = None
-
-    def payload(self) -> bytes:
-        return struct.pack("<II", 0, 0)  # first word: filter slot, patched

@@ -2,8 +2,8 @@
 
 The order is that of Traefik 1.7 (`features.md` 1.1): path modifiers, error pages, white list,
 redirects, custom request headers, security headers, client certificate, auth, circuit breaker,
-buffering, connection limit, rate limit, balancing. It holds for every phase alike: operations on
-the response stand in it too, so custom response headers come last and win over security headers.
+buffering, connection limit, rate limit, balancing. A response passes the features in the opposite
+direction, so custom response headers come after security headers and win.
 """
 
 from __future__ import annotations
@@ -12,12 +12,22 @@ from typing import Any
 
 from fastproxy.feature import Annotation, Feature
 from fastproxy.features import (
+    affinity,
+    balancing,
+    circuit_breaker,
     entry_points,
+    flush_interval,
+    headers,
+    max_conn,
+    pass_tls_cert,
     path_rules,
     preserve_host,
     priority,
     protocol,
+    rate_limit,
+    secure_headers,
     weights,
+    whitelist,
 )
 from fastproxy.model import Config
 
@@ -28,8 +38,19 @@ FEATURES: tuple[Feature, ...] = (
     preserve_host.FEATURE,
     protocol.FEATURE,
     weights.FEATURE,
+    balancing.FEATURE,
+    flush_interval.FEATURE,
     # The pipeline.
     path_rules.FEATURE,
+    whitelist.FEATURE,
+    headers.REQUEST,
+    headers.RESPONSE,
+    secure_headers.FEATURE,
+    circuit_breaker.FEATURE,
+    max_conn.FEATURE,
+    rate_limit.FEATURE,
+    affinity.FEATURE,
+    pass_tls_cert.FEATURE,
 )
 
 FEATURE_OF: dict[type[Config], Feature] = {feature.config: feature for feature in FEATURES}

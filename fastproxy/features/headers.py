@@ -1,7 +1,8 @@
 """Replace or delete headers of requests and of backends' responses.
 
-An entry replaces the header, an empty value deletes it. Own answers (redirects, 401, 403, ...) never
-get custom response headers. `Host` in custom-request-headers does not change the forwarded Host.
+An entry replaces the header, an empty value deletes it. Own answers (redirects, 401, 403, ...)
+never get custom response headers. `Host` in custom-request-headers does not change the forwarded
+Host.
 """
 
 from __future__ import annotations

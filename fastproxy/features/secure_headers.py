@@ -30,7 +30,7 @@ NONCE = b"\x01"  # what EditResponseHeaders replaces by the nonce of the request
 
 
 def header_value(value: str) -> str:
-    if any(ord(char) < 32 and char != "\t" or char == "\x7f" for char in value):
+    if any((ord(char) < 32 and char != "\t") or char == "\x7f" for char in value):
         raise ValueError(f"{shown(value)} has a control character; write the header in one line")
     return value.strip()
 

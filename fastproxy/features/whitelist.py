@@ -50,7 +50,10 @@ class Whitelist(Config):
 
 def network(text: str) -> tuple[bytes, int]:
     """IPv4 becomes IPv4-mapped IPv6, host bits are masked; ValueError with a sentence."""
+    _, slash, bits = text.partition("/")
     try:
+        if "%" in text or (slash and not bits.isdecimal()):
+            raise ValueError("a zone or a netmask")  # Go's net.ParseCIDR knows neither
         found = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ValueError(

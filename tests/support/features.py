@@ -18,6 +18,7 @@ class Refs:
     entry_points: Mapping[str, Any] = field(default_factory=lambda: {"http": None, "https": None})
 
     whitelist_invalid: str = "allow"
+    enable_pass_tls_cert: bool = False
 
     def secret(self, name: str) -> Mapping[str, bytes] | None:
         return self.secrets.get(name)
