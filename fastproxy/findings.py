@@ -1,18 +1,19 @@
 """Everything that can be wrong with an object: one catalogue with stable codes.
 
 A finding is a value, collected while objects are translated; logs, Events, `/api/findings`,
-`fastproxy lint` and metrics all show the same ones.
+`fastproxy lint` and metrics all show the same ones. A code is never given to another meaning;
+`docs/findings.md` is generated from this catalogue.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 
 from fastproxy.model import ObjectReference
 
 
-class Severity(StrEnum):
+class Severity(str, Enum):
     ERROR = "error"  # part of the object is not served
     WARNING = "warning"  # served, but not as written
 
@@ -24,3 +25,313 @@ class Finding:
     object: ObjectReference
     field: str  # e.g. "spec.rules[0].http.paths[1].backend" or an annotation name
     sentence: str  # what is wrong and what to do about it
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One entry of the catalogue; calling it makes the finding."""
+
+    code: str
+    severity: Severity
+    title: str
+    template: str
+    effect: str  # what happens to traffic, for the documentation
+
+    def __call__(self, object: ObjectReference, field: str, **values: object) -> Finding:
+        return Finding(
+            self.code, self.severity, object, field, self.template.format_map(_shown(values))
+        )
+
+
+LONGEST = 200
+
+
+def _shown(values: dict[str, object]) -> dict[str, str]:
+    """Values come from users: one line, of bounded length."""
+    shown = {}
+    for name, value in values.items():
+        text = " ".join(str(value).split())
+        shown[name] = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+    return shown
+
+
+CATALOGUE: dict[str, Kind] = {}
+
+
+def _error(code: str, title: str, template: str, effect: str) -> Kind:
+    return _entry(Kind(code, Severity.ERROR, title, template, effect))
+
+
+def _warning(code: str, title: str, template: str, effect: str) -> Kind:
+    return _entry(Kind(code, Severity.WARNING, title, template, effect))
+
+
+def _entry(kind: Kind) -> Kind:
+    assert kind.code not in CATALOGUE, kind.code
+    CATALOGUE[kind.code] = kind
+    return kind
+
+
+# -- services and endpoints --
+
+UNKNOWN_PORT = _error(
+    "FP101",
+    "unknown service port",
+    "Service {service} has no port {port}; name one of its ports ({ports}).",
+    "The route exists and answers 503.",
+)
+UNKNOWN_SERVICE = _error(
+    "FP102",
+    "unknown service",
+    "Service {service} does not exist in namespace {namespace}; create it or correct the name.",
+    "The path is skipped (404).",
+)
+NO_ENDPOINTS = _warning(
+    "FP103",
+    "no endpoints",
+    "Service {service} has no usable endpoint for port {port}; check its selector and its pods.",
+    "The route exists and answers 503 until an endpoint is ready.",
+)
+RESOURCE_BACKEND = _error(
+    "FP104",
+    "not a service backend",
+    "The backend names no service; resource backends are not supported.",
+    "The path is skipped (404).",
+)
+EMPTY_EXTERNAL_NAME = _error(
+    "FP105",
+    "empty externalName",
+    "Service {service} is of type ExternalName and has no externalName; set it.",
+    "The route exists and answers 503.",
+)
+UNUSABLE_PORT = _error(
+    "FP106",
+    "endpoint without port",
+    "An endpoint of Service {service} has port 0; give it a port between 1 and 65535.",
+    "The endpoint is left out.",
+)
+
+# -- rules, hosts and paths --
+
+RULE_WITHOUT_HTTP = _warning(
+    "FP111",
+    "rule without http",
+    "The rule has no http part; add http.paths.",
+    "The rule is skipped.",
+)
+UNSAFE_HOST = _error(
+    "FP112",
+    "host cannot be used",
+    "The host {host} holds a character that cannot stand in a host (quote, line break or lone "
+    "backslash).",
+    "The path is skipped (404).",
+)
+UNSAFE_PATH = _error(
+    "FP113",
+    "path cannot be used",
+    "The path {path} holds a double quote, a line break or a lone backslash; percent-encode it.",
+    "The path is skipped (404).",
+)
+HOST_WITH_PORT = _error(
+    "FP114",
+    "host with port",
+    "The host {host} has a port and would never match; write the host alone and choose the port by "
+    "the annotation frontend-entry-points.",
+    "The path is skipped (404).",
+)
+HOST_IS_ADDRESS = _warning(
+    "FP115",
+    "host is an IP address",
+    "The host {host} is an IP address, which Ingress does not allow; use a DNS name.",
+    "Requests with this address as Host are served.",
+)
+RELATIVE_PATH = _error(
+    "FP116",
+    "path without leading slash",
+    "The path {path} does not begin with a slash and never matches; write /{path}.",
+    "The route exists and never matches.",
+)
+LONG_PATH = _error(
+    "FP117",
+    "path too long",
+    "The path has {length} bytes, more than any request may have ({limit}).",
+    "The path is skipped (404).",
+)
+RULE_TYPE_AGAINST_PATH_TYPE = _warning(
+    "FP118",
+    "rule-type against pathType",
+    "The annotation rule-type {rule_type} does not fit pathType {path_type}, which decides how the "
+    "path is matched; remove one of them.",
+    "The path is matched as pathType says.",
+)
+REPLACE_PATH_DEPRECATED = _warning(
+    "FP119",
+    "rule-type ReplacePath",
+    "rule-type ReplacePath is deprecated: every request of the host matches and its path becomes "
+    "{path}; use the annotation request-modifier.",
+    "Served as written.",
+)
+RESERVED_NAME = _error(
+    "FP120",
+    "reserved name",
+    "The name {name} is kept for the global default backend; use another host.",
+    "The path is skipped (404).",
+)
+MERGED_ANNOTATIONS = _warning(
+    "FP121",
+    "route shared with another Ingress",
+    "{other} has the same host and path; its annotations apply to this route, those of this "
+    "Ingress do not.",
+    "Both Ingresses share one route and their endpoints are united.",
+)
+
+# -- default backend --
+
+DUPLICATE_DEFAULT_BACKEND = _error(
+    "FP125",
+    "second global default backend",
+    "{other} already has the global default backend of the cluster; remove one of them.",
+    "The whole Ingress is skipped.",
+)
+DEFAULT_BACKEND_UNUSABLE = _error(
+    "FP126",
+    "default backend unusable",
+    "The default backend cannot be used: {reason}",
+    "The whole Ingress is skipped.",
+)
+
+# -- selection --
+
+INVALID_CLASS = _error(
+    "FP131",
+    "class cannot be used",
+    "The Ingress class {value} holds a double quote, a line break or a lone backslash.",
+    "The whole Ingress is skipped.",
+)
+
+# -- entry points --
+
+UNKNOWN_ENTRY_POINT = _error(
+    "FP135",
+    "unknown entry point",
+    "There is no entry point {entry_point}; name one of: {known}.",
+    "The entry point is left out.",
+)
+NO_ENTRY_POINT = _error(
+    "FP136",
+    "no entry point",
+    "None of the entry points {entry_points} exists; name one of: {known}.",
+    "The route is not created (404).",
+)
+
+# -- certificates --
+
+TLS_SECRET_MISSING = _error(
+    "FP141",
+    "TLS secret missing",
+    "Secret {secret} does not exist; create it, or remove it from spec.tls.",
+    "The whole Ingress is skipped.",
+)
+TLS_SECRET_INCOMPLETE = _error(
+    "FP142",
+    "TLS secret incomplete",
+    "Secret {secret} has no {entry}; a TLS secret needs tls.crt and tls.key.",
+    "The whole Ingress is skipped.",
+)
+TLS_SECRET_NOT_PEM = _error(
+    "FP143",
+    "TLS secret is not PEM",
+    "The entry {entry} of Secret {secret} is not PEM; store a PEM certificate and its key.",
+    "The whole Ingress is skipped.",
+)
+CERTIFICATE_UNUSABLE = _error(
+    "FP144",
+    "certificate unusable",
+    "The certificate of Secret {secret} cannot be used: {reason}",
+    "The routes work, the certificate is absent.",
+)
+CERTIFICATE_DUPLICATE = _warning(
+    "FP145",
+    "certificate for the same names",
+    "Secret {secret} holds a certificate for the same names as {other}, which is used on {entry_points}.",
+    "The first certificate in the order of namespace/name is used.",
+)
+
+# -- service weights --
+
+WEIGHT_SUM_OVER = _error(
+    "FP151",
+    "weights above 100 %",
+    "The weights of path {path} of host {host} add up to more than 100 %.",
+    "The whole Ingress is skipped.",
+)
+WEIGHT_SUM_UNDER = _error(
+    "FP152",
+    "weights below 100 %",
+    "The weights of path {path} of host {host} add up to less than 100 % and no service is left to "
+    "take the rest.",
+    "The whole Ingress is skipped.",
+)
+WEIGHT_COUNT_UNKNOWN = _error(
+    "FP153",
+    "weights without endpoints",
+    "The annotation service-weights needs the endpoints of Service {service}, which do not exist.",
+    "The whole Ingress is skipped.",
+)
+
+# -- annotations --
+
+ANNOTATION_DEFAULT = _error(
+    "FP161",
+    "annotation refused, default used",
+    "{sentence}",
+    "The default of the annotation is used.",
+)
+ANNOTATION_OFF = _error(
+    "FP162", "annotation refused, feature off", "{sentence}", "The feature is off."
+)
+ANNOTATION_PATH = _error(
+    "FP163", "annotation refused, path skipped", "{sentence}", "The path is skipped (404)."
+)
+ANNOTATION_DROP = _error(
+    "FP164", "annotation refused, no route", "{sentence}", "The route is not created (404)."
+)
+ANNOTATION_INGRESS = _error(
+    "FP165", "annotation refused, Ingress skipped", "{sentence}", "The whole Ingress is skipped."
+)
+ANNOTATION_ENDPOINTS = _error(
+    "FP166", "annotation refused, no endpoints", "{sentence}", "The route answers 503."
+)
+ANNOTATION_WARNING = _warning(
+    "FP167", "annotation needs attention", "{sentence}", "The feature is in force."
+)
+ANNOTATION_UNKNOWN = _warning(
+    "FP168", "unknown annotation", "No such annotation exists{hint}.", "It is ignored."
+)
+ANNOTATION_MISPLACED = _warning(
+    "FP169",
+    "annotation on the wrong object",
+    "This annotation belongs on {right}, not on {wrong}.",
+    "It is ignored.",
+)
+
+# -- objects and files --
+
+MALFORMED = _error(
+    "FP181", "malformed object", "{field} {sentence}.", "The object is treated as absent."
+)
+BROKEN_DOCUMENT = _error(
+    "FP182",
+    "broken document",
+    "{file}, document {number} (line {line}): {reason}",
+    "The document is skipped, the others of the file are used.",
+)
+DEFINED_TWICE = _warning(
+    "FP183",
+    "object defined twice",
+    "{reference} is defined in {first} and again in {second}, which is used.",
+    "The last definition is used.",
+)
+UNREADABLE_FILE = _error(
+    "FP184", "unreadable file", "{file} cannot be read: {reason}", "The file is skipped."
+)
