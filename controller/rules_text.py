@@ -1,0 +1,98 @@
+"""Host and path of an Ingress item as matchers, and as the rule text of Traefik 1.7.
+
+The text matters to the byte: its length is the default priority (`provider.md` 5.6). Two texts
+differ from 1.7 on purpose (FIX 32 and path types): a wildcard host counts as `Host:*.example`, and
+items with pathType `Exact` or `Prefix` both count as `PathPrefix`, so that of equal paths the
+exact one wins by the rank of its matcher and not the other by a longer word.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, replace
+
+from controller.objects import EXACT, IMPLEMENTATION_SPECIFIC, PREFIX
+from fastproxy.features import path_rules
+from fastproxy.features.path_rules import PathRules
+from fastproxy.notes import string_body
+from fastproxy.rules import Host, HostRegexp, HostWildcard, Matcher, PathElements, PathExact
+
+# What 1.7 puts for the first `*` of a host: one label fragment.
+SUBDOMAIN = "{subdomain:[A-Za-z0-9-_]+}"
+WITH_PORT = re.compile(r"(?:\[.*\]|[^:]*):[0-9]*")
+STRIPPING = ("PathStrip", "PathPrefixStrip")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One entry of a frontend's `routes`: its text, what it demands, what it changes."""
+
+    text: str
+    matchers: tuple[Matcher, ...] = ()
+    changes: PathRules | None = None
+
+    @property
+    def length(self) -> int:
+        return len(self.text.encode())
+
+
+EVERYTHING = Rule("PathPrefix:/")
+
+
+def host_rule(host: str) -> Rule:
+    """`host` is not empty."""
+    text = f"Host:{host}"
+    if "*" not in host:
+        return Rule(text, (Host((host.lower(),)),))
+    if host.startswith("*.") and "*" not in host[1:] and "{" not in host:
+        return Rule(text, (HostWildcard((host[2:].lower(),)),))
+    return Rule(text, (HostRegexp((host.replace("*", SUBDOMAIN, 1),)),))
+
+
+def path_rule(config: PathRules, path_type: str, keep_trailing_slash: bool) -> Rule:
+    """The rule of an item which has a path; `config` is what the annotations say about it."""
+    if path_type == IMPLEMENTATION_SPECIFIC:
+        found = path_rules.matcher(config, keep_trailing_slash)
+        matchers = () if found is None else (found,)
+        changes = config if path_rules.changes_path(config) else None
+        return Rule(path_rules.rule_text(config), matchers, changes)
+    strips = config.rule_type in STRIPPING
+    ranked = replace(config, rule_type="PathPrefixStrip" if strips else "PathPrefix")
+    text = path_rules.rule_text(ranked)
+    matcher: Matcher
+    if path_type == EXACT:
+        matcher = PathExact((config.path,))
+        config = replace(config, rule_type="PathStrip" if strips else "Path")
+    else:
+        matcher = PathElements((config.path,))
+        # Element-wise, `/a/` also matches `/a`; what is stripped or rewritten must be in both.
+        config = replace(ranked, path=config.path.rstrip("/") or "/")
+    return Rule(text, (matcher,), config if path_rules.changes_path(config) else None)
+
+
+def fits(rule_type: str, path_type: str) -> bool:
+    """Whether a rule-type written by the user belongs to the family of the path type."""
+    if path_type == IMPLEMENTATION_SPECIFIC:
+        return True
+    prefix = rule_type.startswith("PathPrefix")
+    return prefix if path_type == PREFIX else rule_type in ("Path", "PathStrip")
+
+
+def has_port(host: str) -> bool:
+    return WITH_PORT.fullmatch(host) is not None and not is_address(host)
+
+
+def is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
+
+
+def unescaped(text: str) -> str | None:
+    """A host or path as 1.7 read it back from its template; None when it could not stand there."""
+    if "\\" not in text and '"' not in text and "\n" not in text:
+        return text
+    return string_body(text)
