@@ -16,7 +16,15 @@ from controller.objects import EXACT, IMPLEMENTATION_SPECIFIC, PREFIX
 from fastproxy.features import path_rules
 from fastproxy.features.path_rules import PathRules
 from fastproxy.notes import string_body
-from fastproxy.rules import Host, HostRegexp, HostWildcard, Matcher, PathElements, PathExact
+from fastproxy.rules import (
+    Host,
+    HostRegexp,
+    HostWildcard,
+    Matcher,
+    PathElements,
+    PathExact,
+    PathPrefix,
+)
 
 # What 1.7 puts for the first `*` of a host: one label fragment.
 SUBDOMAIN = "{subdomain:[A-Za-z0-9-_]+}"
@@ -37,7 +45,7 @@ class Rule:
         return len(self.text.encode())
 
 
-EVERYTHING = Rule("PathPrefix:/")
+EVERYTHING = Rule("PathPrefix:/", (PathPrefix(("/",)),))
 
 
 def host_rule(host: str) -> Rule:

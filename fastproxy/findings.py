@@ -259,21 +259,14 @@ CERTIFICATE_DUPLICATE = _warning(
 
 # -- service weights --
 
-WEIGHT_SUM_OVER = _error(
+WEIGHT_SUM = _error(
     "FP151",
-    "weights above 100 %",
-    "The weights of path {path} of host {host} add up to more than 100 %.",
-    "The whole Ingress is skipped.",
-)
-WEIGHT_SUM_UNDER = _error(
-    "FP152",
-    "weights below 100 %",
-    "The weights of path {path} of host {host} add up to less than 100 % and no service is left to "
-    "take the rest.",
+    "weights are not 100 %",
+    "Path {path} of host {host}: {sentence}.",
     "The whole Ingress is skipped.",
 )
 WEIGHT_COUNT_UNKNOWN = _error(
-    "FP153",
+    "FP152",
     "weights without endpoints",
     "The annotation service-weights needs the endpoints of Service {service}, which do not exist.",
     "The whole Ingress is skipped.",

@@ -1,0 +1,141 @@
+"""TLS secrets of Ingresses: which certificate is served on which entry point (`provider.md` 5.9)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+
+from controller.objects import Secret
+from fastproxy import findings
+from fastproxy.findings import Finding
+from fastproxy.model import Certificate, ObjectReference
+
+CERTIFICATE_ENTRY, KEY_ENTRY = "tls.crt", "tls.key"
+# Consecutive blocks to the end. Text before a block is tolerated, behind the last one only white
+# space (FIX 12: Traefik refused even that).
+PEM = re.compile(
+    rb"(?:(?:(?!-----BEGIN )[^\n]*\n)*+-----BEGIN (?P<label>[^\n-]+)-----[ \t\r]*\n"
+    rb"(?:(?!-----)[^\n]*\n)*-----END (?P=label)-----[ \t\r]*(?:\n|\Z))+\s*"
+)
+CACHED = 8192
+
+
+class Wanted(NamedTuple):
+    """One Ingress asks for one certificate."""
+
+    secret: Secret
+    entry_points: tuple[str, ...]
+
+
+def is_pem(data: bytes) -> bool:
+    return PEM.fullmatch(data) is not None
+
+
+def check_secret(
+    secret: Secret | None, name: str, ingress: ObjectReference, field: str
+) -> Finding | None:
+    """Say why an Ingress cannot use the Secret; the whole Ingress is skipped then."""
+    if secret is None:
+        return findings.TLS_SECRET_MISSING(ingress, field, secret=name)
+    for entry in (CERTIFICATE_ENTRY, KEY_ENTRY):
+        if not secret.data.get(entry):
+            return findings.TLS_SECRET_INCOMPLETE(ingress, field, secret=name, entry=entry)
+        if not is_pem(secret.data[entry]):
+            return findings.TLS_SECRET_NOT_PEM(ingress, field, secret=name, entry=entry)
+    return None
+
+
+class Names(NamedTuple):
+    """What a certificate is for, or why it cannot be used."""
+
+    names: tuple[str, ...]
+    problem: str = ""
+
+
+@lru_cache(CACHED)
+def certificate_names(chain: bytes, key: bytes) -> Names:
+    """CN, sorted DNS names and IP addresses of the first certificate, if the key belongs to it."""
+    try:
+        leaf = x509.load_pem_x509_certificate(chain)
+        private = load_pem_private_key(key, None, unsafe_skip_rsa_key_validation=True)
+        form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        if private.public_key().public_bytes(*form) != leaf.public_key().public_bytes(*form):
+            return Names((), "the private key belongs to another certificate.")
+        common = [
+            str(a.value) for a in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        ]
+        alternatives = _alternative_names(leaf)
+    except Exception as problem:  # the parser raises a dozen unrelated classes on hostile input
+        return Names((), f"{str(problem).splitlines()[0] if str(problem) else 'it is unreadable'}.")
+    return Names(tuple(name.lower() for name in (*common[:1], *alternatives)))
+
+
+def _alternative_names(leaf: x509.Certificate) -> list[str]:
+    try:
+        extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    addresses = extension.value.get_values_for_type(x509.IPAddress)
+    return sorted(extension.value.get_values_for_type(x509.DNSName)) + sorted(map(str, addresses))
+
+
+class Chosen(NamedTuple):
+    certificates: tuple[Certificate, ...]
+    findings: tuple[Finding, ...]
+
+
+def choose(wanted: Iterable[Wanted]) -> Chosen:
+    """One certificate per Secret, entry points united; of two for the same names on one entry point
+    the first in the order of namespace/name stays."""
+    secrets: dict[tuple[str, str], tuple[Secret, set[str]]] = {}
+    for wish in wanted:
+        key = (wish.secret.namespace, wish.secret.name)
+        secrets.setdefault(key, (wish.secret, set()))[1].update(wish.entry_points)
+    certificates: list[Certificate] = []
+    problems: list[Finding] = []
+    holders: dict[tuple[str, tuple[str, ...]], str] = {}
+    for secret, entry_points in (
+        secrets[key] for key in sorted(secrets, key=lambda name: f"{name[0]}/{name[1]}")
+    ):
+        certificate, problem = _certificate(secret, entry_points, holders)
+        if certificate is not None:
+            certificates.append(certificate)
+        if problem is not None:
+            problems.append(problem)
+    return Chosen(tuple(certificates), tuple(problems))
+
+
+def _certificate(
+    secret: Secret, entry_points: set[str], holders: dict[tuple[str, tuple[str, ...]], str]
+) -> tuple[Certificate | None, Finding | None]:
+    data: Mapping[str, bytes] = secret.data
+    chain, key = data[CERTIFICATE_ENTRY], data[KEY_ENTRY]
+    name = f"{secret.namespace}/{secret.name}"
+    names = certificate_names(chain, key)
+    if names.problem:
+        kind = findings.CERTIFICATE_UNUSABLE
+        return None, kind(secret.reference, "data", secret=name, reason=names.problem)
+    taken = {e: holders[e, names.names] for e in entry_points if (e, names.names) in holders}
+    free = tuple(sorted(entry_points - taken.keys()))
+    for entry_point in free:
+        holders[entry_point, names.names] = name
+    problem = None
+    if taken:
+        problem = findings.CERTIFICATE_DUPLICATE(
+            secret.reference,
+            "data",
+            secret=name,
+            other=", ".join(sorted(set(taken.values()))),
+            entry_points=", ".join(sorted(taken)),
+        )
+    return (Certificate(name, free, chain, key) if free else None), problem

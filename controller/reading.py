@@ -1,0 +1,175 @@
+"""What the annotations of one object say: every feature's configuration, refusals, findings.
+
+Equal annotations give equal readings, and most Ingresses of a cluster carry the same few, so
+readings which looked up nothing outside the annotations are kept and shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastproxy import findings
+from fastproxy.feature import Annotation, Feature, Invalid, OnInvalid, Scope
+from fastproxy.features import FEATURES, KNOWN_ANNOTATIONS
+from fastproxy.findings import Finding, Kind
+from fastproxy.model import Config, ObjectReference
+from fastproxy.notes import ObjectNotes, misspelt
+from fastproxy.settings import Settings
+
+EFFECT_KINDS: Mapping[OnInvalid | None, Kind] = {
+    None: findings.ANNOTATION_WARNING,
+    OnInvalid.DEFAULT: findings.ANNOTATION_DEFAULT,
+    OnInvalid.OFF: findings.ANNOTATION_OFF,
+    OnInvalid.PATH: findings.ANNOTATION_PATH,
+    OnInvalid.DROP: findings.ANNOTATION_DROP,
+    OnInvalid.INGRESS: findings.ANNOTATION_INGRESS,
+    OnInvalid.ENDPOINTS: findings.ANNOTATION_ENDPOINTS,
+}
+SCOPE_OF = {id(a): feature.scope for feature in FEATURES for a in feature.annotations}
+OUR_PREFIXES = ("ingress.kubernetes.io/", "traefik.")
+CACHE_LIMIT = 20_000
+
+
+class References:
+    """See `fastproxy.feature.Refs`; remembers which Secrets were asked for."""
+
+    def __init__(
+        self, settings: Settings, secret: Callable[[str], Mapping[str, bytes] | None], path: str
+    ) -> None:
+        self.settings = settings
+        self.path_used = False
+        self.secrets: dict[str, None] = {}
+        self._secret = secret
+        self._path = path
+
+    @property
+    def path(self) -> str:
+        self.path_used = True
+        return self._path
+
+    @property
+    def entry_points(self) -> Mapping[str, Any]:
+        return self.settings.entry_points
+
+    def secret(self, name: str) -> Mapping[str, bytes] | None:
+        self.secrets[name] = None
+        return self._secret(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    feature: Feature
+    annotation: str
+    effect: OnInvalid
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A finding which does not know its object yet."""
+
+    kind: Kind
+    field: str
+    sentence: str
+
+    def about(self, reference: ObjectReference) -> Finding:
+        return self.kind(reference, self.field, sentence=self.sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    configs: tuple[tuple[Feature, Config], ...]  # in the order of FEATURES
+    refusals: tuple[Refusal, ...] = ()
+    remarks: tuple[Remark, ...] = ()
+    secrets: tuple[str, ...] = ()  # looked up, present or not
+
+    def config(self, feature: Feature) -> Any:
+        return next((config for owner, config in self.configs if owner is feature), None)
+
+    def refused(self, feature: Feature) -> bool:
+        return any(refusal.feature is feature for refusal in self.refusals)
+
+    def has_effect(self, effect: OnInvalid) -> bool:
+        return any(refusal.effect is effect for refusal in self.refusals)
+
+
+class Reader:
+    """Reads annotations with every feature of one scope, under one configuration."""
+
+    def __init__(self, settings: Settings, scope: Scope) -> None:
+        self._settings = settings
+        self._features = tuple(feature for feature in FEATURES if feature.scope is scope)
+        self._cache: dict[tuple[Any, ...], Reading] = {}
+
+    def read(
+        self,
+        annotations: Mapping[str, str],
+        secret: Callable[[str], Mapping[str, bytes] | None],
+        path: str = "",
+    ) -> Reading:
+        own = {k: v for k, v in annotations.items() if k.startswith(OUR_PREFIXES)}
+        key = (tuple(sorted(own.items())), path)
+        known = self._cache.get(key) or self._cache.get(key[:1])
+        if known is not None:
+            return known
+        refs = References(self._settings, secret, path)
+        reading = self._read(own, refs)
+        if not reading.secrets and len(self._cache) < CACHE_LIMIT:
+            self._cache[key if refs.path_used else key[:1]] = reading
+        return reading
+
+    def _read(self, annotations: Mapping[str, str], refs: References) -> Reading:
+        notes = ObjectNotes(annotations)
+        configs: list[tuple[Feature, Config]] = []
+        refusals: list[Refusal] = []
+        remarks: list[Remark] = []
+        for feature in self._features:
+            try:
+                config = feature.read(notes, refs)
+            except Invalid as problem:
+                refusals.append(Refusal(feature, problem.annotation, problem.effect))
+                field = annotation_field(_key(feature, problem.annotation, notes))
+                remarks.append(Remark(EFFECT_KINDS[problem.effect], field, problem.sentence))
+            else:
+                if config is not None:
+                    configs.append((feature, config))
+        remarks += [
+            Remark(EFFECT_KINDS[problem.effect], annotation_field(problem.key), problem.sentence)
+            for problem in notes.problems
+        ]
+        return Reading(tuple(configs), tuple(refusals), tuple(remarks), tuple(refs.secrets))
+
+
+def _key(feature: Feature, name: str, notes: ObjectNotes) -> str:
+    for annotation in feature.annotations:
+        if annotation.name == name:
+            return notes.key(annotation) or annotation.keys[0]
+    return name
+
+
+def annotation_field(key: str) -> str:
+    return f"metadata.annotations[{key}]"
+
+
+def unknown_annotations(
+    annotations: Mapping[str, str], scope: Scope, reference: ObjectReference
+) -> list[Finding]:
+    """Annotations under our prefixes that nothing reads here, with the name probably meant."""
+    own = [key for key in annotations if key.startswith(OUR_PREFIXES)]
+    found = [
+        findings.ANNOTATION_UNKNOWN(
+            reference, annotation_field(key), hint=f"; {near} does" if near else ""
+        )
+        for key, near in misspelt(own, KNOWN_ANNOTATIONS)
+    ]
+    for key in own:
+        annotation: Annotation[Any] | None = KNOWN_ANNOTATIONS.get(key)
+        right = SCOPE_OF.get(id(annotation), scope)
+        if annotation is not None and right is not scope:
+            found.append(
+                findings.ANNOTATION_MISPLACED(
+                    reference, annotation_field(key), right=right.value, wrong=scope.value
+                )
+            )
+    return found

@@ -1,0 +1,344 @@
+"""Snapshot to Desired: the whole of it, or only what a change touches.
+
+Idea. Three pure steps, each result kept:
+
+    Ingress  --contribution.py-->  parts, certificates, findings    per Ingress
+    parts    --merge.py-->         route                            per name
+    route    --merge.py-->         backend with endpoints           per name
+
+A change of an object repeats the first step for the Ingresses that looked at it, the second for the
+names those had or have, the third also for the names whose Services' endpoints changed. Nothing else
+is visited, so the price of an endpoint change is that of its backends.
+
+Invariants. `translate(snapshot)` is a translator that has seen nothing being given the snapshot: the
+incremental way and the full way are one way. What did not change stays the same object, so that
+comparing two Desired is cheap.
+
+What we do not like. One default backend for the cluster couples Ingresses: which one has it decides
+whether the others with a default backend exist at all. `_elect` handles it apart.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+from controller import certificates
+from controller.contribution import DEFAULT_ROUTE, Contribution, Contributor, Order, Part
+from controller.merge import Merged, merge, merge_backend, merge_default
+from controller.objects import EndpointSlice
+from controller.snapshot import Name, Snapshot
+from fastproxy import findings
+from fastproxy.findings import Finding
+from fastproxy.model import Backend, Desired, Endpoint, ObjectReference, Route
+from fastproxy.settings import Settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    desired: Desired = field(default_factory=Desired)
+    findings: tuple[Finding, ...] = ()
+    processed: tuple[Name, ...] = ()  # Ingresses whose status is ours to write
+    secrets: frozenset[Name] = frozenset()  # looked up, present or not
+    # Backends of which only the endpoints differ from the translation before; None when anything
+    # else differs too.
+    moved: Mapping[str, tuple[Endpoint, ...]] | None = None
+
+
+def translate(snapshot: Snapshot, settings: Settings) -> Translation:
+    """Raises ValueError when the label selector of the settings is none."""
+    return Translator(settings).update(snapshot)
+
+
+class Translator:
+    """Translates one snapshot after the other, visiting only what changed between them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._contributor = Contributor(settings)
+        self._snapshot = Snapshot()
+        self._contributions: dict[Name, Contribution] = {}
+        self._users: dict[ObjectReference, set[Name]] = {}  # object -> Ingresses that need it
+        self._groups = _Groups()
+        self._merged: dict[str, Merged] = {}
+        self._fed_by: dict[Name, set[str]] = {}  # Service -> names of groups with its endpoints
+        self._elected: Name | None = None
+        self._duplicates: list[tuple[Order, Name]] = []
+        self._chosen = certificates.Chosen((), ())
+        self._routes: _Sorted[Route] = _Sorted()
+        self._backends: _Sorted[Backend] = _Sorted()
+        self._found: dict[tuple[str, object], tuple[Finding, ...]] = {}  # by what found it
+        self._last = Translation()
+
+    def update(self, snapshot: Snapshot) -> Translation:
+        """Translate the snapshot; the same object comes back when nothing of it changed."""
+        ingresses, services = self._affected(snapshot)
+        self._snapshot = snapshot
+        change = _Change()
+        names = self._recontribute(ingresses, change)
+        for name in names:
+            self._merge(name, change)
+        fed = {name for service in services for name in self._fed_by.get(service, ())}
+        for name in names | fed:
+            self._feed(name, change)
+        self._last = self._assembled(change)
+        return self._last
+
+    # -- what a change touches --
+
+    def _affected(self, snapshot: Snapshot) -> tuple[set[Name], set[Name]]:
+        """Ingresses to contribute again, and Services whose endpoints may differ."""
+        ingresses: set[Name] = set()
+        services: set[Name] = set()
+        for reference in snapshot.changes_since(self._snapshot):
+            kind, namespace, name = reference
+            if kind == "Ingress":
+                ingresses.add((namespace, name))
+            elif kind == "EndpointSlice":
+                for version in (self._snapshot.get(reference), snapshot.get(reference)):
+                    if isinstance(version, EndpointSlice):
+                        services.add((namespace, version.service))
+            elif kind == "Endpoints":
+                services.add((namespace, name))
+            else:
+                ingresses |= self._users.get(reference, set())
+        for service in services:
+            ingresses |= self._users.get(ObjectReference("Endpoints", *service), set())
+        return ingresses, services
+
+    # -- per Ingress --
+
+    def _recontribute(self, ingresses: Iterable[Name], change: _Change) -> set[str]:
+        """Contribute again; returns the names whose parts changed."""
+        names: set[str] = set()
+        defaults = certificates_changed = False
+        for key in ingresses:
+            old = self._contributions.pop(key, None)
+            ingress = self._snapshot.ingresses.get(key)
+            new = None if ingress is None else self._contributor.contribute(ingress, self._snapshot)
+            if new is not None:
+                self._contributions[key] = new
+            if old == new:
+                continue
+            change.contributions = True
+            self._register(key, old, new)
+            self._note(("Ingress", key), new.findings if new else (), change)
+            names |= self._groups.put(key, self._wired(key))
+            defaults = defaults or any(c.wants_default for c in (old, new) if c is not None)
+            before, after = (c.certificates if c else () for c in (old, new))
+            certificates_changed = certificates_changed or before != after
+        if defaults:
+            names |= self._elect(change)
+        if certificates_changed:
+            self._choose_certificates(change)
+        return names
+
+    def _register(self, key: Name, old: Contribution | None, new: Contribution | None) -> None:
+        before = old.needs if old else frozenset()
+        after = new.needs if new else frozenset()
+        for reference in before - after:
+            users = self._users[reference]
+            users.discard(key)
+            if not users:
+                del self._users[reference]
+        for reference in after - before:
+            self._users.setdefault(reference, set()).add(key)
+
+    def _wired(self, key: Name) -> tuple[Part, ...]:
+        """The parts of an Ingress that count: none when its default backend is refused."""
+        contribution = self._contributions.get(key)
+        if contribution is None or (contribution.wants_default and key != self._elected):
+            return ()
+        return contribution.parts
+
+    def _elect(self, change: _Change) -> set[str]:
+        """Give the one default backend to the first Ingress that has a usable one."""
+        candidates = sorted(
+            (c.order, key) for key, c in self._contributions.items() if c.default is not None
+        )
+        before, self._elected = self._elected, candidates[0][1] if candidates else None
+        for _, key in self._duplicates:
+            self._note(("duplicate", key), (), change)
+        self._duplicates = candidates[1:]
+        for _, key in self._duplicates:
+            finding = findings.DUPLICATE_DEFAULT_BACKEND(
+                ObjectReference("Ingress", *key),
+                "spec.defaultBackend",
+                other=ObjectReference("Ingress", *(self._elected or ("", ""))),
+            )
+            self._note(("duplicate", key), (finding,), change)
+        names = {DEFAULT_ROUTE}
+        for winner in (before, self._elected):
+            if winner is not None:
+                names |= self._groups.put(winner, self._wired(winner))
+        return names
+
+    def _choose_certificates(self, change: _Change) -> None:
+        chosen = certificates.choose(
+            wish for key in sorted(self._contributions)
+            for wish in self._contributions[key].certificates
+        )
+        change.structure = change.structure or chosen.certificates != self._chosen.certificates
+        self._chosen = chosen
+        self._note(("certificates", ""), chosen.findings, change)
+
+    # -- per name --
+
+    def _merge(self, name: str, change: _Change) -> None:
+        old = self._merged.pop(name, None)
+        new = self._merged_anew(name)
+        for service in _feeding(old):
+            self._fed_by[service].discard(name)
+            if not self._fed_by[service]:
+                del self._fed_by[service]
+        for service in _feeding(new):
+            self._fed_by.setdefault(service, set()).add(name)
+        if new is not None:
+            self._merged[name] = new
+        route = new.route if new else None
+        change.structure |= self._routes.put(name, route)
+        self._note(("route", name), new.findings if new else (), change)
+
+    def _merged_anew(self, name: str) -> Merged | None:
+        if name == DEFAULT_ROUTE:
+            elected = self._contributions.get(self._elected) if self._elected else None
+            if elected is None or elected.default is None:
+                return None
+            return merge_default(elected.default, self._settings)
+        members = self._groups.members(name)
+        if not members:
+            return None
+        if len(members) > 1:
+            members = sorted(members, key=lambda key: self._contributions[key].order)
+        parts = [part for key in members for part in self._groups.parts(name, key)]
+        return merge(name, parts, self._settings)
+
+    def _feed(self, name: str, change: _Change) -> None:
+        """Look up the endpoints of one backend."""
+        merged = self._merged.get(name)
+        found = merge_backend(merged, self._snapshot.subsets_of) if merged else None
+        old = self._backends.get(name)
+        new = found.backend if found else None
+        if self._backends.put(name, new):
+            if old is None or new is None or replace(old, endpoints=new.endpoints) != new:
+                change.structure = True
+            else:
+                change.moved[new.name] = new.endpoints
+        self._note(("backend", name), found.findings if found else (), change)
+
+    # -- the whole --
+
+    def _note(
+        self, source: tuple[str, object], found: tuple[Finding, ...], change: _Change
+    ) -> None:
+        if self._found.get(source, ()) == found:
+            return
+        change.findings = True
+        if found:
+            self._found[source] = found
+        else:
+            del self._found[source]
+
+    def _assembled(self, change: _Change) -> Translation:
+        last = self._last
+        if not (change.contributions or change.structure or change.moved or change.findings):
+            return last
+        desired, processed, secrets, found = (
+            last.desired, last.processed, last.secrets, last.findings
+        )
+        if change.structure or change.moved:
+            desired = Desired(
+                self._routes.values(), self._backends.values(), self._chosen.certificates
+            )
+        if change.contributions:
+            processed = tuple(sorted(key for key in self._contributions if self._processed(key)))
+            secrets = frozenset(
+                (namespace, name) for kind, namespace, name in self._users if kind == "Secret"
+            )
+        if change.findings:
+            everything = {finding: None for found in self._found.values() for finding in found}
+            found = tuple(sorted(everything, key=lambda f: (f.object, f.field, f.code, f.sentence)))
+        moved = change.moved if change.moved and not change.structure else None
+        return Translation(desired, found, processed, secrets, moved)
+
+    def _processed(self, key: Name) -> bool:
+        contribution = self._contributions[key]
+        refused = contribution.wants_default and key != self._elected
+        return contribution.processed and not refused
+
+
+@dataclass(slots=True)
+class _Change:
+    """What one update has found to differ."""
+
+    contributions: bool = False
+    structure: bool = False  # anything of Desired but endpoints
+    findings: bool = False
+    moved: dict[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+
+
+def _feeding(merged: Merged | None) -> set[Name]:
+    parts = merged.parts if merged else ()
+    return {(target.namespace, target.service) for part in parts for target in part.targets}
+
+
+class _Groups:
+    """Parts by name and Ingress, and the names of each Ingress."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, dict[Name, tuple[Part, ...]]] = {}
+        self._names: dict[Name, tuple[str, ...]] = {}
+
+    def put(self, key: Name, parts: tuple[Part, ...]) -> set[str]:
+        """Replace the parts of one Ingress; returns the names touched."""
+        names = set(self._names.pop(key, ()))
+        for name in names:
+            del self._parts[name][key]
+            if not self._parts[name]:
+                del self._parts[name]
+        by_name: dict[str, list[Part]] = {}
+        for part in parts:
+            by_name.setdefault(part.name, []).append(part)
+        for name, found in by_name.items():
+            self._parts.setdefault(name, {})[key] = tuple(found)
+        if by_name:
+            self._names[key] = tuple(by_name)
+        return names | by_name.keys()
+
+    def members(self, name: str) -> list[Name]:
+        return list(self._parts.get(name, ()))
+
+    def parts(self, name: str, key: Name) -> tuple[Part, ...]:
+        return self._parts[name][key]
+
+
+class _Sorted(Generic[T]):
+    """Values in the order of their names; replacing one does not sort again."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._values: dict[str, T] = {}
+
+    def get(self, name: str) -> T | None:
+        return self._values.get(name)
+
+    def put(self, name: str, value: T | None) -> bool:
+        """Set or (None) remove; returns whether that changed anything."""
+        old = self._values.get(name)
+        if old == value:
+            return False
+        if value is None:
+            del self._values[name]
+            del self._names[bisect_left(self._names, name)]
+        else:
+            if old is None:
+                insort(self._names, name)
+            self._values[name] = value
+        return True
+
+    def values(self) -> tuple[T, ...]:
+        return tuple(map(self._values.__getitem__, self._names))
