@@ -1,4 +1,4 @@
-"""TLS secrets of Ingresses: which certificate is served on which entry point (`provider.md` 5.9)."""
+"""TLS secrets of Ingresses: which certificate is served where (`provider.md` 5.9)."""
 
 from __future__ import annotations
 
@@ -71,9 +71,7 @@ def certificate_names(chain: bytes, key: bytes) -> Names:
         form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         if private.public_key().public_bytes(*form) != leaf.public_key().public_bytes(*form):
             return Names((), "the private key belongs to another certificate.")
-        common = [
-            str(a.value) for a in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        ]
+        common = [str(a.value) for a in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
         alternatives = _alternative_names(leaf)
     except Exception as problem:  # the parser raises a dozen unrelated classes on hostile input
         return Names((), f"{str(problem).splitlines()[0] if str(problem) else 'it is unreadable'}.")

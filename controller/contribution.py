@@ -5,9 +5,9 @@ depends on others (shared hosts and paths, one default backend per cluster) is `
 `translate.py`. `needs` names every object that was looked at, present or not: when one of them
 changes, the contribution is made again.
 
-Endpoints are not looked up here, only where they come from (`Target`), so that a change of endpoints
-touches one backend. Two things need them all the same, and say so in `needs`: weights, which depend
-on the number of endpoints, and the default backend, which exists only with endpoints.
+Endpoints are not looked up here, only where they come from (`Target`), so that a change of
+endpoints touches one backend. Two things need them all the same, and say so in `needs`: weights,
+which depend on the number of endpoints, and the default backend, which exists only with endpoints.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from controller.objects import (
 from controller.reading import Reader, Reading, annotation_field, unknown_annotations
 from controller.rules_text import Rule
 from controller.selection import Selection, class_annotation
-from controller.snapshot import Name, Snapshot
+from controller.snapshot import Snapshot
 from controller.weights import Weighed, weigh
 from fastproxy import findings
 from fastproxy.feature import OnInvalid, Scope
@@ -436,5 +436,3 @@ def part_name(reading: Reading, host: str, path: str, path_type: str, service: s
         name = f"{'-'.join(chosen.names)}_{name}"
     ranked = reading.config(priority.FEATURE)
     return f"{ranked.value}-{name}" if ranked is not None else name
-
-

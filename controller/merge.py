@@ -1,8 +1,8 @@
 """Parts of one name to one route and one backend (`provider.md` 5.4 and 5.11).
 
-Idea. Traefik 1.7 fills one map while it walks over all Ingresses; what an entry ends up with depends
-only on the parts of its name, in order. So each name can be merged alone, and again when one of its
-parts or the endpoints of one of its Services changes.
+Idea. Traefik 1.7 fills one map while it walks over all Ingresses; what an entry ends up with
+depends only on the parts of its name, in order. So each name can be merged alone, and again when
+one of its parts or the endpoints of one of its Services changes.
 
 The rules of the merge: the first part that can makes the route and gives it its features; every
 part adds its path rule and its endpoints; the last Service gives the backend its features. A part
@@ -79,9 +79,7 @@ def merge(name: str, parts: Sequence[Part], settings: Settings) -> Merged:
         route = _route(name, name, first, routes, settings)
         if not route.entry_points:
             route = None
-    return Merged(
-        route, name if created else None, service, tuple(kept), tuple(problems)
-    )
+    return Merged(route, name if created else None, service, tuple(kept), tuple(problems))
 
 
 def merge_default(part: Part, settings: Settings) -> Merged:
@@ -109,15 +107,11 @@ def merge_backend(merged: Merged, subsets_of: FindSubsets) -> MergedBackend | No
             at = f"{part.field}.backend" if part.path or part.host else part.field
             service, port = target.service, target.port.name or target.port.number
             if found.unusable and target.external_name == "":
-                problems.append(
-                    findings.EMPTY_EXTERNAL_NAME(part.origin, at, service=service)
-                )
+                problems.append(findings.EMPTY_EXTERNAL_NAME(part.origin, at, service=service))
             elif found.unusable:
                 problems.append(findings.UNUSABLE_PORT(part.origin, at, service=service))
             elif not found.endpoints:
-                problems.append(
-                    findings.NO_ENDPOINTS(part.origin, at, service=service, port=port)
-                )
+                problems.append(findings.NO_ENDPOINTS(part.origin, at, service=service, port=port))
     backend = Backend(merged.backend_name, united(endpoints))
     configs: list[Config] = []
     for feature, config in merged.service.configs if merged.service else ():

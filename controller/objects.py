@@ -118,10 +118,13 @@ class Subset(NamedTuple):
     ports: tuple[EndpointPort, ...]
 
 
+NO_SUBSET = Subset((), ())
+
+
 @dataclass(frozen=True, slots=True)
 class EndpointSlice(KubernetesObject):
     service: str = ""
-    subset: Subset = Subset((), ())
+    subset: Subset = NO_SUBSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,9 +410,7 @@ class _Identity(NamedTuple):
     name: str
 
 
-READERS: Mapping[
-    str, tuple[tuple[str, ...], Callable[[Any, Any, _Identity], KubernetesObject]]
-] = {
+READERS: Mapping[str, tuple[tuple[str, ...], Callable[[Any, Any, _Identity], KubernetesObject]]] = {
     "Ingress": (
         ("networking.k8s.io/v1", "networking.k8s.io/v1beta1", "extensions/v1beta1"),
         _ingress,

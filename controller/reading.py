@@ -16,7 +16,7 @@ from fastproxy.features import FEATURES, KNOWN_ANNOTATIONS
 from fastproxy.findings import Finding, Kind
 from fastproxy.model import Config, ObjectReference
 from fastproxy.notes import ObjectNotes, misspelt
-from fastproxy.settings import Settings
+from fastproxy.settings import Kubernetes, Settings
 
 EFFECT_KINDS: Mapping[OnInvalid | None, Kind] = {
     None: findings.ANNOTATION_WARNING,
@@ -52,6 +52,10 @@ class References:
     @property
     def entry_points(self) -> Mapping[str, Any]:
         return self.settings.entry_points
+
+    @property
+    def whitelist_invalid(self) -> str:
+        return (self.settings.kubernetes or Kubernetes()).whitelist_invalid
 
     def secret(self, name: str) -> Mapping[str, bytes] | None:
         self.secrets[name] = None

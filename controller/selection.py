@@ -65,8 +65,8 @@ def parse_selector(text: str) -> tuple[Requirement, ...]:
         term = TERM.match(text, position)
         if term is None or (term.end() < len(text) and text[term.end()] != ","):
             raise ValueError(
-                f"label selector {text!r}: {text[position:].strip()!r} is no requirement; write for "
-                "example `app=web,tier in (a,b),!legacy`"
+                f"label selector {text!r}: {text[position:].strip()!r} is no requirement; write "
+                "`app=web,tier in (a,b),!legacy`"
             )
         requirements.append(_requirement(term))
         position = term.end() + 1

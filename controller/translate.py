@@ -6,13 +6,13 @@ Idea. Three pure steps, each result kept:
     parts    --merge.py-->         route                            per name
     route    --merge.py-->         backend with endpoints           per name
 
-A change of an object repeats the first step for the Ingresses that looked at it, the second for the
-names those had or have, the third also for the names whose Services' endpoints changed. Nothing else
-is visited, so the price of an endpoint change is that of its backends.
+A change of an object repeats the first step for the Ingresses that looked at it, the second for
+the names those had or have, the third also for the names whose Services' endpoints changed. Nothing
+else is visited, so the price of an endpoint change is that of its backends.
 
-Invariants. `translate(snapshot)` is a translator that has seen nothing being given the snapshot: the
-incremental way and the full way are one way. What did not change stays the same object, so that
-comparing two Desired is cheap.
+Invariants. `translate(snapshot)` is a translator that has seen nothing being given the snapshot:
+the incremental way and the full way are one way. What did not change stays the same object, so
+that comparing two Desired is cheap.
 
 What we do not like. One default backend for the cluster couples Ingresses: which one has it decides
 whether the others with a default backend exist at all. `_elect` handles it apart.
@@ -179,7 +179,8 @@ class Translator:
 
     def _choose_certificates(self, change: _Change) -> None:
         chosen = certificates.choose(
-            wish for key in sorted(self._contributions)
+            wish
+            for key in sorted(self._contributions)
             for wish in self._contributions[key].certificates
         )
         change.structure = change.structure or chosen.certificates != self._chosen.certificates
@@ -248,7 +249,10 @@ class Translator:
         if not (change.contributions or change.structure or change.moved or change.findings):
             return last
         desired, processed, secrets, found = (
-            last.desired, last.processed, last.secrets, last.findings
+            last.desired,
+            last.processed,
+            last.secrets,
+            last.findings,
         )
         if change.structure or change.moved:
             desired = Desired(

@@ -41,9 +41,7 @@ def weigh(
             found = shares(config, counted)
         except Invalid as problem:
             kind = findings.WEIGHT_SUM
-            return kind(
-                ingress.reference, field, host=host, path=path, sentence=problem.sentence
-            )
+            return kind(ingress.reference, field, host=host, path=path, sentence=problem.sentence)
         weights.update({(host, path, name): weight for name, weight in found.items()})
     return weights
 
@@ -55,5 +53,3 @@ def _instances(service: Service | None, subsets: Sequence[Subset] | None) -> int
     if service.external_name is not None:
         return 1
     return None if subsets is None else len(usable_addresses(subsets))
-
-

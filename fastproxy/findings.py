@@ -8,12 +8,12 @@ A finding is a value, collected while objects are translated; logs, Events, `/ap
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from fastproxy.model import ObjectReference
 
 
-class Severity(str, Enum):
+class Severity(StrEnum):
     ERROR = "error"  # part of the object is not served
     WARNING = "warning"  # served, but not as written
 
@@ -253,7 +253,7 @@ CERTIFICATE_UNUSABLE = _error(
 CERTIFICATE_DUPLICATE = _warning(
     "FP145",
     "certificate for the same names",
-    "Secret {secret} holds a certificate for the same names as {other}, which is used on {entry_points}.",
+    "Secret {secret} holds a certificate for the same names as {other}, used on {entry_points}.",
     "The first certificate in the order of namespace/name is used.",
 )
 
@@ -311,7 +311,7 @@ ANNOTATION_MISPLACED = _warning(
 # -- objects and files --
 
 MALFORMED = _error(
-    "FP181", "malformed object", "{field} {sentence}.", "The object is treated as absent."
+    "FP181", "malformed object", "{at} {sentence}.", "The object is treated as absent."
 )
 BROKEN_DOCUMENT = _error(
     "FP182",

@@ -1,0 +1,244 @@
+"""Kubernetes objects from a directory of YAML or JSON files, watched for change.
+
+Idea. A file is cut into documents at its `---` lines before any YAML is parsed, so a broken
+document is one finding and its neighbours live on. Files are read again only when their stamp
+(inode, size, time of change) differs. Watching compares stamps a few times a second: that also sees
+the symbolic links which Kubernetes swaps under a mounted ConfigMap, and file systems without
+inotify. A change counts once the stamps have stood still for one interval, so that a directory is
+not read half written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from controller.objects import KubernetesObject, Malformed, parse_object, reference_of
+from controller.snapshot import Snapshot
+from fastproxy import findings
+from fastproxy.findings import Finding
+from fastproxy.model import ObjectReference
+
+SUFFIXES = (".yaml", ".yml", ".json")
+SEPARATOR = re.compile(r"^---(?=\s|$).*$", re.M)
+DIRECTIVES = re.compile(r"(?:[ \t]*(?:[%#].*)?(?:\n|\Z))*")
+MOST_BYTES = 64 << 20
+DEEPEST = 200
+INTERVAL = 0.25  # seconds between two looks at the directory
+
+Stamp = tuple[int, int, int]
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML as the API server understands it: a timestamp is a string like any other."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+class Loaded(NamedTuple):
+    snapshot: Snapshot
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    stamp: Stamp
+    objects: tuple[KubernetesObject, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(slots=True)
+class Manifests:
+    """The objects of one directory (or one file)."""
+
+    path: Path
+    interval: float = INTERVAL
+    _files: dict[Path, _File] = field(default_factory=dict)
+    _loaded: Loaded = field(default_factory=lambda: Loaded(Snapshot(), ()))
+
+    def load(self) -> Loaded:
+        """Read what has changed since the last call; the same snapshot if nothing did."""
+        return self._take(self._stamps())
+
+    def changes(self, stop: threading.Event) -> Iterator[Loaded]:
+        """Yield the state now and after every change, until `stop` is set."""
+        stamps = self._stamps()
+        yield self._take(stamps)
+        while not stop.wait(self.interval):
+            newer = self._stamps()
+            if newer == stamps:
+                continue
+            while not stop.wait(self.interval):
+                settled, newer = newer, self._stamps()
+                if settled == newer:
+                    break
+            before, stamps = self._loaded, newer
+            loaded = self._take(stamps)
+            if loaded != before:
+                yield loaded
+
+    def _stamps(self) -> dict[Path, Stamp | str]:
+        """Every manifest file with its stamp, or with why it has none."""
+        stamps: dict[Path, Stamp | str] = {}
+        if not self.path.is_dir():
+            stamps[self.path] = _stamp(self.path)
+            return stamps
+        for folder, folders, names in os.walk(self.path, followlinks=True):
+            # `..data` of a mounted ConfigMap holds each file a second time.
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in names:
+                if name.endswith(SUFFIXES) and not name.startswith("."):
+                    path = Path(folder, name)
+                    stamps[path] = _stamp(path)
+        return stamps
+
+    def _take(self, stamps: dict[Path, Stamp | str]) -> Loaded:
+        problems: list[Finding] = []
+        files: dict[Path, _File] = {}
+        for path, stamp in stamps.items():
+            if isinstance(stamp, str):
+                problems.append(_unreadable(self._shown(path), stamp))
+                continue
+            known = self._files.get(path)
+            if known is None or known.stamp != stamp:
+                known = _read_file(path, self._shown(path), stamp)
+            files[path] = known
+        self._files = files
+        objects: dict[ObjectReference, tuple[KubernetesObject, Path]] = {}
+        for path in sorted(files):
+            problems += files[path].findings
+            for item in files[path].objects:
+                reference = item.reference
+                if reference in objects:
+                    first, second = self._shown(objects[reference][1]), self._shown(path)
+                    problems.append(
+                        findings.DEFINED_TWICE(
+                            reference, second, reference=reference, first=first, second=second
+                        )
+                    )
+                objects[reference] = (item, path)
+        old = self._loaded.snapshot
+        gone = [item.reference for item in old if item.reference not in objects]
+        snapshot = old.with_changes((item for item, _ in objects.values()), gone)
+        self._loaded = Loaded(snapshot, tuple(problems))
+        return self._loaded
+
+    def _shown(self, path: Path) -> str:
+        return str(path.relative_to(self.path)) if path != self.path else path.name
+
+
+def _stamp(path: Path) -> Stamp | str:
+    try:
+        state = path.stat()
+    except OSError as problem:
+        return problem.strerror or "unknown error"
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def _unreadable(file: str, reason: str) -> Finding:
+    return findings.UNREADABLE_FILE(ObjectReference("", "", ""), file, file=file, reason=reason)
+
+
+def _read_file(path: Path, shown: str, stamp: Stamp) -> _File:
+    if stamp[1] > MOST_BYTES:
+        return _File(stamp, findings=(_unreadable(shown, f"it is larger than {MOST_BYTES} bytes"),))
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as problem:
+        reason = getattr(problem, "strerror", None) or "it is not UTF-8 text"
+        return _File(stamp, findings=(_unreadable(shown, reason),))
+    return _File(stamp, *read_documents(text, shown))
+
+
+def read_documents(
+    text: str, file: str
+) -> tuple[tuple[KubernetesObject, ...], tuple[Finding, ...]]:
+    """All objects of a multi-document text, and what is wrong with the others."""
+    objects: list[KubernetesObject] = []
+    problems: list[Finding] = []
+    for number, (line, document) in enumerate(_documents(text), 1):
+        try:
+            _check_depth(document)
+            data = yaml.load(document, Loader=_Loader)
+        except (yaml.YAMLError, RecursionError, ValueError) as problem:
+            mark = getattr(problem, "problem_mark", None)
+            problems.append(
+                findings.BROKEN_DOCUMENT(
+                    ObjectReference("", "", ""),
+                    f"{file}#{number}",
+                    file=file,
+                    number=number,
+                    line=line + (mark.line if mark is not None else 0),
+                    reason=getattr(problem, "problem", None) or str(problem) or "it is not YAML",
+                )
+            )
+            continue
+        for item in _flattened(data):
+            try:
+                found = parse_object(item)
+            except Malformed as problem:
+                problems.append(
+                    findings.MALFORMED(
+                        reference_of(item),
+                        problem.field,
+                        at=problem.field,
+                        sentence=problem.sentence,
+                    )
+                )
+            else:
+                objects += [found] if found is not None else []
+    return tuple(objects), tuple(problems)
+
+
+def _check_depth(document: str) -> None:
+    """Refuse nesting which would overflow the C stack of the YAML composer."""
+    if sum(map(document.count, ("[", "{", "- ", "? "))) < DEEPEST:
+        return
+    depth = 0
+    for event in yaml.parse(document, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEEPEST:
+                raise ValueError("it is nested too deeply")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _documents(text: str) -> Iterator[tuple[int, str]]:
+    """Cut at `---` lines: the number of the first line of each piece, and the piece."""
+    start, line = 0, 1
+    for mark in SEPARATOR.finditer(text):
+        piece = text[start : mark.start()]
+        if not DIRECTIVES.fullmatch(piece):
+            yield line, piece
+        line += piece.count("\n")
+        # What stands behind the dashes belongs to the document (`--- {kind: ...}`).
+        start = mark.start() + 3
+    if not DIRECTIVES.fullmatch(text[start:]):
+        yield line, text[start:]
+
+
+def _flattened(data: Any) -> Iterator[Any]:
+    """The items of a `List`; nothing for an empty document."""
+    if data is None:
+        return
+    kind = data.get("kind") if isinstance(data, dict) else None
+    if isinstance(kind, str) and kind.endswith("List") and "items" in data:
+        kind = kind.removesuffix("List")
+        for item in data["items"] if isinstance(data["items"], list) else ():
+            if kind and isinstance(item, dict):
+                item = {"apiVersion": data.get("apiVersion"), "kind": kind} | item
+            yield item
+        return
+    yield data
