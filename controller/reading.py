@@ -54,6 +54,10 @@ class References:
         return self.settings.entry_points
 
     @property
+    def enable_pass_tls_cert(self) -> bool:
+        return (self.settings.kubernetes or Kubernetes()).enable_pass_tls_cert
+
+    @property
     def whitelist_invalid(self) -> str:
         return (self.settings.kubernetes or Kubernetes()).whitelist_invalid
 

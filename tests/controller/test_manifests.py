@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 
@@ -87,7 +86,7 @@ def test_changes_are_seen_once_and_settled(tmp_path: Path) -> None:
     assert len(next(changes).snapshot) == 1
     # A ConfigMap is replaced by swapping a link; a new file appears whole.
     (tmp_path / "new").write_text(service("b"))
-    os.replace(tmp_path / "new", tmp_path / "b.yaml")
+    (tmp_path / "new").replace(tmp_path / "b.yaml")
     assert {name for _, name in next(changes).snapshot.services} == {"a", "b"}
     stop.set()
     assert list(changes) == []
