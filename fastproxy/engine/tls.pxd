@@ -2,11 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-cdef extern from "sys/uio.h" nogil:
-    struct iovec:
-        void* iov_base
-        size_t iov_len
-
+from fastproxy.engine.posix cimport iovec, ssize_t
 
 # What the calls below return. A positive result of tls_read and tls_write is a number of bytes.
 cdef enum:

@@ -23,12 +23,23 @@ happens, in the `Note` of the connection; connections that do not fail and are n
 backend have none.
 """
 
-from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset, strlen
+
+from fastproxy.engine.posix cimport (
+    AF_INET,
+    AF_INET6,
+    EAGAIN,
+    EINTR,
+    MSG_NOSIGNAL,
+    errno,
+    sockaddr,
+    sockaddr_storage,
+    socklen_t,
+    ssize_t,
+)
 
 import os
 from hashlib import sha256
@@ -42,17 +53,9 @@ from fastproxy.tls_options import (
 )
 
 cdef extern from "sys/socket.h" nogil:
-    ctypedef unsigned int socklen_t
-    struct sockaddr:
-        unsigned short sa_family
-    struct sockaddr_storage:
-        unsigned short ss_family
     ssize_t recv(int, void*, size_t, int)
     ssize_t send(int, const void*, size_t, int)
     int getsockname(int, sockaddr*, socklen_t*)
-    enum: MSG_NOSIGNAL
-    enum: AF_INET
-    enum: AF_INET6
 
 cdef extern from "netinet/in.h" nogil:
     struct in_addr:
@@ -98,6 +101,7 @@ cdef extern from "openssl/bio.h" nogil:
     void BIO_set_retry_write(BIO*)
     void BIO_clear_retry_flags(BIO*)
     enum: BIO_CTRL_FLUSH
+    enum: BIO_CTRL_EOF
     enum: BIO_TYPE_SOURCE_SINK
 
 cdef extern from "openssl/evp.h" nogil:
@@ -351,6 +355,7 @@ cdef extern from "openssl/ssl.h" nogil:
 
 cdef enum:
     DRAINED = 0x10000        # flag of our BIO: the last recv came back short
+    ENDED = 0x20000          # flag of our BIO: recv met the end of the stream
     RECORD = 16384           # bytes of plaintext in one TLS record
     NAME_LIMIT = 255         # of a server name (RFC 1035)
     TICKET_KEY_SIZE = 80
@@ -383,7 +388,9 @@ cdef int _receive(BIO* bio, char* data, int size) noexcept nogil:
     while True:
         received = recv(<int> <uintptr_t> BIO_get_data(bio), data, size, 0)
         if received >= 0:
-            if received < size and received > 0:
+            if received == 0:
+                BIO_set_flags(bio, ENDED)
+            elif received < size:
                 BIO_set_flags(bio, DRAINED)
             return <int> received
         if errno == EINTR:
@@ -409,6 +416,8 @@ cdef int _send(BIO* bio, const char* data, int size) noexcept nogil:
 
 
 cdef long _control(BIO* bio, int command, long number, void* pointer) noexcept nogil:
+    if command == BIO_CTRL_EOF:
+        return BIO_test_flags(bio, ENDED) != 0
     return 1 if command == BIO_CTRL_FLUSH else 0
 
 
