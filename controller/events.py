@@ -1,6 +1,6 @@
 """Findings as Kubernetes Events (type Warning) on the object they are about.
 
-There is one Event per object and code, under a name made from both, whatever replica writes it: what
+There is one Event per object and code, under a name made from both, whatever replica writes: what
 is found again, or found by the next replica, raises its count instead of making another Event.
 Writing is level based: only the latest text of an Event waits to be sent, at a limited rate.
 """
