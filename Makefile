@@ -77,7 +77,8 @@ test-sanitize: build/sanitize/.copied ## run the suite under AddressSanitizer an
 		$(abspath $(BIN))/python setup.py --quiet build_ext --inplace
 	cd build/sanitize && $(SANITIZER) $(abspath $(BIN))/python -m pytest -q --timeout 600 $(ARGS)
 
-test-cluster: build ## run the tests that need a real kube-apiserver
+test-cluster: build ## run the tests that need a real kube-apiserver, built once if need be
+	$(BIN)/python -m tests.support.kubernetes_binaries
 	$(BIN)/python -m pytest -q -m cluster $(ARGS)
 
 annotate: $(INSTALLED) ## annotated C of every compiled module, in build/annotate
