@@ -1,6 +1,11 @@
 """C interface of the matcher and the balancers, for the engine."""
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport uint32_t
+
+from fastproxy._core_balance cimport (
+    BALANCER_EMPTY, BALANCER_ZERO, Balancer, balancer_free, balancer_new, balancer_pick,
+    balancer_update, drr_adjust,
+)
 
 cdef enum:
     NO_ROUTE = 0xFFFFFFFF
@@ -8,10 +13,6 @@ cdef enum:
 cdef enum:
     MATCH_ADD_SLASH = 1
     MATCH_REMOVE_SLASH = 2
-
-cdef enum:
-    BALANCER_EMPTY = -1
-    BALANCER_ZERO = -2
 
 # Calls the engine back for the index-th value of the header of that name (case-insensitive);
 # returns 0 when there is none.
@@ -47,18 +48,3 @@ cdef struct MatchResult:
 cdef void core_match(const char* section, const MatchRequest* request, MatchResult* result) noexcept nogil
 # 0 when the section is well formed; matching in a section that passed never reads outside it.
 cdef int core_check(const char* section, size_t size) noexcept nogil
-
-cdef struct Balancer
-
-cdef Balancer* balancer_new(uint32_t count, const int64_t* weights) noexcept nogil  # NULL: no memory
-cdef void balancer_free(Balancer* balancer) noexcept nogil
-# Index of an endpoint, BALANCER_EMPTY (answer 503) or BALANCER_ZERO (answer 500).
-cdef int balancer_pick(Balancer* balancer) noexcept nogil
-# Replaces endpoints and weights and starts anew; -1 (and nothing changed) without memory.
-cdef int balancer_update(Balancer* balancer, uint32_t count, const int64_t* weights) noexcept nogil
-
-# The pure step of dynamic round robin: adjusts `weights` in place from failure ratings (0..1);
-# returns 1 when weights are to be applied and the back-off timer to be started, -1: no memory.
-cdef int drr_adjust(
-    uint32_t count, const double* ratings, const int64_t* original, int64_t* weights,
-) noexcept nogil

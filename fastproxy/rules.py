@@ -100,3 +100,31 @@ Matcher = (
     | HeadersRegexp
     | Query
 )
+
+
+def template_pieces(template: str) -> tuple[tuple[bool, str], ...] | None:
+    """Cut a `{name:regex}` template into pieces: (False, literal text) and (True, regex), where an
+    empty regex means the default of the place. None for a broken template: unbalanced braces, an
+    empty name or an empty regex. Braces nest (`{id:[0-9]{2}}`)."""
+    pieces: list[tuple[bool, str]] = []
+    level = start = 0
+    for position, character in enumerate(template):
+        if character == "{":
+            level += 1
+            if level == 1:
+                pieces.append((False, template[start:position]))
+                start = position + 1
+        elif character == "}":
+            level -= 1
+            if level < 0:
+                return None
+            if level == 0:
+                name, colon, regex = template[start:position].partition(":")
+                if not name or (colon and not regex):
+                    return None
+                pieces.append((True, regex))
+                start = position + 1
+    if level:
+        return None
+    pieces.append((False, template[start:]))
+    return tuple(piece for piece in pieces if piece[0] or piece[1])
