@@ -10,7 +10,7 @@ cdef enum:
     TLS_CLOSED = 0        # the peer ended its direction with close_notify
     TLS_WANT_READ = -1    # call again when the socket is readable
     TLS_WANT_WRITE = -2   # call again when the socket is writable
-    TLS_FAILED = -3       # the connection is unusable: tls_failure, tls_error say why, then tls_free
+    TLS_FAILED = -3       # the connection is unusable: tls_failure and tls_error say why
 
 # Why a connection failed: tls_failure.
 cdef enum:

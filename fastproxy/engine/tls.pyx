@@ -840,7 +840,9 @@ cdef TlsName* _place(TlsIndex* index, const char* data, size_t size) noexcept no
     return &index.places[at]
 
 
-cdef bint _greater(const char* one, size_t size, const char* other, size_t other_size) noexcept nogil:
+cdef bint _greater(
+    const char* one, size_t size, const char* other, size_t other_size
+) noexcept nogil:
     cdef int order = memcmp(one, other, min(size, other_size))
     return order > 0 or (order == 0 and size > other_size)
 
@@ -1297,7 +1299,9 @@ cdef class CertificateSet:
         cdef bytes name
         cdef uint32_t places = 4
         names = [
-            (text.encode(), certificate) for certificate in certificates for text in certificate.names
+            (text.encode(), certificate)
+            for certificate in certificates
+            for text in certificate.names
         ]
         while places < 2 * len(names):
             places *= 2
