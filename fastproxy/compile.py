@@ -43,7 +43,7 @@ SLOT_OFFSET = 8  # of the filter slot in an encoded operation: the first word of
 
 Entry = tuple[int, int, tuple[Matcher, ...], int, str]
 MatcherBuilder = Callable[[Sequence[Entry]], bytes]
-Claim = tuple[str, tuple[Any, ...], Any]  # kind, key, specification
+Claim = tuple[str, tuple[Any, ...], Any, int]  # kind, key, specification, slot
 
 
 class Slots:
@@ -55,6 +55,21 @@ class Slots:
         self.free: dict[str, list[int]] = {}
         self.released: dict[str, list[int]] = {}
         self.size: dict[str, int] = {}
+        self.reused: list[tuple[str, int]] = []  # since the previous generation
+
+    @classmethod
+    def of(cls, claims: Iterable[Claim], limits: Mapping[str, int] | None = None) -> Slots:
+        """Return the state in which exactly these claims are held (after a restart)."""
+        slots = cls(limits)
+        taken: dict[str, set[int]] = {}
+        for kind, key, specification, slot in claims:
+            if slot != NO_SLOT:
+                slots.held[kind, key] = (specification, slot)
+                taken.setdefault(kind, set()).add(slot)
+        for kind, numbers in taken.items():
+            slots.size[kind] = max(numbers) + 1
+            slots.free[kind] = [n for n in range(slots.size[kind]) if n not in numbers]
+        return slots
 
     def successor(self) -> Slots:
         """Return a copy for the next generation, in which slots released by this one are free."""
@@ -66,20 +81,20 @@ class Slots:
             after.free.setdefault(kind, []).extend(numbers)
         return after
 
-    def claim(self, claim: Claim) -> int:
+    def claim(self, kind: str, key: tuple[Any, ...], specification: Any) -> int:
         """Return the slot of a key; a new one when its specification has changed.
 
         NO_SLOT when there are no more of this kind (counters: the engine takes it as "no limit").
         """
-        kind, key, specification = claim
         held = self.held.get((kind, key))
         if held is not None:
             if held[0] == specification:
                 return held[1]
-            self.release(claim)
+            self.release(kind, key)
         free = self.free.get(kind)
         if free:
             slot = free.pop()
+            self.reused.append((kind, slot))
         else:
             slot = self.size.get(kind, 0)
             if slot >= self.limits.get(kind, NO_SLOT):
@@ -89,10 +104,10 @@ class Slots:
         self.held[kind, key] = (specification, slot)
         return slot
 
-    def release(self, claim: Claim) -> None:
-        held = self.held.pop((claim[0], claim[1]), None)
+    def release(self, kind: str, key: tuple[Any, ...]) -> None:
+        held = self.held.pop((kind, key), None)
         if held is not None:
-            self.released.setdefault(claim[0], []).append(held[1])
+            self.released.setdefault(kind, []).append(held[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +176,8 @@ def compile_table(
                 pieces[key] = piece
     for key, gone in previous.pieces.items():
         if key not in pieces:
-            for claim in gone.claims:
-                slots.release(claim)
+            for kind, name_of_slot, _, _ in gone.claims:
+                slots.release(kind, name_of_slot)
     certificates = _certificates(desired.certificates, previous.certificates, slots)
     entries = tuple(
         (index, entry_point, piece.route.matchers, piece.route.priority, piece.route.name)
@@ -182,6 +197,31 @@ def compile_table(
         slots,
         entries,
         matcher,
+    )
+
+
+def restored(
+    generation: int,
+    block: bytes,
+    pieces: Mapping[tuple[str, int], Piece],
+    backends: Mapping[int, BackendSpecification],
+    certificates: Mapping[int, Certificate],
+    limits: Mapping[str, int],
+) -> Compiled:
+    """Return the live generation as a restarted controller continues it: slots stay given out."""
+    claims = [claim for piece in pieces.values() for claim in piece.claims]
+    claims += [
+        ("certificate", (certificate.name, certificate.entry_points), certificate, slot)
+        for slot, certificate in certificates.items()
+    ]
+    return Compiled(
+        generation,
+        block,
+        {slot: config for piece in pieces.values() for slot, config in piece.filters},
+        backends,
+        certificates,
+        pieces=pieces,
+        slots=Slots.of(claims, limits),
     )
 
 
@@ -243,12 +283,14 @@ class _Wiring:
     ) -> Piece | None:
         place = (route.name, entry_point)
         claims: list[Claim] = []
-        phases: dict[Phase, list[bytes]] = {phase: [] for phase in Phase}
+        phases: dict[Phase, list[bytes]] = {}
         filters: dict[int, Config] = {}
+        scripted = False
 
         def claimed(kind: str, key: tuple[Any, ...], specification: Any) -> int:
-            claims.append((kind, (*place, *key), specification))
-            return self.slots.claim(claims[-1])
+            slot = self.slots.claim(kind, (*place, *key), specification)
+            claims.append((kind, (*place, *key), specification, slot))
+            return slot
 
         wired = [self.order[type(c)] + (c,) for c in (*route.configs, *backend.configs)
                  if type(c) in self.order]  # fmt: skip
@@ -258,9 +300,11 @@ class _Wiring:
                 if feature.build is None:
                     continue
                 context = self.context(route, backend, name, feature, config, claimed)
-                one = _encode(feature.build(config, context), claimed, filters)
+                operations = tuple(feature.build(config, context))
+                scripted |= any(isinstance(o, Scripted | ErrorPages) for o in operations)
+                one = _encode(operations, claimed, filters)
                 for phase, encoded in one.items():
-                    phases[phase].append(encoded)
+                    phases.setdefault(phase, []).append(encoded)
         except Exception as error:
             log.exception("route %s on %s cannot be built and is not served", route.name, name)
             self.failures.append((route.name, str(error)))
@@ -272,13 +316,13 @@ class _Wiring:
         if backend.method == "drr":
             statistics = claimed("quality", (), (backend.name, backend.method))
         self.forget(old.claims if old is not None else (), claims)
-        # A response passes the features in the opposite direction (features.md 1.1, step 27).
+        # Responses pass the features in the order of FEATURES too; it says why.
         return Piece(
             route, backend, route.name.encode(), backend.name.encode(),
-            b"".join(phases[Phase.REQUEST]),
-            b"".join(reversed(phases[Phase.RESPONSE])),
-            b"".join(reversed(phases[Phase.END])),
-            (PRESERVE_HOST if route.preserve_host else 0) | (HAS_SCRIPTED if filters else 0),
+            b"".join(phases.get(Phase.REQUEST, ())),
+            b"".join(phases.get(Phase.RESPONSE, ())),
+            b"".join(phases.get(Phase.END, ())),
+            (PRESERVE_HOST if route.preserve_host else 0) | (HAS_SCRIPTED if scripted else 0),
             backend_slot, tuple(claims), tuple(filters.items()), statistics,
         )  # fmt: skip
 
@@ -295,10 +339,10 @@ class _Wiring:
         return BuildContext(route, backend, name, self.settings.entry_points, counters)
 
     def forget(self, old: Iterable[Claim], kept: Iterable[Claim]) -> None:
-        keys = {(kind, key) for kind, key, _ in kept}
-        for claim in old:
-            if (claim[0], claim[1]) not in keys:
-                self.slots.release(claim)
+        keys = {(kind, key) for kind, key, _, _ in kept}
+        for kind, key, _, _ in old:
+            if (kind, key) not in keys:
+                self.slots.release(kind, key)
 
 
 def _encode(
@@ -312,8 +356,8 @@ def _encode(
     for operation in operations:
         encoded = operation.encode()
         phase = operation.phase
-        if isinstance(operation, Scripted | ErrorPages) and operation.config is not None:
-            config = operation.config
+        config = getattr(operation, "config", None)
+        if isinstance(config, Config):
             kind = type(config)
             number = numbers.setdefault((kind, config), len(numbers))
             slot = claimed("filter", (kind.__qualname__, number), config)
@@ -377,11 +421,11 @@ def _certificates(
     found = {}
     for certificate in wanted:
         key = (certificate.name, certificate.entry_points)
-        found[slots.claim(("certificate", key, certificate))] = certificate
+        found[slots.claim("certificate", key, certificate)] = certificate
     for slot, certificate in previous.items():
         if found.get(slot) is None:
             key = (certificate.name, certificate.entry_points)
             held = slots.held.get(("certificate", key))
             if held is not None and held[1] == slot:
-                slots.release(("certificate", key, certificate))
+                slots.release("certificate", key)
     return found

@@ -18,6 +18,7 @@ from fastproxy.compile import (
     Entry,
     Slots,
     compile_table,
+    restored,
 )
 from fastproxy.engine.operations import (
     AddPrefix,
@@ -183,10 +184,9 @@ def test_operations_follow_the_order_of_the_features_not_of_the_configurations()
     )
     record = read_block(result.block).routes[0]
     assert [code for code, _ in record.request] == [2, 10, 17, 16]
-    # Response: last feature first, the operations of one feature in their own order.
-    assert [code for code, _ in record.response] == [17, 14, 14, 14]
+    assert [code for code, _ in record.response] == [14, 14, 14, 17]
     names = [payload[12:13] for code, payload in record.response if code == 14]
-    assert names == [b"C", b"A", b"B"]
+    assert names == [b"A", b"B", b"C"]
     assert [code for code, _ in record.end] == [17]
 
 
@@ -278,8 +278,24 @@ def test_certificates_keep_their_slots() -> None:
 
 def test_no_more_slots_than_there_are() -> None:
     slots = Slots({"rate": 1})
-    assert slots.claim(("rate", ("a",), 1)) == 0
-    assert slots.claim(("rate", ("b",), 1)) == NO_SLOT
+    assert slots.claim("rate", ("a",), 1) == 0
+    assert slots.claim("rate", ("b",), 1) == NO_SLOT
+
+
+def test_a_restarted_controller_continues_the_slots() -> None:
+    certificate = Certificate("a", ("http",), b"chain", b"key")
+    one = compiled(route("z"), route("a", Script(), Second()), certificates=[certificate])
+    two = compiled(route("a", Script(), Second()), certificates=[certificate], previous=one)
+    pieces = pickle.loads(pickle.dumps(two.pieces))
+    again = restored(2, two.block, pieces, two.backends, two.certificates, {})
+    three = compiled(
+        route("b"), route("a", Script(), Second()), certificates=[certificate], previous=again
+    )
+    assert three.generation == 3
+    assert read_block(three.block).routes[1] == read_block(two.block).routes[0]
+    assert three.filters == two.filters
+    assert three.certificates == two.certificates
+    assert three.slots.reused == [("backend", 0)]
 
 
 def test_a_generation_survives_the_way_between_processes() -> None:

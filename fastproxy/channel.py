@@ -1,0 +1,111 @@
+"""Messages between fastproxy's processes: JSON with file descriptors, on SOCK_SEQPACKET.
+
+A message arrives whole or not at all; descriptors travel as SCM_RIGHTS. Everything large (tables,
+specifications, keys) stands in a sealed memfd, so secrets never touch a disk.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+LARGEST = 64 * 1024  # bytes of one message
+MOST_DESCRIPTORS = 253  # SCM_MAX_FD of Linux
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What was received; the receiver owns the descriptors."""
+
+    kind: str
+    values: Mapping[str, Any]
+    descriptors: tuple[int, ...] = ()
+
+
+class Channel:
+    """One end of a connection between two processes."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def set_timeout(self, seconds: float | None) -> None:
+        """How long `send` and `receive` may take; 0 raises BlockingIOError instead of waiting."""
+        self._socket.settimeout(seconds)
+
+    def send(self, kind: str, descriptors: Sequence[int] = (), /, **values: Any) -> None:
+        """Send one message; the descriptors stay open here. Raises OSError."""
+        data = json.dumps({"kind": kind, **values}).encode()
+        if len(data) > LARGEST or len(descriptors) > MOST_DESCRIPTORS:
+            raise ValueError(f"message {kind} is too large")
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+        self._socket.sendmsg([data], rights if descriptors else [], socket.MSG_NOSIGNAL)
+
+    def receive(self) -> Message | None:
+        """Return the next message, or None when the other side is gone. Raises OSError."""
+        room = socket.CMSG_SPACE(MOST_DESCRIPTORS * 4)
+        try:
+            data, ancillary, flags, _ = self._socket.recvmsg(LARGEST, room, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:
+            return None
+        descriptors = array.array("i")
+        for level, kind, content in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                descriptors.frombytes(content[: len(content) - len(content) % 4])
+        if not data:
+            return None
+        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            close_all(descriptors)
+            raise OSError("a message between fastproxy's processes was cut off")
+        values = json.loads(data)
+        return Message(values.pop("kind"), values, tuple(descriptors))
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def channel_pair() -> tuple[Channel, Channel]:
+    """Return two connected channels."""
+    first, second = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return Channel(first), Channel(second)
+
+
+def sealed_memory(name: str, data: bytes) -> int:
+    """Return a memfd holding `data`, which nobody can change any more. Raises OSError."""
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_memory(descriptor: int) -> bytes:
+    """Return the content of a memfd; its position does not matter and is not moved."""
+    size = os.fstat(descriptor).st_size
+    parts = []
+    position = 0
+    while position < size:  # one read gives at most 2 GiB
+        part = os.pread(descriptor, size - position, position)
+        if not part:
+            break
+        parts.append(part)
+        position += len(part)
+    return b"".join(parts)
+
+
+def close_all(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

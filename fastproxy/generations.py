@@ -1,0 +1,239 @@
+"""The parent's side of publishing: ask all workers, switch all, remember what is live.
+
+Idea: a generation is *prepared* by every worker beside the running one; when all have acknowledged,
+all are told to *activate* it, and only then does it replace the remembered state. One refusal
+discards it everywhere. The parent passes descriptors on and never looks into them.
+
+What is live is a log: the table block, and the steps (delta, memory) that lead to the state. A new
+worker gets the whole log in one message, a restarted controller too.
+
+Invariants: at most one generation is in preparation; a worker that starts meanwhile waits until
+it is decided; a worker that says nothing for too long is killed, not waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Protocol
+
+from fastproxy.channel import Message, close_all
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 20.0  # seconds a worker may take to prepare
+
+
+class Stage(Enum):
+    STARTING = "has not said hello yet"
+    WAITING = "said hello while a generation was being prepared"
+    LOADING = "prepares the live generation"
+    SERVING = "listens"
+    GONE = "ended"
+
+
+class Worker(Protocol):
+    """What is needed of a worker process."""
+
+    stage: Stage
+
+    def send(self, kind: str, descriptors: Sequence[int] = (), /, **values: Any) -> bool: ...
+    def kill(self, reason: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Live:
+    """The live generation; owns its descriptors. Generation 0: nothing was published yet."""
+
+    generation: int = 0
+    block: int = -1
+    steps: list[tuple[int, ...]] = field(default_factory=list)  # (delta,) or (delta, memory)
+
+    def descriptors(self, memories: bool) -> list[int]:
+        """Return the block, then the steps: deltas only for workers, all for the controller."""
+        if not self.generation:
+            return []
+        return [self.block, *(d for step in self.steps for d in (step if memories else step[:1]))]
+
+
+@dataclass(slots=True)
+class _Preparation:
+    message: Message
+    waiting: list[Worker]
+    deadline: float = 0.0
+    begun: bool = False
+
+
+class Generations:
+    """Decides what is live. `answer` sends a reply to the controller."""
+
+    def __init__(
+        self, workers: Callable[[], Sequence[Worker]], answer: Callable[..., object]
+    ) -> None:
+        self._workers = workers
+        self._answer = answer
+        self._live = Live()
+        self._preparation: _Preparation | None = None
+        self.ready = False  # a first complete generation is live in every worker
+
+    @property
+    def live(self) -> Live:
+        return self._live
+
+    @property
+    def deadline(self) -> float | None:
+        """When `expire` wants to be called, if ever."""
+        preparation = self._preparation
+        return preparation.deadline if preparation is not None and preparation.begun else None
+
+    def from_controller(self, message: Message, now: float) -> None:
+        """Handle `publish` and `endpoints`."""
+        if message.kind == "endpoints":
+            self._remember(message)
+            self._to_serving("endpoints", message.descriptors[:1])
+            self._answer("done")
+            return
+        self.abandon()
+        self._preparation = _Preparation(message, [])
+        self.proceed(now)
+
+    def from_worker(self, worker: Worker, message: Message, now: float) -> None:
+        """Handle `hello`, `prepared` and `refused`."""
+        if message.kind == "hello":
+            worker.stage = Stage.WAITING
+            if self._preparation is None or not self._preparation.begun:
+                self._load(worker)
+        elif worker.stage is Stage.LOADING:
+            if message.kind == "prepared":
+                worker.send("activate", generation=self._live.generation)
+                self._serve(worker)
+            else:
+                worker.kill(f"it refused the live generation: {message.values.get('reason')}")
+        elif self._preparation is not None and worker in self._preparation.waiting:
+            self._vote(worker, message)
+        self.proceed(now)
+
+    def gone(self, worker: Worker, now: float) -> None:
+        """A worker has died: its voice does not count any more."""
+        worker.stage = Stage.GONE
+        if self._preparation is not None and worker in self._preparation.waiting:
+            self._preparation.waiting.remove(worker)
+        self.proceed(now)
+
+    def expire(self, now: float) -> None:
+        """Kill the workers that let a preparation wait for too long."""
+        preparation = self._preparation
+        if preparation is not None and preparation.begun and now >= preparation.deadline:
+            for worker in [*preparation.waiting]:
+                worker.kill(f"it did not prepare a generation within {PATIENCE:g} s")
+                preparation.waiting.remove(worker)
+            self.proceed(now)
+
+    def abandon(self) -> None:
+        """Forget a generation in preparation (its controller died)."""
+        preparation, self._preparation = self._preparation, None
+        if preparation is None:
+            return
+        if preparation.begun:
+            self._to_serving("discard", generation=preparation.message.values["generation"])
+        close_all(preparation.message.descriptors)
+        self._load_waiting()
+
+    def proceed(self, now: float) -> None:
+        """Do the next step that is possible now."""
+        preparation = self._preparation
+        if preparation is None:
+            return
+        stages = [worker.stage for worker in self._workers()]
+        if not preparation.begun:
+            if Stage.SERVING not in stages or {Stage.STARTING, Stage.LOADING} & {*stages}:
+                return
+            preparation.begun = True
+            preparation.deadline = now + PATIENCE
+            values = preparation.message.values
+            preparation.waiting = self._to_serving(
+                "prepare", preparation.message.descriptors[:2],
+                generation=values["generation"], full=values["full"],
+            )  # fmt: skip
+        if not preparation.waiting:
+            if Stage.SERVING in [worker.stage for worker in self._workers()]:
+                self._switch(preparation.message)
+            else:  # all died over it; the controller will try again
+                self._refuse("no worker survived preparing it")
+
+    def _vote(self, worker: Worker, message: Message) -> None:
+        preparation = self._preparation
+        if (
+            preparation is None
+            or message.values.get("generation") != (preparation.message.values["generation"])
+        ):
+            return
+        if message.kind == "prepared":
+            preparation.waiting.remove(worker)
+        else:
+            self._refuse(message.values.get("reason", "without a reason"))
+
+    def _refuse(self, reason: str) -> None:
+        self.abandon()
+        self._answer("refused", reason=reason)
+
+    def _switch(self, message: Message) -> None:
+        self._preparation = None
+        self._to_serving("activate", generation=message.values["generation"])
+        self._remember(message)
+        self._answer("done")
+        if not self.ready:
+            self.ready = True
+            self.tell_health(True)
+        self._load_waiting()
+
+    def _remember(self, message: Message) -> None:
+        """Take over the descriptors of a step that is live now."""
+        live = self._live
+        descriptors = message.descriptors
+        outdated: list[int] = []
+        if message.kind == "publish":
+            outdated += [live.block] if live.generation else []
+            live.block, live.generation = descriptors[0], message.values["generation"]
+            descriptors = descriptors[1:]
+        if message.values.get("full") or message.values.get("rebase"):
+            outdated += [d for step in live.steps for d in step]
+            live.steps = []
+        if message.values.get("rebase"):  # the last two are the whole state, this step included
+            outdated += descriptors[:-2]
+            descriptors = descriptors[-2:]
+        live.steps.append(tuple(descriptors))
+        close_all(outdated)
+
+    def _load_waiting(self) -> None:
+        for worker in self._workers():
+            if worker.stage is Stage.WAITING:
+                self._load(worker)
+
+    def _load(self, worker: Worker) -> None:
+        """Bring a new worker to the live generation; without one it listens at once (404)."""
+        live = self._live
+        if not live.generation:
+            self._serve(worker)
+            return
+        worker.stage = Stage.LOADING
+        worker.send(
+            "prepare", live.descriptors(memories=False), generation=live.generation, full=True
+        )
+
+    def _serve(self, worker: Worker) -> None:
+        worker.stage = Stage.SERVING
+        worker.send("health", healthy=True, ready=self.ready)
+        worker.send("listen")
+
+    def tell_health(self, healthy: bool) -> None:
+        self._to_serving("health", healthy=healthy, ready=healthy and self.ready)
+
+    def _to_serving(
+        self, kind: str, descriptors: Sequence[int] = (), /, **values: Any
+    ) -> list[Worker]:
+        """Send to all serving workers; return those it could be sent to."""
+        serving = [worker for worker in self._workers() if worker.stage is Stage.SERVING]
+        return [worker for worker in serving if worker.send(kind, descriptors, **values)]

@@ -1,0 +1,118 @@
+"""The listening sockets, owned by the parent: one per entry point and worker (SO_REUSEPORT)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from dataclasses import replace
+
+from fastproxy.settings import EntryPoint, Settings
+
+BACKLOG = 4096  # the kernel cuts it down to net.core.somaxconn
+KEEP_ALIVE = 180  # seconds between probes (Traefik 1.7: 3 minutes)
+DEFER_ACCEPT = 5  # seconds the kernel waits for the first byte
+
+
+class ListenError(Exception):
+    """An entry point's address cannot be used; the text says which, why, and what to do."""
+
+
+def open_listeners(
+    settings: Settings, workers: int
+) -> tuple[Settings, list[list[tuple[int, socket.socket]]]]:
+    """Bind every entry point once per worker.
+
+    Returns the settings with the real ports (for port 0), and for each worker its
+    `(index in sorted(entry_points), socket)`. Raises ListenError; nothing stays bound then.
+    """
+    rows: list[list[tuple[int, socket.socket]]] = [[] for _ in range(workers)]
+    points = dict(settings.entry_points)
+    try:
+        for index, name in enumerate(sorted(points)):
+            point = points[name]
+            if point.port:
+                _check_free(name, point)
+            for row in rows:
+                listener = _listener(name, point)
+                row.append((index, listener))
+                point = _with_port(point, listener.getsockname()[1])
+            points[name] = point
+    except ListenError:
+        for row in rows:
+            for _, listener in row:
+                listener.close()
+        raise
+    return replace(settings, entry_points=points), rows
+
+
+def _with_port(point: EntryPoint, port: int) -> EntryPoint:
+    return replace(point, address=f"{point.address.rpartition(':')[0]}:{port}")
+
+
+def _family(host: str) -> tuple[socket.AddressFamily, str]:
+    if host == "":
+        return (socket.AF_INET6, "::") if _has_ipv6() else (socket.AF_INET, "0.0.0.0")
+    return (socket.AF_INET6 if ":" in host else socket.AF_INET), host
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _socket(point: EntryPoint, shared: bool) -> socket.socket:
+    family, host = _family(point.host)
+    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            # ":80" means IPv4 as well; "[::]:80" too, as in Go.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
+        listener.bind((host, point.port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _check_free(name: str, point: EntryPoint) -> None:
+    """Refuse a port somebody listens on: SO_REUSEPORT alone would share it with another fastproxy
+    of the same user, and each would see half of the connections."""
+    try:
+        _socket(point, shared=False).close()
+    except OSError as error:
+        raise _explained(name, point, error) from error
+
+
+def _listener(name: str, point: EntryPoint) -> socket.socket:
+    try:
+        listener = _socket(point, shared=True)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_ALIVE)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEP_ALIVE)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if point.defer_accept:
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_ACCEPT)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise _explained(name, point, error) from error
+    return listener
+
+
+def _explained(name: str, point: EntryPoint, error: OSError) -> ListenError:
+    remedies = {
+        errno.EADDRINUSE: "another program listens there; stop it or choose another port",
+        errno.EACCES: "this user may not; choose a port from 1024, or allow it"
+        " (CAP_NET_BIND_SERVICE)",
+        errno.EADDRNOTAVAIL: "this machine does not have that address; correct it",
+    }
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    remedy = remedies.get(error.errno or 0, f"{reason}; correct the address")
+    return ListenError(f"entry point {name!r} cannot listen on {point.address}: {remedy}")

@@ -1,0 +1,297 @@
+"""The first process: owns the listening sockets and the shared memory, and keeps the others alive.
+
+It knows no feature and no Kubernetes, runs no thread and answers no request, so that nothing a
+request or an object contains can make it fail. As process 1 of a container it also reaps orphans.
+
+A worker that dies is replaced with the same sockets, so the connections queued in them are served.
+A controller that dies is restarted; the workers go on meanwhile. When this process dies, the
+kernel sends SIGTERM to all others (PR_SET_PDEATHSIG).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastproxy import children
+from fastproxy.channel import Channel, Message, channel_pair, close_all
+from fastproxy.generations import Generations, Stage
+from fastproxy.listeners import open_listeners
+from fastproxy.processors import usable_processors
+from fastproxy.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FORWARDED = (signal.SIGHUP, signal.SIGUSR1)
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+LAST_WORD = 2.0  # seconds a process may take to end beyond the times of [lifeCycle]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a worker process is given; the descriptors are open in it."""
+
+    number: int
+    settings: Settings
+    channel: int
+    shared: int
+    listeners: tuple[tuple[int, int], ...]  # (index in sorted(entry_points), descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """What the children run. `controller` gets the descriptor of its channel and of the shared
+    memory, and the settings."""
+
+    worker: Callable[[Place], None]
+    controller: Callable[[int, Settings, int], None] | None
+    forget_worker: Callable[[int, int], None]  # (shared memory, number of a dead worker)
+
+
+@dataclass(slots=True, eq=False)
+class Child:
+    """A process we keep alive: a worker (number 0 and up), or the controller (-1)."""
+
+    number: int
+    listeners: list[tuple[int, socket.socket]] = field(default_factory=list)
+    pid: int = 0
+    channel: Channel | None = None
+    stage: Stage = Stage.GONE
+    back_off: children.BackOff = field(default_factory=children.BackOff)
+    due: float | None = 0.0  # when to start it; None: it runs, or is not to run again
+
+    @property
+    def name(self) -> str:
+        return "controller" if self.number < 0 else f"worker {self.number}"
+
+    def send(self, kind: str, descriptors: Sequence[int] = (), /, **values: Any) -> bool:
+        """Send without waiting; a child whose channel is full is wedged and is killed."""
+        if self.channel is None:
+            return False
+        try:
+            self.channel.send(kind, descriptors, **values)
+        except BlockingIOError:
+            self.kill("it does not read its messages")
+            return False
+        except OSError:  # it is dead; SIGCHLD follows
+            return False
+        return True
+
+    def signal(self, number: int) -> None:
+        if self.pid:
+            os.kill(self.pid, number)
+
+    def kill(self, reason: str) -> None:
+        log.error("%s is killed: %s", self.name, reason)
+        self.signal(signal.SIGKILL)
+
+
+class Parent:
+    """Runs everything; `run` returns the exit code."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        programs: Programs,
+        shared: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Bind all listeners; raises listeners.ListenError."""
+        self._programs = programs
+        self._shared = shared
+        self._clock = clock
+        count = settings.workers or usable_processors()
+        self.settings, rows = open_listeners(settings, count)
+        self.workers = [Child(number, listeners) for number, listeners in enumerate(rows)]
+        self.controller = Child(-1)
+        if programs.controller is None:
+            self.controller.due = None
+        self._selector = selectors.DefaultSelector()
+        self._generations = Generations(lambda: self.workers, self.controller.send)
+        self._stopping: float | None = None  # since when
+        self._stop_accepting_at: float | None = None
+
+    def run(self) -> int:
+        wake, woken = socket.socketpair(type=socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
+        for number in (*STOPPING, *FORWARDED, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+        self._selector.register(wake, selectors.EVENT_READ)
+        try:
+            while not self._finished():
+                self._start_due()
+                for key, _ in self._selector.select(self._wait()):
+                    if key.fileobj is wake:
+                        self._on_signals(wake.recv(4096))
+                    elif isinstance(key.data, Child):
+                        self._on_readable(key.data)
+                self._on_time()
+        finally:
+            self._kill_all()
+        return 0
+
+    # Time.
+
+    def _wait(self) -> float | None:
+        """Return the seconds until something is due."""
+        moments = [child.due for child in self._children()]
+        moments += [self._generations.deadline, self._stop_accepting_at, self._kill_at()]
+        known = [moment for moment in moments if moment is not None]
+        return max(0.0, min(known) - self._clock()) if known else None
+
+    def _on_time(self) -> None:
+        now = self._clock()
+        self._generations.expire(now)
+        if self._stop_accepting_at is not None and now >= self._stop_accepting_at:
+            self._stop_accepting_at = None
+            self._stop_controller()
+            for worker in self.workers:
+                for _, listener in worker.listeners:
+                    listener.close()
+        deadline = self._kill_at()
+        if deadline is not None and now >= deadline:
+            self._kill_all()
+
+    def _kill_at(self) -> float | None:
+        if self._stopping is None:
+            return None
+        life = self.settings.life_cycle
+        return self._stopping + life.request_accept_grace_timeout + life.grace_time_out + LAST_WORD
+
+    # Children.
+
+    def _children(self) -> list[Child]:
+        return [*self.workers, self.controller]
+
+    def _start_due(self) -> None:
+        now = self._clock()
+        for child in self._children():
+            if child.due is not None and child.due <= now:
+                child.due = None
+                self._start(child, now)
+
+    def _start(self, child: Child, now: float) -> None:
+        ours, theirs = channel_pair()
+        ours.set_timeout(0)
+        keep = [theirs.fileno(), self._shared, *(s.fileno() for _, s in child.listeners)]
+        if child is self.controller:
+            child.pid = children.spawn(lambda: self._run_controller(theirs), keep)
+        else:
+            child.pid = children.spawn(lambda: self._run_worker(child, theirs), keep)
+        theirs.close()
+        child.channel = ours
+        child.stage = Stage.STARTING
+        child.back_off.started(now)
+        self._selector.register(ours, selectors.EVENT_READ, child)
+        log.info("%s runs as process %d", child.name, child.pid)
+        if child is self.controller:
+            live = self._generations.live
+            child.send("state", live.descriptors(memories=True), generation=live.generation)
+
+    def _run_worker(self, child: Child, channel: Channel) -> None:
+        listeners = tuple((index, listener.fileno()) for index, listener in child.listeners)
+        place = Place(child.number, self.settings, channel.fileno(), self._shared, listeners)
+        self._programs.worker(place)
+
+    def _run_controller(self, channel: Channel) -> None:
+        assert self._programs.controller is not None
+        self._programs.controller(channel.fileno(), self.settings, self._shared)
+
+    def _on_readable(self, child: Child) -> None:
+        if child.channel is None:
+            return
+        try:
+            message = child.channel.receive()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            child.kill(str(error))
+            message = None
+        if message is None:
+            self._close_channel(child)  # its death follows, or it is useless without
+        else:
+            self._on_message(child, message)
+
+    def _on_message(self, child: Child, message: Message) -> None:
+        if child is self.controller:
+            self._generations.from_controller(message, self._clock())
+        else:
+            close_all(message.descriptors)
+            self._generations.from_worker(child, message, self._clock())
+
+    def _close_channel(self, child: Child) -> None:
+        if child.channel is not None:
+            self._selector.unregister(child.channel)
+            child.channel.close()
+            child.channel = None
+            child.signal(signal.SIGTERM)
+
+    def _on_signals(self, numbers: bytes) -> None:
+        for number in numbers:
+            if number in STOPPING:
+                self._on_stop(number)
+            elif number in FORWARDED:
+                for child in self._children():
+                    child.signal(number)
+        self._reap()  # signals coalesce, so look whatever came
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            for child in self._children():
+                if child.pid == pid:
+                    self._on_death(child, os.waitstatus_to_exitcode(status))
+
+    def _on_death(self, child: Child, code: int) -> None:
+        now = self._clock()
+        child.pid = 0
+        self._close_channel(child)
+        if self._stopping is None:
+            delay = child.back_off.delay(now)
+            how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+            log.error("%s has died (%s); the next starts in %g s", child.name, how, delay)
+            child.due = now + delay
+        if child is self.controller:
+            self._generations.abandon()
+        else:
+            self._programs.forget_worker(self._shared, child.number)
+            self._generations.gone(child, now)
+
+    # The end.
+
+    def _on_stop(self, number: int) -> None:
+        if self._stopping is not None:  # asked twice: at once
+            self._kill_all()
+            return
+        log.info("%s: stopping", signal.Signals(number).name)
+        self._stopping = self._clock()
+        self._stop_accepting_at = (
+            self._stopping + self.settings.life_cycle.request_accept_grace_timeout
+        )
+        for child in self._children():
+            child.due = None
+        for worker in self.workers:
+            worker.signal(signal.SIGTERM)
+
+    def _stop_controller(self) -> None:
+        # It has lived until here so that endpoints stayed current while connections were accepted.
+        self.controller.signal(signal.SIGTERM)
+
+    def _finished(self) -> bool:
+        return self._stopping is not None and not any(child.pid for child in self._children())
+
+    def _kill_all(self) -> None:
+        for child in self._children():
+            child.signal(signal.SIGKILL)

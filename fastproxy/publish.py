@@ -1,0 +1,266 @@
+"""The controller's side of publishing: what changed, and the way to the parent.
+
+A generation travels as descriptors of sealed memory: the table block; a `Delta` (filters,
+backends and certificates that changed) for the workers; a `Memory` (compiled pieces) that only a
+restarted controller reads, so that it continues the slots. The parent keeps all of them as a log,
+which we re-base (a full delta and memory) before it grows beyond what a full state would take.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from fastproxy.channel import Channel, close_all, read_memory, sealed_memory
+from fastproxy.compile import Compiled, MatcherBuilder, Piece, Slots, compile_table, restored
+from fastproxy.engine.change import BackendSpecification
+from fastproxy.feature import Feature
+from fastproxy.model import Certificate, Config, Desired, Endpoint
+from fastproxy.settings import Settings
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+LONGEST_LOG = 60  # entries; a replay sends two descriptors for each, at most 253 in one message
+SMALLEST_REBASE = 1 << 20  # bytes of deltas below which re-basing is not worth it
+PATIENCE = 60.0  # seconds the parent may take; it gives up on a wedged worker long before
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What a worker must add and remove, by slot. Applied in order, they give the live state."""
+
+    filters: Mapping[int, Config] = field(default_factory=dict)
+    removed_filters: tuple[int, ...] = ()
+    backends: Mapping[int, BackendSpecification] = field(default_factory=dict)
+    removed_backends: tuple[int, ...] = ()
+    certificates: Mapping[int, Certificate] = field(default_factory=dict, repr=False)
+    removed_certificates: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a restarted controller needs besides the deltas."""
+
+    pieces: Mapping[tuple[str, int], Piece] = field(default_factory=dict)
+    removed: tuple[tuple[str, int], ...] = ()
+
+
+def difference(old: Compiled, new: Compiled) -> Delta:
+    """Return the delta that leads from one generation to the next."""
+    return Delta(
+        _changed(old.filters, new.filters),
+        tuple(old.filters.keys() - new.filters.keys()),
+        _changed(old.backends, new.backends),
+        tuple(old.backends.keys() - new.backends.keys()),
+        _changed(old.certificates, new.certificates),
+        tuple(old.certificates.keys() - new.certificates.keys()),
+    )
+
+
+def _changed(old: Mapping[int, T], new: Mapping[int, T]) -> dict[int, T]:
+    return {
+        slot: item
+        for slot, item in new.items()
+        if (before := old.get(slot)) is not item and before != item
+    }
+
+
+def full_delta(compiled: Compiled) -> Delta:
+    return Delta(
+        filters=compiled.filters, backends=compiled.backends, certificates=compiled.certificates
+    )
+
+
+def _dump(value: Delta | Memory) -> bytes:
+    return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+
+class Publisher:
+    """Publishes `Desired` to all workers. Not for use by several tasks at once; it blocks."""
+
+    def __init__(
+        self,
+        connection: Channel,
+        settings: Settings,
+        features: Sequence[Feature],
+        build_matcher: MatcherBuilder,
+        clear_counter: Callable[[str, int], None] = lambda kind, slot: None,
+        counters: Mapping[str, int] | None = None,
+    ) -> None:
+        """`counters` are the kinds of slots in shared memory and how many there are of each."""
+        self._connection = connection
+        self._connection.set_timeout(PATIENCE)
+        self._settings = settings
+        self._features = features
+        self._build_matcher = build_matcher
+        self._clear_counter = clear_counter
+        self._counters = dict(counters or {})
+        self._log_entries = 0
+        self._log_size = 0
+        self._full_size = 0
+        self._continued = False  # False: the next generation replaces all, whatever is live
+        self._live = self._restore()
+
+    @property
+    def generation(self) -> int:
+        """The live generation; 0 before the first."""
+        return self._live.generation
+
+    @property
+    def failures(self) -> tuple[tuple[str, str], ...]:
+        """Routes of the live generation that could not be built: name and reason."""
+        return self._live.failures
+
+    def publish(self, desired: Desired) -> bool:
+        """Make `desired` live in every worker; False when one refused it (the old one stays).
+
+        Does nothing for what is live already, and only replaces endpoints when only they differ.
+        Raises ConnectionError when the parent is gone.
+        """
+        live = self._live
+        new = compile_table(desired, self._settings, self._features, live, self._build_matcher)
+        delta = difference(live, new)
+        if self._continued and new.block[64:] == live.block[64:] and not _needs_swap(live, delta):
+            if delta.backends:
+                self._send_endpoints(delta)
+            self._live = replace(new, generation=live.generation, block=live.block)
+            return True
+        for kind, slot in new.slots.reused:
+            if kind in self._counters:
+                self._clear_counter(kind, slot)
+        memory = Memory(
+            {k: p for k, p in new.pieces.items() if live.pieces.get(k) is not p},
+            tuple(live.pieces.keys() - new.pieces.keys()),
+        )
+        parts = [new.block, _dump(delta), _dump(memory)]
+        self._log_entries += 1
+        self._log_size += len(parts[1]) + len(parts[2])
+        full = not self._continued
+        if not self._exchange("publish", parts, new, generation=new.generation, full=full):
+            return False
+        self._live, self._continued = new, True
+        return True
+
+    def set_endpoints(self, backend_name: str, endpoints: tuple[Endpoint, ...]) -> None:
+        """Replace the endpoints of one backend, wherever it is used, without a new generation."""
+        backends = {
+            slot: replace(specification, endpoints=endpoints)
+            for slot, specification in self._live.backends.items()
+            if specification.name == backend_name and specification.endpoints != endpoints
+        }
+        if backends:
+            self._send_endpoints(Delta(backends=backends))
+
+    def _send_endpoints(self, delta: Delta) -> None:
+        new = replace(self._live, backends={**self._live.backends, **delta.backends})
+        data = _dump(delta)
+        self._log_entries += 1
+        self._log_size += len(data)
+        self._exchange("endpoints", [data], new)
+        self._live = new
+
+    def _exchange(self, kind: str, parts: list[bytes], new: Compiled, **values: int) -> bool:
+        """Send one step, with a new base when the log has grown, and wait for the answer."""
+        rebase = self._continued and (
+            self._log_entries > LONGEST_LOG
+            or self._log_size > max(SMALLEST_REBASE, 2 * self._full_size)
+        )
+        if rebase:
+            parts += [_dump(full_delta(new)), _dump(Memory(new.pieces))]
+        descriptors = [sealed_memory(f"fastproxy-{kind}", part) for part in parts]
+        try:
+            self._connection.send(kind, descriptors, rebase=rebase, **values)
+        finally:
+            close_all(descriptors)
+        answer = self._connection.receive()
+        if answer is None:
+            raise ConnectionError("fastproxy's parent process is gone")
+        if answer.kind == "refused":
+            log.error("generation %d is refused: %s", new.generation, answer.values["reason"])
+            return False
+        if rebase:
+            self._log_entries, self._log_size = 1, 0
+            self._full_size = len(parts[-1]) + len(parts[-2])
+        return True
+
+    def _restore(self) -> Compiled:
+        """Return the live generation, which is there already when the controller restarts."""
+        message = self._connection.receive()
+        if message is None:
+            raise ConnectionError("fastproxy's parent process is gone")
+        nothing = Compiled(0, b"", {}, {}, {}, slots=Slots(self._counters))
+        if not message.values["generation"]:
+            return nothing
+        backends: dict[int, BackendSpecification] = {}
+        certificates: dict[int, Certificate] = {}
+        pieces: dict[tuple[str, int], Piece] = {}
+        try:
+            block, *parts = (read_memory(d) for d in message.descriptors)
+            for part in parts:
+                step = pickle.loads(part)
+                if isinstance(step, Memory):
+                    apply(pieces, step.pieces, step.removed)
+                else:
+                    apply(backends, step.backends, step.removed_backends)
+                    apply(certificates, step.certificates, step.removed_certificates)
+        except Exception:
+            # Another version of fastproxy wrote it. Everything is published anew, and slots that
+            # mean something else now are rebuilt by the workers.
+            log.exception("the state before the restart cannot be continued")
+            return replace(nothing, generation=message.values["generation"])
+        finally:
+            close_all(message.descriptors)
+        self._continued = True
+        self._log_entries, self._log_size = len(parts), sum(map(len, parts))
+        return restored(
+            message.values["generation"], block, pieces, backends, certificates, self._counters
+        )
+
+
+def apply(state: dict[K, T], added: Mapping[K, T], removed: Sequence[K]) -> None:
+    """Bring one part of a state up to date."""
+    for key in removed:
+        state.pop(key, None)
+    state.update(added)
+
+
+def _needs_swap(live: Compiled, delta: Delta) -> bool:
+    """Return whether a delta holds more than endpoints."""
+    if delta.filters or delta.removed_filters or delta.removed_backends:
+        return True
+    if delta.certificates or delta.removed_certificates:
+        return True
+    return any(
+        (old := live.backends.get(slot)) is None or not only_endpoints(old, new)
+        for slot, new in delta.backends.items()
+    )
+
+
+def only_endpoints(old: BackendSpecification, new: BackendSpecification) -> bool:
+    """Return whether two specifications differ in their endpoints at most."""
+    return replace(old, endpoints=new.endpoints) == new
+
+
+def open_publisher(descriptor: int, settings: Settings, shared: int) -> Publisher:
+    """Return the publisher of the controller process, with all features and the real matcher."""
+    import socket
+
+    from fastproxy import _shared
+    from fastproxy._core import build_matcher
+    from fastproxy.features import FEATURES
+
+    connection = Channel(socket.socket(fileno=descriptor))
+    return Publisher(
+        connection,
+        settings,
+        FEATURES,
+        build_matcher,
+        lambda kind, slot: _shared.clear_slot(shared, kind, slot),
+        {kind: _shared.slot_count(kind) for kind in _shared.KINDS},
+    )
