@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from fastproxy import logs
 from fastproxy.channel import Channel, Message, close_all, read_memory
 from fastproxy.engine.change import BackendSpecification, Change
 from fastproxy.model import Certificate, Config, Endpoint
@@ -253,16 +254,9 @@ async def _main(place: Place, build: Build, make_filter: MakeFilter) -> None:
     worker = Worker(place, channel, build(loop, place), make_filter)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.ending.set)
-    loop.add_signal_handler(signal.SIGUSR1, _reopen_logs)
+    loop.add_signal_handler(signal.SIGUSR1, logs.reopen)
     loop.add_reader(channel.fileno(), worker.on_readable)
     channel.send("hello")
     await worker.ending.wait()
     await worker.drain()
     loop.remove_reader(channel.fileno())
-
-
-def _reopen_logs() -> None:
-    """Close log files, so that the next line opens them anew (log rotation)."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.close()

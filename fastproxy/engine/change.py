@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from fastproxy.feature import Filter
 from fastproxy.model import Certificate, Endpoint
+
+if TYPE_CHECKING:
+    from fastproxy.feature import Filter
 
 
 @dataclass(frozen=True, slots=True)
