@@ -362,8 +362,9 @@ class _Work:
         config: PathRules | None = reading.config(path_rules.FEATURE)
         if config is None:
             return None
-        written = ObjectNotes(self.ingress.annotations).has(RULE_TYPE)
-        if written and not rules_text.fits(config.rule_type, path_type):
+        if not rules_text.fits(config.rule_type, path_type) and ObjectNotes(
+            self.ingress.annotations
+        ).has(RULE_TYPE):
             self.findings.append(
                 findings.RULE_TYPE_AGAINST_PATH_TYPE(
                     self.reference,
