@@ -78,6 +78,7 @@ def merge(name: str, parts: Sequence[Part], settings: Settings) -> Merged:
     if first is not None and not _drops(first.reading) and not _drops(service):
         route = _route(name, name, first, routes, settings)
         if not route.entry_points:
+            problems.append(_no_entry_point(first, settings))
             route = None
     return Merged(route, name if created else None, service, tuple(kept), tuple(problems))
 
@@ -85,13 +86,15 @@ def merge(name: str, parts: Sequence[Part], settings: Settings) -> Merged:
 def merge_default(part: Part, settings: Settings) -> Merged:
     """The global default backend: fixed names, everything matches, priority 0 (FIX 32)."""
     route = None
+    problems: list[Finding] = []
     if not _drops(part.reading) and not _drops(part.service):
         # An empty text: the default backend counts 0 unless it has a priority of its own.
         rule = Rule("", EVERYTHING.matchers)
         route = _route(part.name, DEFAULT_BACKEND, part, {"/": rule}, settings)
         if not route.entry_points:
+            problems.append(_no_entry_point(part, settings))
             route = None
-    return Merged(route, DEFAULT_BACKEND, part.service, (part,), ())
+    return Merged(route, DEFAULT_BACKEND, part.service, (part,), tuple(problems))
 
 
 def merge_backend(merged: Merged, subsets_of: FindSubsets) -> MergedBackend | None:
@@ -122,6 +125,11 @@ def merge_backend(merged: Merged, subsets_of: FindSubsets) -> MergedBackend | No
     if configs:
         backend = replace(backend, configs=(*backend.configs, *configs))
     return MergedBackend(backend, tuple(problems))
+
+
+def _no_entry_point(part: Part, settings: Settings) -> Finding:
+    known = ", ".join(sorted(settings.entry_points))
+    return findings.NO_ENTRY_POINT(part.origin, part.field, name=part.name, known=known)
 
 
 def _forbids_route(reading: Reading) -> bool:

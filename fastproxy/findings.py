@@ -211,16 +211,10 @@ INVALID_CLASS = _error(
 
 # -- entry points --
 
-UNKNOWN_ENTRY_POINT = _error(
-    "FP135",
-    "unknown entry point",
-    "There is no entry point {entry_point}; name one of: {known}.",
-    "The entry point is left out.",
-)
 NO_ENTRY_POINT = _error(
-    "FP136",
+    "FP135",
     "no entry point",
-    "None of the entry points {entry_points} exists; name one of: {known}.",
+    "None of the entry points of the route {name} exists; name one of: {known}.",
     "The route is not created (404).",
 )
 
