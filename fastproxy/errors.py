@@ -31,3 +31,7 @@ class NoEndpoint(BackendError):
     """The backend has no endpoint to pick."""
 
     status = 503
+
+
+class UnknownBackend(BackendError):
+    """No route uses a backend of that name (sub-requests only)."""

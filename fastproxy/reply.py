@@ -53,3 +53,22 @@ def phrase(status: int) -> str:
 def plain(status: int, headers: Sequence[tuple[str, str]] = ()) -> Reply:
     """Status text as body, the usual form of own answers (`features.md` 1.2)."""
     return Reply(status, phrase(status).encode(), (TEXT, *headers))
+
+
+# Headers which say how a message was framed, or speak of one connection: never copied from one
+# message to another. Lower-case.
+FRAMING = frozenset(
+    (
+        "connection",
+        "content-length",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "trailers",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
