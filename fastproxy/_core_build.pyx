@@ -259,7 +259,7 @@ cdef void* more(Area* area, size_t size) except NULL:
     """Room for `size` further bytes at the end, counted as used."""
     cdef size_t capacity
     cdef char* data
-    if area.size + size > area.capacity:
+    if area.size + size > area.capacity or area.data == NULL:
         capacity = max(2 * area.capacity, area.size + size, <size_t>1024)
         data = <char*>realloc(area.data, capacity)
         if data == NULL:

@@ -1,0 +1,171 @@
+"""The compiled matcher against a linear scan, on small alphabets so that routes collide."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastproxy import rules
+from fastproxy._core import build_matcher, check, match, normalise_path
+from tests.support.scan import Entry, Request, normalised, scan
+
+LABELS = ("a", "b", "c")
+hosts = st.lists(st.sampled_from(LABELS), min_size=1, max_size=3).map(".".join)
+segments = st.sampled_from(["a", "b", "ab", "a.b", "%2F", "é", "%41"])
+paths = st.builds(
+    lambda parts, slash: "/" + "/".join(parts) + ("/" if parts and slash else ""),
+    st.lists(segments, max_size=3),
+    st.booleans(),
+)
+rough_paths = st.one_of(
+    paths, st.text("/ab.%2fF{}", max_size=6), paths.map(lambda p: p.replace("/", "//", 1))
+)
+templates = st.one_of(
+    rough_paths,
+    st.sampled_from(
+        ["/{x}", "/{x}/", "/a/{x:[a-b]+}", "/a/{x:.*}", "/{x:a|b}/b", "/{x", "/{x:}", "/a}", "{x}",
+         "/a{n:b?}/{m:[ab]{1,2}}", "/{x:(}", "/a/{x:/?}"]
+    ),
+)  # fmt: skip
+host_templates = st.one_of(
+    hosts, st.sampled_from(["{x}", "{x:a|b}.b", "A.{x:[a-c]+}", "{x:.*}", "{x", "a{x:}"])
+)
+methods = st.sampled_from(["GET", "POST", "get"])
+names = st.sampled_from(["X-A", "x-b"])
+values = st.sampled_from(["1", "2", ""])
+query_values = st.sampled_from(["", "1", "a b", "{x}", "{x:[0-9]+}", "1{y:}", "1}"])
+
+
+def some(strategy: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.lists(strategy, min_size=1, max_size=3).map(tuple)
+
+
+def pairs(
+    keys: st.SearchStrategy[str], texts: st.SearchStrategy[str]
+) -> st.SearchStrategy[tuple[tuple[str, str], ...]]:
+    return st.lists(st.tuples(keys, texts), min_size=1, max_size=2).map(tuple)
+
+
+host_matchers = st.one_of(
+    st.builds(rules.Host, some(st.one_of(hosts, hosts.map(str.upper), st.just("")))),
+    st.builds(rules.HostWildcard, some(hosts)),
+    st.builds(rules.HostRegexp, some(host_templates)),
+)
+path_matchers = st.one_of(
+    st.builds(rules.PathPrefix, some(templates)),
+    st.builds(rules.Path, some(templates), st.booleans()),
+    st.builds(rules.PathExact, some(rough_paths)),
+    st.builds(rules.PathElements, some(rough_paths)),
+)
+other_matchers = st.one_of(
+    st.builds(rules.Method, some(methods)),
+    st.builds(rules.Headers, pairs(names, values)),
+    st.builds(rules.HeadersRegexp, pairs(names, st.sampled_from(["^1", "2|3", "", "("]))),
+    st.builds(rules.Query, pairs(st.sampled_from(["k", "l"]), query_values)),
+)
+matchers = st.tuples(
+    st.lists(host_matchers, max_size=2),
+    st.lists(path_matchers, max_size=2),
+    st.lists(other_matchers, max_size=1),
+).flatmap(lambda parts: st.permutations([m for part in parts for m in part]).map(tuple))
+simple = st.tuples(
+    st.builds(rules.Host, hosts.map(lambda host: (host,))),
+    st.one_of(
+        st.builds(rules.PathPrefix, paths.map(lambda path: (path,))),
+        st.builds(rules.PathElements, paths.map(lambda path: (path,))),
+        st.builds(rules.Path, paths.map(lambda path: (path,))),
+    ),
+)
+priorities = st.one_of(st.integers(0, 3), st.just(40))
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> list[Entry]:
+    rows = draw(
+        st.lists(st.tuples(st.integers(0, 1), st.one_of(simple, matchers), priorities), max_size=12)
+    )
+    labels = draw(st.permutations(range(len(rows))))
+    return [
+        (index, entry_point, found, priority, f"r{label}")
+        for index, ((entry_point, found, priority), label) in enumerate(
+            zip(rows, labels, strict=True)
+        )
+    ]
+
+
+requests = st.builds(
+    Request,
+    entry_point=st.integers(0, 1),
+    host=st.one_of(hosts, st.sampled_from(["", ".", "a.", ".b"])),
+    path=paths.map(normalised),
+    query=st.one_of(
+        st.none(), st.sampled_from(["k=1", "k=2&k=1", "k", "l=&k=a+b", "%6b=1", "k=%zz&k=1"])
+    ),
+    method=methods,
+    headers=st.lists(st.tuples(names, st.sampled_from(["1", "2", "3"])), max_size=3).map(tuple),
+)
+
+
+def answer(section: bytes | memoryview, request: Request) -> tuple[int, int] | None:
+    return match(
+        section, request.entry_point, request.host, request.path, request.query, request.method,
+        request.headers,
+    )  # fmt: skip
+
+
+@given(tables(), st.lists(requests, min_size=1, max_size=8))
+@settings(max_examples=400, deadline=None)
+def test_matcher_agrees_with_a_linear_scan(table: list[Entry], asked: list[Request]) -> None:
+    section = build_matcher(table)
+    assert check(section)
+    for request in asked:
+        assert answer(section, request) == scan(table, request)
+
+
+@given(tables(), st.lists(requests, min_size=1, max_size=8))
+@settings(max_examples=100, deadline=None)
+def test_specificity_agrees_with_a_linear_scan(table: list[Entry], asked: list[Request]) -> None:
+    section = build_matcher(table, order="specificity")
+    for request in asked:
+        assert answer(section, request) == scan(table, request, "specificity")
+
+
+@given(tables(), requests, st.integers(0, 8))
+@settings(max_examples=50, deadline=None)
+def test_a_section_means_the_same_at_any_address(
+    table: list[Entry], request: Request, shift: int
+) -> None:
+    section = build_matcher(table)
+    block = bytearray(8 * shift + len(section) + 64)
+    moved = memoryview(block)[8 * shift : 8 * shift + len(section)]
+    moved[:] = section
+    assert answer(moved.toreadonly(), request) == answer(section, request)
+
+
+@given(st.text("/ab.%2fFcC5é ?#[{", max_size=12))
+@settings(max_examples=500)
+def test_normalised_paths_agree_with_the_twin_and_stay(path: str) -> None:
+    result = normalise_path(path)
+    assert result == normalised(path)
+    assert normalise_path(result) == result
+
+
+@given(tables(), st.lists(requests, min_size=1, max_size=4), st.data())
+@settings(max_examples=300, deadline=None)
+def test_damage_is_noticed_or_harmless(
+    table: list[Entry], asked: list[Request], data: st.DataObject
+) -> None:
+    """Damage that passes the check must not lead a match outside the section; under
+    FASTPROXY_BUILD=sanitize this is seen at once, otherwise with luck."""
+    section = bytearray(build_matcher(table))
+    for _ in range(data.draw(st.integers(1, 6))):
+        word = 4 * data.draw(st.integers(0, len(section) // 4 - 1))
+        value = data.draw(st.one_of(st.integers(0, 64), st.integers(0, 2**32 - 1)))
+        section[word : word + 4] = value.to_bytes(4, "little")
+    if check(section):
+        for request in asked:
+            answer(memoryview(section), request)
+    else:
+        with pytest.raises(ValueError, match="damaged"):
+            answer(memoryview(section), asked[0])
