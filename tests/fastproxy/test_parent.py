@@ -135,7 +135,7 @@ def test_workers_outlive_the_controller_which_continues_the_generations(running:
 def test_a_long_history_is_cut_and_replayed(running: Running) -> None:
     for count in range(1, 151):
         running.command(("shop", ()) if count % 3 == 0 else desired("a", f"r{count}"))
-    assert len(os.listdir(f"/proc/{running.pid}/fd")) < 250
+    assert len(list(Path(f"/proc/{running.pid}/fd").iterdir())) < 250
     running.command(desired("last", urls=3))
     for worker in running.describe():
         os.kill(worker["pid"], signal.SIGKILL)
