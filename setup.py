@@ -37,7 +37,7 @@ extensions = [
         [str(path)],
         extra_compile_args=COMPILE,
         extra_link_args=LINK,
-        libraries=["ssl", "crypto"] if path.stem == "tls" else ["dl"],
+        libraries=["ssl", "crypto"] if path.stem.startswith("tls") else ["dl"],
     )
     for path in sorted(Path("fastproxy").rglob("*.pyx"))
     if BUILD != "none"

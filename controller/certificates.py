@@ -136,4 +136,4 @@ def _certificate(
             other=", ".join(sorted(set(taken.values()))),
             entry_points=", ".join(sorted(taken)),
         )
-    return (Certificate(name, free, chain, key) if free else None), problem
+    return (Certificate(name, free, chain, key, names.names) if free else None), problem

@@ -75,12 +75,14 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate chain and its key, both PEM, from one TLS secret (`namespace/name`)."""
+    """A certificate chain and its key, both PEM, from one TLS secret (`namespace/name`). `names`
+    are those of the leaf, lower-case: CN, DNS names and IP addresses."""
 
     name: str
     entry_points: tuple[str, ...]
     chain: bytes
     key: bytes = field(repr=False)
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

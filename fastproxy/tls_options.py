@@ -6,7 +6,7 @@ Nothing here touches OpenSSL; names are those of Traefik 1.7 (`provider.md` 2.3)
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -55,6 +55,9 @@ CIPHER_SUITES = {
 }
 
 
+TICKET_KEY_SIZE = 80  # 16 bytes of name, 32 of AES-256, 32 of HMAC-SHA-256
+
+
 class PemPair(NamedTuple):
     """A certificate chain and its key as written in the settings: each a path or inline PEM."""
 
@@ -100,17 +103,6 @@ class TlsOptions:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedCertificate:
-    """A certificate ready to be served: its pair was checked and its names were read once, so that
-    a worker does not parse it before the first handshake that chooses it."""
-
-    name: str  # namespace/secret, or where the settings name it
-    names: tuple[str, ...]  # lower-case CN, DNS and IP SANs
-    chain: tuple[bytes, ...]  # DER, the leaf first
-    key: bytes = field(repr=False)  # DER
-
-
 def read_pem(source: str) -> bytes:
     """The PEM text of a setting that is either a path or the text itself.
 
@@ -121,19 +113,24 @@ def read_pem(source: str) -> bytes:
     return Path(source).read_bytes()
 
 
-def without_duplicates(
-    certificates: tuple[LoadedCertificate, ...],
-) -> tuple[tuple[LoadedCertificate, ...], tuple[LoadedCertificate, ...]]:
-    """Kept and dropped: of certificates with the same set of names the first stays
-    (`provider.md` 5.9; sort by `name` first)."""
-    seen: set[tuple[str, ...]] = set()
-    kept: list[LoadedCertificate] = []
-    dropped: list[LoadedCertificate] = []
-    for certificate in certificates:
-        names = tuple(sorted(certificate.names))
-        (dropped if names in seen else kept).append(certificate)
-        seen.add(names)
-    return tuple(kept), tuple(dropped)
+def with_default_certificate(options: TlsOptions) -> TlsOptions:
+    """The same with the self-signed certificate written in, if it is needed: to be called once,
+    by the parent, so that all workers serve the same one."""
+    if options.default_certificate is not None or options.certificates:
+        return options
+    chain, key = self_signed()
+    return replace(options, default_certificate=PemPair(chain.decode(), key.decode()))
+
+
+def rotated(keys: tuple[bytes, ...] = ()) -> tuple[bytes, ...]:
+    """The next set of session ticket keys for every worker; without any, the first one.
+
+    The first key makes tickets, all open them. The key that becomes first was the second before, so
+    workers know it already when another one starts to use it; three former keys stay valid.
+    """
+    if not keys:
+        return secrets.token_bytes(TICKET_KEY_SIZE), secrets.token_bytes(TICKET_KEY_SIZE)
+    return keys[1], secrets.token_bytes(TICKET_KEY_SIZE), keys[0], *keys[2:4]
 
 
 def self_signed() -> tuple[bytes, bytes]:

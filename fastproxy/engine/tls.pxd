@@ -3,6 +3,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastproxy.engine.posix cimport iovec, ssize_t
+from fastproxy.engine.tls_certificates cimport CertificateSet, ServerCertificate, TlsIndex
 
 # What the calls below return. A positive result of tls_read and tls_write is a number of bytes.
 cdef enum:
@@ -24,30 +25,6 @@ cdef enum:
     TLS_FAILURE_NO_NAME = 7      # sniStrict and no certificate for that name
     TLS_FAILURE_INTERNAL = 8     # out of memory, unusable key: our own fault
 
-
-cdef struct TlsCertificate:
-    # One certificate as it is served; parsed at the first handshake that chooses it.
-    void* leaf                   # X509*
-    void* chain                  # STACK_OF(X509)*, without the leaf, or NULL
-    void* key                    # EVP_PKEY*
-    const uint8_t* chain_data    # DER certificates one after the other, leaf first
-    size_t chain_size
-    const uint8_t* key_data      # DER private key
-    size_t key_size
-    bint broken
-
-cdef struct TlsName:
-    const char* data             # NULL: free place
-    uint32_t size
-    uint32_t hash
-    TlsCertificate* certificate
-
-cdef struct TlsIndex:
-    # Open-addressed hash table of certificate names.
-    TlsName* places
-    uint32_t mask
-    uint32_t count
-    TlsCertificate* default_certificate
 
 cdef struct TlsServer:
     # Everything one entry point needs. Lives as long as the entry point; `index` is replaced when
@@ -102,17 +79,6 @@ cdef bint tls_resumed(void* ssl) noexcept nogil
 
 cdef list tls_peer_chain(void* ssl)
 
-
-cdef class ServerCertificate:
-    cdef TlsCertificate certificate
-    cdef readonly tuple names
-    cdef readonly str name
-    cdef bytes _chain
-    cdef bytes _key
-
-cdef class CertificateSet:
-    cdef TlsIndex index
-    cdef list _kept
 
 cdef class ServerContext:
     cdef TlsServer server

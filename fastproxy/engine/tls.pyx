@@ -10,8 +10,8 @@ objects or takes the GIL. Three things make it cheap:
   new event.
 * Buffers are released whenever they are empty, so that an idle connection holds none.
 * One `SSL_CTX` for each entry point. Certificates are not contexts: the server-name callback looks
-  the name up in a hash table and lends that connection a certificate and a key. A certificate is
-  parsed at the first handshake that wants it, so 2,000 of them cost a worker a table.
+  the name up in a hash table and lends that connection a certificate and a key (2 us, where a
+  context for each certificate takes 107 us to make; see tls_certificates.pyx).
 
 Certificates change with the generation: `ServerContext.activate` replaces the table. A connection
 that has shaken hands holds its own references, one that is shaking hands looks the name up once;
@@ -23,11 +23,13 @@ happens, in the `Note` of the connection; connections that do not fail and are n
 backend have none.
 """
 
+from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset, strlen
 
+from fastproxy.engine.openssl cimport *
 from fastproxy.engine.posix cimport (
     AF_INET,
     AF_INET6,
@@ -35,19 +37,34 @@ from fastproxy.engine.posix cimport (
     EINTR,
     MSG_NOSIGNAL,
     errno,
+    iovec,
     sockaddr,
     sockaddr_storage,
     socklen_t,
     ssize_t,
 )
+from fastproxy.engine.tls_certificates cimport (
+    NAME_LIMIT,
+    CertificateSet,
+    ServerCertificate,
+    TlsCertificate,
+    best_certificate,
+    canonical_name,
+    certificate_der,
+    certificate_parse,
+    hash_name,
+    last_error,
+    read_certificate,
+    read_certificates,
+)
 
 import os
 from hashlib import sha256
 
+from fastproxy.engine.tls_certificates import load_certificate
 from fastproxy.tls_options import (
     CIPHER_SUITES,
     VERSIONS,
-    LoadedCertificate,
     read_pem,
     self_signed,
 )
@@ -71,293 +88,11 @@ cdef extern from "arpa/inet.h" nogil:
     const char* inet_ntop(int, const void*, char*, socklen_t)
     int inet_pton(int, const char*, void*)
 
-cdef extern from "openssl/err.h" nogil:
-    unsigned long ERR_peek_error()
-    unsigned long ERR_peek_last_error()
-    void ERR_clear_error()
-    int ERR_GET_REASON(unsigned long)
-    const char* ERR_reason_error_string(unsigned long)
-
-cdef extern from "openssl/bio.h" nogil:
-    ctypedef struct BIO:
-        pass
-    ctypedef struct BIO_METHOD:
-        pass
-    BIO_METHOD* BIO_meth_new(int, const char*)
-    int BIO_meth_set_write(BIO_METHOD*, int (*)(BIO*, const char*, int) noexcept nogil)
-    int BIO_meth_set_read(BIO_METHOD*, int (*)(BIO*, char*, int) noexcept nogil)
-    int BIO_meth_set_ctrl(BIO_METHOD*, long (*)(BIO*, int, long, void*) noexcept nogil)
-    int BIO_get_new_index()
-    BIO* BIO_new(const BIO_METHOD*)
-    BIO* BIO_new_mem_buf(const void*, int)
-    int BIO_free(BIO*)
-    void BIO_set_data(BIO*, void*)
-    void* BIO_get_data(BIO*)
-    void BIO_set_init(BIO*, int)
-    void BIO_set_flags(BIO*, int)
-    void BIO_clear_flags(BIO*, int)
-    int BIO_test_flags(const BIO*, int)
-    void BIO_set_retry_read(BIO*)
-    void BIO_set_retry_write(BIO*)
-    void BIO_clear_retry_flags(BIO*)
-    enum: BIO_CTRL_FLUSH
-    enum: BIO_CTRL_EOF
-    enum: BIO_TYPE_SOURCE_SINK
-
-cdef extern from "openssl/evp.h" nogil:
-    ctypedef struct EVP_PKEY:
-        pass
-    ctypedef struct EVP_CIPHER:
-        pass
-    ctypedef struct EVP_CIPHER_CTX:
-        pass
-    ctypedef struct EVP_MAC_CTX:
-        pass
-    void EVP_PKEY_free(EVP_PKEY*)
-    EVP_PKEY* d2i_AutoPrivateKey(EVP_PKEY**, const unsigned char**, long)
-    EVP_CIPHER* EVP_CIPHER_fetch(void*, const char*, const char*)
-    int EVP_EncryptInit_ex(
-        EVP_CIPHER_CTX*, const EVP_CIPHER*, void*, const unsigned char*, const unsigned char*
-    )
-    int EVP_DecryptInit_ex(
-        EVP_CIPHER_CTX*, const EVP_CIPHER*, void*, const unsigned char*, const unsigned char*
-    )
-    int EVP_MAC_CTX_set_params(EVP_MAC_CTX*, const OSSL_PARAM*)
-
-cdef extern from "openssl/params.h" nogil:
-    ctypedef struct OSSL_PARAM:
-        pass
-    OSSL_PARAM OSSL_PARAM_construct_octet_string(const char*, void*, size_t)
-    OSSL_PARAM OSSL_PARAM_construct_utf8_string(const char*, char*, size_t)
-    OSSL_PARAM OSSL_PARAM_construct_end()
-
-cdef extern from "openssl/rand.h" nogil:
-    int RAND_bytes(unsigned char*, int)
-
-cdef extern from "openssl/pem.h" nogil:
-    ctypedef int (*pem_password_cb)(char*, int, int, void*) noexcept nogil
-    X509* PEM_read_bio_X509(BIO*, X509**, pem_password_cb, void*)
-    EVP_PKEY* PEM_read_bio_PrivateKey(BIO*, EVP_PKEY**, pem_password_cb, void*)
-    enum: PEM_R_NO_START_LINE
-
-cdef extern from "openssl/x509v3.h" nogil:
-    ctypedef struct X509:
-        pass
-    ctypedef struct X509_NAME:
-        pass
-    ctypedef struct X509_NAME_ENTRY:
-        pass
-    ctypedef struct X509_STORE:
-        pass
-    ctypedef struct X509_VERIFY_PARAM:
-        pass
-    ctypedef struct STACK_OF_X509 "STACK_OF(X509)":
-        pass
-    ctypedef struct GENERAL_NAMES:
-        pass
-    ctypedef struct ASN1_STRING:
-        pass
-    ctypedef struct GENERAL_NAME:
-        int type
-    enum: GEN_DNS
-    enum: GEN_IPADD
-    enum: NID_commonName
-    enum: NID_subject_alt_name
-    enum: X509_V_OK
-    enum: X509_V_FLAG_PARTIAL_CHAIN
-    enum: X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
-    enum: X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS
-    void X509_free(X509*)
-    int X509_up_ref(X509*)
-    X509* d2i_X509(X509**, const unsigned char**, long)
-    int i2d_X509(X509*, unsigned char**)
-    int i2d_PrivateKey(const EVP_PKEY*, unsigned char**)
-    int X509_check_private_key(const X509*, const EVP_PKEY*)
-    X509_NAME* X509_get_subject_name(const X509*)
-    int X509_NAME_get_index_by_NID(const X509_NAME*, int, int)
-    X509_NAME_ENTRY* X509_NAME_get_entry(const X509_NAME*, int)
-    ASN1_STRING* X509_NAME_ENTRY_get_data(const X509_NAME_ENTRY*)
-    int ASN1_STRING_to_UTF8(unsigned char**, const ASN1_STRING*)
-    const unsigned char* ASN1_STRING_get0_data(const ASN1_STRING*)
-    int ASN1_STRING_length(const ASN1_STRING*)
-    void* X509_get_ext_d2i(const X509*, int, int*, int*)
-    void* GENERAL_NAME_get0_value(const GENERAL_NAME*, int*)
-    int sk_GENERAL_NAME_num(const GENERAL_NAMES*)
-    GENERAL_NAME* sk_GENERAL_NAME_value(const GENERAL_NAMES*, int)
-    void GENERAL_NAMES_free(GENERAL_NAMES*)
-    STACK_OF_X509* sk_X509_new_null()
-    int sk_X509_push(STACK_OF_X509*, X509*)
-    int sk_X509_num(const STACK_OF_X509*)
-    X509* sk_X509_value(const STACK_OF_X509*, int)
-    void sk_X509_pop_free(STACK_OF_X509*, void (*)(X509*) noexcept nogil)
-    const char* X509_verify_cert_error_string(long)
-    int X509_STORE_add_cert(X509_STORE*, X509*)
-    int X509_STORE_set_flags(X509_STORE*, unsigned long)
-    int X509_VERIFY_PARAM_set1_ip(X509_VERIFY_PARAM*, const unsigned char*, size_t)
-    int X509_VERIFY_PARAM_set1_host(X509_VERIFY_PARAM*, const char*, size_t)
-    void X509_VERIFY_PARAM_set_hostflags(X509_VERIFY_PARAM*, unsigned int)
-
-cdef extern from "openssl/crypto.h" nogil:
-    void OPENSSL_free(void*)
-
-cdef extern from "openssl/ssl.h" nogil:
-    ctypedef struct SSL:
-        pass
-    ctypedef struct SSL_CTX:
-        pass
-    ctypedef struct SSL_METHOD:
-        pass
-    ctypedef struct SSL_SESSION:
-        pass
-    ctypedef struct SSL_CIPHER:
-        pass
-    ctypedef int SSL_TICKET_STATUS
-    ctypedef int SSL_TICKET_RETURN
-    SSL_CTX* SSL_CTX_new(const SSL_METHOD*)
-    void SSL_CTX_free(SSL_CTX*)
-    const SSL_METHOD* TLS_server_method()
-    const SSL_METHOD* TLS_client_method()
-    uint64_t SSL_CTX_set_options(SSL_CTX*, uint64_t)
-    uint64_t SSL_CTX_clear_options(SSL_CTX*, uint64_t)
-    long SSL_CTX_set_mode(SSL_CTX*, long)
-    void SSL_CTX_set_read_ahead(SSL_CTX*, int)
-    void SSL_CTX_set_default_read_buffer_len(SSL_CTX*, size_t)
-    long SSL_CTX_set_session_cache_mode(SSL_CTX*, long)
-    long SSL_CTX_set_timeout(SSL_CTX*, long)
-    int SSL_CTX_set_num_tickets(SSL_CTX*, size_t)
-    int SSL_CTX_set_session_id_context(SSL_CTX*, const unsigned char*, unsigned int)
-    int SSL_CTX_set_min_proto_version(SSL_CTX*, int)
-    int SSL_CTX_set_cipher_list(SSL_CTX*, const char*)
-    int SSL_CTX_set_ciphersuites(SSL_CTX*, const char*)
-    void SSL_CTX_set_security_level(SSL_CTX*, int)
-    void SSL_CTX_set_verify(SSL_CTX*, int, void*)
-    void SSL_CTX_set_verify_depth(SSL_CTX*, int)
-    X509_STORE* SSL_CTX_get_cert_store(const SSL_CTX*)
-    int SSL_CTX_set_default_verify_paths(SSL_CTX*)
-    int SSL_CTX_add_client_CA(SSL_CTX*, X509*)
-    int SSL_CTX_use_cert_and_key(SSL_CTX*, X509*, EVP_PKEY*, STACK_OF_X509*, int)
-    int SSL_use_cert_and_key(SSL*, X509*, EVP_PKEY*, STACK_OF_X509*, int)
-    long SSL_CTX_set_tlsext_servername_callback(
-        SSL_CTX*, int (*)(SSL*, int*, void*) noexcept nogil
-    )
-    long SSL_CTX_set_tlsext_servername_arg(SSL_CTX*, void*)
-    void SSL_CTX_set_alpn_select_cb(
-        SSL_CTX*,
-        int (*)(
-            SSL*, const unsigned char**, unsigned char*, const unsigned char*, unsigned int, void*
-        ) noexcept nogil,
-        void*,
-    )
-    int SSL_CTX_set_tlsext_ticket_key_evp_cb(
-        SSL_CTX*,
-        int (*)(
-            SSL*, unsigned char*, unsigned char*, EVP_CIPHER_CTX*, EVP_MAC_CTX*, int
-        ) noexcept nogil,
-    )
-    int SSL_CTX_set_session_ticket_cb(
-        SSL_CTX*,
-        int (*)(SSL*, void*) noexcept nogil,
-        SSL_TICKET_RETURN (*)(
-            SSL*, SSL_SESSION*, const unsigned char*, size_t, SSL_TICKET_STATUS, void*
-        ) noexcept nogil,
-        void*,
-    )
-    int SSL_SESSION_set1_ticket_appdata(SSL_SESSION*, const void*, size_t)
-    int SSL_SESSION_get0_ticket_appdata(SSL_SESSION*, void**, size_t*)
-    void SSL_CTX_sess_set_new_cb(SSL_CTX*, int (*)(SSL*, SSL_SESSION*) noexcept nogil)
-    int SSL_CTX_set_app_data(SSL_CTX*, void*)
-    void* SSL_CTX_get_app_data(const SSL_CTX*)
-    int SSL_set_app_data(SSL*, void*)
-    void* SSL_get_app_data(const SSL*)
-    SSL* SSL_new(SSL_CTX*)
-    void SSL_free(SSL*)
-    void SSL_set_bio(SSL*, BIO*, BIO*)
-    BIO* SSL_get_rbio(const SSL*)
-    void SSL_set_accept_state(SSL*)
-    void SSL_set_connect_state(SSL*)
-    int SSL_do_handshake(SSL*)
-    int SSL_read(SSL*, void*, int)
-    int SSL_write(SSL*, const void*, int)
-    int SSL_shutdown(SSL*)
-    void SSL_set_shutdown(SSL*, int)
-    int SSL_version(const SSL*)
-    int SSL_pending(const SSL*)
-    int SSL_has_pending(const SSL*)
-    int SSL_get_error(const SSL*, int)
-    int SSL_in_init(const SSL*)
-    int SSL_session_reused(const SSL*)
-    SSL_CTX* SSL_get_SSL_CTX(const SSL*)
-    SSL_SESSION* SSL_get_session(const SSL*)
-    SSL_SESSION* SSL_get1_session(SSL*)
-    int SSL_SESSION_is_resumable(const SSL_SESSION*)
-    int SSL_set_session(SSL*, SSL_SESSION*)
-    void SSL_SESSION_free(SSL_SESSION*)
-    const char* SSL_get_servername(const SSL*, int)
-    long SSL_set_tlsext_host_name(SSL*, const char*)
-    X509_VERIFY_PARAM* SSL_get0_param(SSL*)
-    long SSL_get_verify_result(const SSL*)
-    X509* SSL_get0_peer_certificate(const SSL*)
-    STACK_OF_X509* SSL_get_peer_cert_chain(const SSL*)
-    void SSL_get0_alpn_selected(const SSL*, const unsigned char**, unsigned int*)
-    const char* SSL_get_version(const SSL*)
-    const SSL_CIPHER* SSL_get_current_cipher(const SSL*)
-    const char* SSL_CIPHER_get_name(const SSL_CIPHER*)
-    enum:
-        SSL_OP_NO_RENEGOTIATION
-        SSL_OP_NO_COMPRESSION
-        SSL_OP_NO_TICKET
-        SSL_OP_CIPHER_SERVER_PREFERENCE
-        SSL_OP_PRIORITIZE_CHACHA
-        SSL_OP_NO_SSLv3
-    enum:
-        SSL_MODE_ENABLE_PARTIAL_WRITE
-        SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
-        SSL_MODE_RELEASE_BUFFERS
-    enum:
-        SSL_SESS_CACHE_OFF
-        SSL_SESS_CACHE_CLIENT
-        SSL_SESS_CACHE_NO_INTERNAL
-    enum:
-        SSL_VERIFY_NONE
-        SSL_VERIFY_PEER
-        SSL_VERIFY_FAIL_IF_NO_PEER_CERT
-    enum:
-        SSL_ERROR_WANT_READ
-        SSL_ERROR_WANT_WRITE
-        SSL_ERROR_ZERO_RETURN
-        SSL_ERROR_SYSCALL
-    enum:
-        SSL_TLSEXT_ERR_OK
-        SSL_TLSEXT_ERR_ALERT_FATAL
-        SSL_TLSEXT_ERR_NOACK
-        TLSEXT_NAMETYPE_host_name
-        SSL_AD_UNRECOGNIZED_NAME
-        SSL_AD_INTERNAL_ERROR
-        SSL_AD_REASON_OFFSET
-    enum:
-        SSL_TICKET_SUCCESS
-        SSL_TICKET_SUCCESS_RENEW
-        SSL_TICKET_RETURN_USE
-        SSL_TICKET_RETURN_USE_RENEW
-        SSL_TICKET_RETURN_IGNORE_RENEW
-    enum:
-        SSL_SENT_SHUTDOWN
-        SSL_RECEIVED_SHUTDOWN
-        TLS1_3_VERSION
-    enum:
-        SSL_R_CERTIFICATE_VERIFY_FAILED
-        SSL_R_UNEXPECTED_EOF_WHILE_READING
-        SSL_R_WRONG_VERSION_NUMBER
-        SSL_R_HTTP_REQUEST
-        SSL_R_HTTPS_PROXY_REQUEST
-        SSL_R_UNKNOWN_PROTOCOL
-
 
 cdef enum:
     DRAINED = 0x10000        # flag of our BIO: the last recv came back short
     ENDED = 0x20000          # flag of our BIO: recv met the end of the stream
     RECORD = 16384           # bytes of plaintext in one TLS record
-    NAME_LIMIT = 255         # of a server name (RFC 1035)
     TICKET_KEY_SIZE = 80
     TICKET_LIFETIME = 7200   # seconds; with client certificates also how long one is not re-checked
     TICKET_CHAIN_LIMIT = 32768
@@ -373,7 +108,6 @@ cdef struct Note:
 
 cdef BIO_METHOD* _socket_method = NULL
 cdef EVP_CIPHER* _ticket_cipher = NULL
-cdef uint32_t _hash_seed = 0
 cdef char _gather[RECORD]
 
 
@@ -727,7 +461,7 @@ cdef size_t tls_server_name(void* connection, char* data, size_t size) noexcept 
     """Write the name the client asked for, lower-case and without trailing dot; its length, 0
     without one or if it does not fit."""
     cdef const char* name = SSL_get_servername(<SSL*> connection, TLSEXT_NAMETYPE_host_name)
-    return 0 if name == NULL else _canonical(name, strlen(name), data, size)
+    return 0 if name == NULL else canonical_name(name, strlen(name), data, size)
 
 
 cdef bint tls_misdirected(void* connection, const char* host, size_t size) noexcept nogil:
@@ -768,26 +502,15 @@ cdef list tls_peer_chain(void* connection):
     cdef int index
     if leaf == NULL:
         return []
-    result = [_der(leaf)]
+    result = [certificate_der(leaf)]
     if SSL_session_reused(ssl):
         SSL_SESSION_get0_ticket_appdata(SSL_get_session(ssl), &data, &size)
         return result + _split_der((<const char*> data)[:size])
     for index in range(sk_X509_num(chain) if chain != NULL else 0):
-        der = _der(sk_X509_value(chain, index))
+        der = certificate_der(sk_X509_value(chain, index))
         if der != result[0]:
             result.append(der)
     return result
-
-
-cdef bytes _der(X509* certificate):
-    cdef unsigned char* data = NULL
-    cdef int size = i2d_X509(certificate, &data)
-    if size <= 0:
-        raise MemoryError
-    try:
-        return (<const char*> data)[:size]
-    finally:
-        OPENSSL_free(data)
 
 
 def _split_der(bytes data):
@@ -799,91 +522,6 @@ def _split_der(bytes data):
         result.append(data[:size])
         data = data[size:]
     return result
-
-
-# --- names -----------------------------------------------------------------------------------
-
-cdef size_t _canonical(const char* name, size_t size, char* target, size_t room) noexcept nogil:
-    cdef size_t index
-    cdef char byte
-    while size and name[size - 1] == b".":
-        size -= 1
-    if size > room:
-        return 0
-    for index in range(size):
-        byte = name[index]
-        target[index] = byte + 32 if b"A" <= byte <= b"Z" else byte
-    return size
-
-
-cdef uint32_t _hash(const char* data, size_t size) noexcept nogil:
-    """FNV-1a; seeded, because the names come from everybody who may create a Secret."""
-    cdef uint32_t value = 2166136261u ^ _hash_seed
-    cdef size_t index
-    for index in range(size):
-        value = (value ^ <uint8_t> data[index]) * 16777619u
-    return value ^ (value >> 15)
-
-
-cdef TlsName* _place(TlsIndex* index, const char* data, size_t size) noexcept nogil:
-    """Where a name is, or would be."""
-    cdef uint32_t value = _hash(data, size)
-    cdef uint32_t at = value & index.mask
-    while index.places[at].data != NULL:
-        if (
-            index.places[at].hash == value
-            and index.places[at].size == size
-            and memcmp(index.places[at].data, data, size) == 0
-        ):
-            break
-        at = (at + 1) & index.mask
-    return &index.places[at]
-
-
-cdef bint _greater(
-    const char* one, size_t size, const char* other, size_t other_size
-) noexcept nogil:
-    cdef int order = memcmp(one, other, min(size, other_size))
-    return order > 0 or (order == 0 and size > other_size)
-
-
-cdef TlsCertificate* _best(TlsIndex* index, const char* name, size_t size) noexcept nogil:
-    """The certificate of the lexicographically greatest certificate name that matches: equal, or
-    equal to `name` with its first labels replaced by `*` (`provider.md` 2.3).
-
-    The candidates are few (one per label), so each is looked up. `text` holds the current one at
-    its end: replacing a label never moves what follows it.
-    """
-    cdef char text[2 * NAME_LIMIT + 4]
-    cdef char* end = text + sizeof(text)
-    cdef char* rest = end - size      # the labels not yet replaced
-    cdef char* start = rest           # the candidate
-    cdef const TlsName* found
-    cdef const TlsName* best = NULL
-    cdef size_t stars = 0, star
-    if index == NULL or index.places == NULL or size == 0 or size > NAME_LIMIT:
-        return NULL
-    memcpy(rest, name, size)
-    while True:
-        found = _place(index, start, end - start)
-        if found.data != NULL and (
-            best == NULL or _greater(found.data, found.size, best.data, best.size)
-        ):
-            best = found
-        if rest == end:
-            return NULL if best == NULL else best.certificate
-        while rest < end and rest[0] != b".":
-            rest += 1
-        stars += 1
-        start = rest
-        for star in range(stars):
-            start -= 1
-            start[0] = b"*"
-            if star + 1 < stars:
-                start -= 1
-                start[0] = b"."
-        if rest < end:
-            rest += 1
 
 
 cdef size_t _local_address(SSL* ssl, char* text, size_t room) noexcept nogil:
@@ -911,34 +549,8 @@ cdef size_t _local_address(SSL* ssl, char* text, size_t room) noexcept nogil:
 
 # --- callbacks of the server side ------------------------------------------------------------
 
-cdef bint _parse(TlsCertificate* certificate) noexcept nogil:
-    """Make OpenSSL's objects of a certificate; false, for good, if that fails."""
-    cdef const unsigned char* data = certificate.chain_data
-    cdef const unsigned char* end = data + certificate.chain_size
-    cdef X509* part
-    if certificate.leaf != NULL or certificate.broken:
-        return not certificate.broken
-    certificate.broken = True
-    while data < end:
-        part = d2i_X509(NULL, &data, end - data)
-        if part == NULL:
-            return False
-        if certificate.leaf == NULL:
-            certificate.leaf = part
-            continue
-        if certificate.chain == NULL:
-            certificate.chain = sk_X509_new_null()
-        if certificate.chain == NULL or not sk_X509_push(<STACK_OF_X509*> certificate.chain, part):
-            X509_free(part)
-            return False
-    data = certificate.key_data
-    certificate.key = d2i_AutoPrivateKey(NULL, &data, <long> certificate.key_size)
-    certificate.broken = certificate.key == NULL or certificate.leaf == NULL
-    return not certificate.broken
-
-
 cdef bint _lend(SSL* ssl, TlsCertificate* certificate) noexcept nogil:
-    return _parse(certificate) and SSL_use_cert_and_key(
+    return certificate_parse(certificate) and SSL_use_cert_and_key(
         ssl, <X509*> certificate.leaf, <EVP_PKEY*> certificate.key,
         <STACK_OF_X509*> certificate.chain, 1,
     ) == 1
@@ -952,10 +564,10 @@ cdef int _choose(SSL* ssl, int* alert, void* argument) noexcept nogil:
     cdef size_t size
     cdef TlsCertificate* certificate
     if asked != NULL and asked[0] != 0:
-        size = _canonical(asked, strlen(asked), name, NAME_LIMIT)
+        size = canonical_name(asked, strlen(asked), name, NAME_LIMIT)
     else:
         size = _local_address(ssl, name, sizeof(name))
-    certificate = _best(server.index, name, size)
+    certificate = best_certificate(server.index, name, size)
     if certificate == NULL:
         if server.sni_strict:
             name[size] = 0
@@ -1078,7 +690,7 @@ cdef SSL_TICKET_RETURN _use_ticket(
 cdef TlsSession* _session_place(
     TlsClient* client, uint64_t key, const char* name, uint32_t size
 ) noexcept nogil:
-    cdef uint64_t value = (key ^ _hash(name, size)) * <uint64_t> 0x9E3779B97F4A7C15
+    cdef uint64_t value = (key ^ hash_name(name, size)) * <uint64_t> 0x9E3779B97F4A7C15
     return &client.sessions[(value >> 32) & client.session_mask]
 
 
@@ -1123,228 +735,12 @@ cdef int _keep_session(SSL* ssl, SSL_SESSION* session) noexcept nogil:
     return 1
 
 
-# --- certificates, as Python holds them ------------------------------------------------------
-
-cdef int _no_password(char* data, int size, int writing, void* argument) noexcept nogil:
-    """Without this OpenSSL would ask on the terminal."""
-    return -1
-
-
-cdef str _last_error():
-    cdef const char* text = ERR_reason_error_string(ERR_peek_last_error())
-    reason = text.decode() if text != NULL else "unknown"
-    ERR_clear_error()
-    return reason
-
-
-cdef list _read_certificates(bytes pem):
-    """The DER of every certificate in a PEM text; other blocks are skipped, as in Go."""
-    cdef BIO* bio = BIO_new_mem_buf(<const char*> pem, <int> len(pem))
-    cdef X509* certificate
-    found = []
-    if bio == NULL:
-        raise MemoryError
-    try:
-        while True:
-            certificate = PEM_read_bio_X509(bio, NULL, _no_password, NULL)
-            if certificate == NULL:
-                if ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE:
-                    raise ValueError(f"a certificate cannot be read: {_last_error()}")
-                ERR_clear_error()
-                return found
-            try:
-                found.append(_der(certificate))
-            finally:
-                X509_free(certificate)
-    finally:
-        BIO_free(bio)
-
-
-cdef str _address_text(const uint8_t* data, int size):
-    cdef char text[64]
-    if size == 16 and memcmp(data, b"\0\0\0\0\0\0\0\0\0\0\xff\xff", 12) == 0:
-        data += 12
-        size = 4
-    if size not in (4, 16):
-        return ""
-    if inet_ntop(AF_INET if size == 4 else AF_INET6, data, text, sizeof(text)) == NULL:
-        return ""
-    return (<bytes> text).decode()
-
-
-cdef str _name_text(const char* data, size_t size):
-    """A name as it is registered; names that no client can ask for are left out."""
-    cdef char text[NAME_LIMIT]
-    size = _canonical(data, size, text, sizeof(text))
-    try:
-        return text[:size].decode()
-    except UnicodeDecodeError:
-        return ""
-
-
-cdef str _common_name(X509* certificate):
-    """The last one, as Go's `Subject.CommonName`."""
-    cdef X509_NAME* subject = X509_get_subject_name(certificate)
-    cdef int position = -1, following
-    cdef unsigned char* data = NULL
-    cdef int size
-    while True:
-        following = X509_NAME_get_index_by_NID(subject, NID_commonName, position)
-        if following < 0:
-            break
-        position = following
-    if position < 0:
-        return ""
-    size = ASN1_STRING_to_UTF8(
-        &data, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, position))
-    )
-    if size < 0:
-        ERR_clear_error()
-        return ""
-    try:
-        return _name_text(<const char*> data, size)
-    finally:
-        OPENSSL_free(data)
-
-
-cdef tuple _names(X509* certificate):
-    cdef GENERAL_NAMES* alternatives
-    cdef ASN1_STRING* value
-    cdef int index, kind
-    found = [_common_name(certificate)]
-    alternatives = <GENERAL_NAMES*> X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL)
-    if alternatives != NULL:
-        for index in range(sk_GENERAL_NAME_num(alternatives)):
-            value = <ASN1_STRING*> GENERAL_NAME_get0_value(
-                sk_GENERAL_NAME_value(alternatives, index), &kind
-            )
-            if kind == GEN_DNS:
-                found.append(_name_text(
-                    <const char*> ASN1_STRING_get0_data(value), ASN1_STRING_length(value)
-                ))
-            elif kind == GEN_IPADD:
-                found.append(_address_text(ASN1_STRING_get0_data(value), ASN1_STRING_length(value)))
-        GENERAL_NAMES_free(alternatives)
-    ERR_clear_error()
-    return tuple(dict.fromkeys(name for name in found if name))
-
-
-cdef X509* _read_leaf(bytes der) except NULL:
-    cdef const unsigned char* data = der
-    cdef X509* leaf = d2i_X509(NULL, &data, <long> len(der))
-    if leaf == NULL:
-        raise ValueError(f"the certificate cannot be read: {_last_error()}")
-    return leaf
-
-
-def load_certificate(str name, bytes chain, bytes key):
-    cdef X509* leaf
-    cdef EVP_PKEY* private
-    cdef BIO* bio
-    cdef unsigned char* data = NULL
-    cdef int size
-    ERR_clear_error()
-    certificates = _read_certificates(chain)
-    if not certificates:
-        raise ValueError("there is no certificate in the certificate's PEM text")
-    bio = BIO_new_mem_buf(<const char*> key, <int> len(key))
-    private = PEM_read_bio_PrivateKey(bio, NULL, _no_password, NULL)
-    BIO_free(bio)
-    if private == NULL:
-        raise ValueError(f"the private key cannot be read: {_last_error()}")
-    try:
-        leaf = _read_leaf(certificates[0])
-        try:
-            if X509_check_private_key(leaf, private) != 1:
-                raise ValueError(f"key and certificate do not belong together: {_last_error()}")
-            names = _names(leaf)
-        finally:
-            X509_free(leaf)
-        size = i2d_PrivateKey(private, &data)
-        if size <= 0:
-            raise ValueError(f"the private key cannot be used: {_last_error()}")
-        try:
-            return LoadedCertificate(name, names, tuple(certificates), (<const char*> data)[:size])
-        finally:
-            OPENSSL_free(data)
-    finally:
-        EVP_PKEY_free(private)
-
-
-cdef class ServerCertificate:
-    def __cinit__(self, loaded):
-        self.name = loaded.name
-        self.names = loaded.names
-        self._chain = b"".join(loaded.chain)
-        self._key = loaded.key
-        self.certificate.chain_data = self._chain
-        self.certificate.chain_size = len(self._chain)
-        self.certificate.key_data = self._key
-        self.certificate.key_size = len(self._key)
-
-    def __dealloc__(self):
-        X509_free(<X509*> self.certificate.leaf)
-        sk_X509_pop_free(<STACK_OF_X509*> self.certificate.chain, X509_free)
-        EVP_PKEY_free(<EVP_PKEY*> self.certificate.key)
-
-    @property
-    def parsed(self):
-        return self.certificate.leaf != NULL
-
-
-cdef class CertificateSet:
-    def __cinit__(self, certificates, ServerCertificate default=None):
-        cdef ServerCertificate certificate
-        cdef TlsName* place
-        cdef bytes name
-        cdef uint32_t places = 4
-        names = [
-            (text.encode(), certificate)
-            for certificate in certificates
-            for text in certificate.names
-        ]
-        while places < 2 * len(names):
-            places *= 2
-        self._kept = [default]
-        self.index.places = <TlsName*> calloc(places, sizeof(TlsName))
-        if self.index.places == NULL:
-            raise MemoryError
-        self.index.mask = places - 1
-        for name, certificate in names:
-            place = _place(&self.index, name, len(name))
-            if place.data != NULL:
-                continue  # the first certificate with a name keeps it
-            place.data = name
-            place.size = <uint32_t> len(name)
-            place.hash = _hash(name, len(name))
-            place.certificate = &certificate.certificate
-            self.index.count += 1
-            self._kept.append((name, certificate))
-        if default is not None:
-            self.index.default_certificate = &default.certificate
-
-    def __dealloc__(self):
-        free(self.index.places)
-
-    def __len__(self):
-        return self.index.count
-
-    def choose(self, str name):
-        cdef bytes asked = name.encode()
-        cdef char text[NAME_LIMIT]
-        cdef size_t size = _canonical(asked, len(asked), text, sizeof(text))
-        cdef TlsCertificate* found = _best(&self.index, text, size)
-        if found == NULL:
-            return None
-        return next(c for _, c in self._kept[1:] if &(<ServerCertificate?> c).certificate == found)
-
-
 # --- contexts --------------------------------------------------------------------------------
 
 cdef SSL_CTX* _new_context(const SSL_METHOD* method) except NULL:
     cdef SSL_CTX* context = SSL_CTX_new(method)
     if context == NULL:
-        raise MemoryError(_last_error())
+        raise MemoryError(last_error())
     SSL_CTX_set_mode(
         context,
         SSL_MODE_ENABLE_PARTIAL_WRITE
@@ -1363,11 +759,11 @@ cdef int _trust(SSL_CTX* context, sources, bint announce) except -1:
     cdef X509_STORE* store = SSL_CTX_get_cert_store(context)
     cdef X509* authority
     for source in sources:
-        found = _read_certificates(source)
+        found = read_certificates(source)
         if not found:
             raise ValueError("there is no certificate in a file of certification authorities")
         for der in found:
-            authority = _read_leaf(der)
+            authority = read_certificate(der)
             X509_STORE_add_cert(store, authority)
             if announce:
                 SSL_CTX_add_client_CA(context, authority)
@@ -1519,11 +915,11 @@ cdef class ClientContext:
             SSL_CTX_set_default_verify_paths(context)
         if certificate is not None:
             own = ServerCertificate(certificate)
-            if not _parse(&own.certificate) or SSL_CTX_use_cert_and_key(
+            if not certificate_parse(&own.certificate) or SSL_CTX_use_cert_and_key(
                 context, <X509*> own.certificate.leaf, <EVP_PKEY*> own.certificate.key,
                 <STACK_OF_X509*> own.certificate.chain, 1,
             ) != 1:
-                raise ValueError(f"the client certificate cannot be used: {_last_error()}")
+                raise ValueError(f"the client certificate cannot be used: {last_error()}")
         while self.client.session_mask + 1 < sessions:
             self.client.session_mask = self.client.session_mask * 2 + 1
         self.client.sessions = <TlsSession*> calloc(
@@ -1547,8 +943,7 @@ cdef class ClientContext:
 
 
 cdef int _initialise() except -1:
-    global _socket_method, _ticket_cipher, _hash_seed
-    _hash_seed = int.from_bytes(os.urandom(4), "little")
+    global _socket_method, _ticket_cipher
     _socket_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "fastproxy socket")
     _ticket_cipher = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL)
     if _socket_method == NULL or _ticket_cipher == NULL:
@@ -1560,119 +955,3 @@ cdef int _initialise() except -1:
 
 
 _initialise()
-
-
-# --- for tests -------------------------------------------------------------------------------
-
-FAILURES = {
-    TLS_FAILURE_NONE: "",
-    TLS_FAILURE_UNTRUSTED: "untrusted",
-    TLS_FAILURE_NOT_TLS: "not tls",
-    TLS_FAILURE_PROTOCOL: "protocol",
-    TLS_FAILURE_ALERT: "alert",
-    TLS_FAILURE_RESET: "reset",
-    TLS_FAILURE_TRUNCATED: "truncated",
-    TLS_FAILURE_NO_NAME: "no name",
-    TLS_FAILURE_INTERNAL: "internal",
-}
-CODES = {
-    TLS_DONE: "done",
-    TLS_CLOSED: "closed",
-    TLS_WANT_READ: "want read",
-    TLS_WANT_WRITE: "want write",
-    TLS_FAILED: "failed",
-}
-
-
-cdef class Probe:
-    """Only for tests: the C interface on one non-blocking socket, call for call."""
-
-    cdef void* ssl
-    cdef object _context
-    cdef object _socket
-
-    def __cinit__(self, socket, context, str name="", session_key=0):
-        cdef bytes text = name.encode()
-        self._socket = socket
-        self._context = context
-        if isinstance(context, ServerContext):
-            self.ssl = tls_accept(&(<ServerContext> context).server, socket.fileno())
-        else:
-            self.ssl = tls_connect(
-                &(<ClientContext?> context).client, socket.fileno(), text, len(text), session_key
-            )
-        if self.ssl == NULL:
-            raise MemoryError
-
-    def __dealloc__(self):
-        tls_free(self.ssl)
-
-    def handshake(self):
-        return CODES[tls_handshake(self.ssl)]
-
-    def read(self, int size=65536):
-        """Bytes, or the name of the code."""
-        cdef bytearray data = bytearray(size)
-        cdef ssize_t count = tls_read(self.ssl, <char*> data, size)
-        return bytes(data[:count]) if count > 0 else CODES[count]
-
-    def write(self, bytes data):
-        cdef ssize_t count = tls_write(self.ssl, data, len(data))
-        return count if count >= 0 else CODES[count]
-
-    def writev(self, list pieces):
-        cdef iovec vector[64]
-        cdef int index
-        cdef bytes piece
-        cdef ssize_t count
-        for index, piece in enumerate(pieces):
-            vector[index].iov_base = <void*> <char*> piece
-            vector[index].iov_len = len(piece)
-        count = tls_writev(self.ssl, vector, <int> len(pieces))
-        return count if count >= 0 else CODES[count]
-
-    def shutdown(self):
-        return CODES[tls_shutdown(self.ssl)]
-
-    @property
-    def pending(self):
-        return bool(tls_pending(self.ssl))
-
-    @property
-    def failure(self):
-        return FAILURES[tls_failure(self.ssl)]
-
-    @property
-    def error(self):
-        return (<bytes> tls_error(self.ssl)).decode()
-
-    @property
-    def status(self):
-        return tls_status(self.ssl)
-
-    @property
-    def server_name(self):
-        cdef char text[256]
-        return text[:tls_server_name(self.ssl, text, sizeof(text))].decode()
-
-    @property
-    def protocol(self):
-        cdef uint32_t size
-        cdef const uint8_t* data = tls_protocol(self.ssl, &size)
-        return (<const char*> data)[:size]
-
-    @property
-    def version(self):
-        return (<bytes> tls_version(self.ssl)).decode()
-
-    @property
-    def cipher(self):
-        return (<bytes> tls_cipher(self.ssl)).decode()
-
-    @property
-    def resumed(self):
-        return bool(tls_resumed(self.ssl))
-
-    @property
-    def peer_chain(self):
-        return tls_peer_chain(self.ssl)

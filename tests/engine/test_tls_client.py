@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trustme
 
-from fastproxy.engine.tls import ClientContext, Probe, load_certificate
+from fastproxy.engine.tls import ClientContext
+from fastproxy.engine.tls_certificates import load_certificate
+from fastproxy.engine.tls_probe import Probe
 from tests.support.tls import (
     AUTHORITY,
     ROOTS,

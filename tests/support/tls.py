@@ -13,8 +13,9 @@ from contextlib import suppress
 
 import trustme
 
-from fastproxy.engine.tls import Probe, ServerCertificate, load_certificate
-from fastproxy.tls_options import LoadedCertificate
+from fastproxy.engine.tls_certificates import ServerCertificate, load_certificate
+from fastproxy.engine.tls_probe import Probe
+from fastproxy.model import Certificate
 
 AUTHORITY = trustme.CA()
 ROOTS = (AUTHORITY.cert_pem.bytes().decode(),)
@@ -25,7 +26,7 @@ def pem(leaf: trustme.LeafCert) -> tuple[bytes, bytes]:
     return b"".join(p.bytes() for p in leaf.cert_chain_pems), leaf.private_key_pem.bytes()
 
 
-def loaded(*names: str, authority: trustme.CA = AUTHORITY) -> LoadedCertificate:
+def loaded(*names: str, authority: trustme.CA = AUTHORITY) -> Certificate:
     return load_certificate(",".join(names), *pem(authority.issue_cert(*names)))
 
 
