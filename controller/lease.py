@@ -52,6 +52,10 @@ class Lease:
         """Say whether we may write now."""
         return self._unavailable or self._clock() < self._held_until
 
+    def due(self) -> bool:
+        """Say whether the holder should renew now."""
+        return self._clock() >= self._held_until - RENEW_DEADLINE + RETRY_PERIOD
+
     def turn(self) -> None:
         """Acquire or renew if possible; never raises `ApiError`."""
         before = self.held()

@@ -1,26 +1,44 @@
 """Take snapshots, translate them, publish what differs.
 
-One thing happens at a time: a snapshot arrives, it is translated, new findings are logged, and what
-changed is published: endpoints alone where nothing else differs, everything otherwise.
+One thread does one thing at a time, whatever the sources' threads do meanwhile:
+
+    source wakes us --> [throttleDuration] --> translate --> findings to the log, Events, status
+                                                   |
+                                     a translation that waits to be published (only the latest)
+                                                   |
+                                       [providersThrottleDuration] --> publish
+
+Both throttles do the first at once and pause after it. Nothing is translated before the first
+complete picture, so no worker ever sees a half-synced table; afterwards the last published one
+stays for ever, whatever happens to the source. Endpoints alone are published where nothing else
+differs, everything otherwise.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from controller.manifests import Manifests
+from controller.api import ConfigurationError, connect
+from controller.backoff import Backoff
+from controller.describe import describe
+from controller.pace import Pace
 from controller.snapshot import Snapshot
+from controller.source import ApiSource, ManifestsSource, Source
 from controller.translate import Translation, Translator
+from controller.writer import Writer, writer_for
 from fastproxy.findings import Finding, Severity
 from fastproxy.model import Desired, Endpoint
-from fastproxy.settings import Settings
+from fastproxy.settings import Kubernetes, Settings
 
 log = logging.getLogger("fastproxy.controller")
 LEVELS = {Severity.ERROR: logging.ERROR, Severity.WARNING: logging.WARNING}
+SYNC_POLL = 0.05  # seconds between looks at a source that is not complete yet
+STOP_POLL = 0.5  # seconds after which a stop is noticed at the latest
 
 
 class Publisher(Protocol):
@@ -34,10 +52,13 @@ class Controller:
     """Translates and publishes; used by every source of snapshots."""
 
     def __init__(self, settings: Settings, publisher: Publisher) -> None:
+        self._settings = settings
         self._translator = Translator(settings)
         self._publisher = publisher
         self._published: Desired | None = None
+        self._moved: dict[str, tuple[Endpoint, ...]] | None = {}  # None: more than endpoints
         self._logged: set[Finding] = set()
+        self._options = settings.kubernetes or Kubernetes()
         self.translation = Translation()
         self.source_findings: tuple[Finding, ...] = ()
 
@@ -45,25 +66,58 @@ class Controller:
     def findings(self) -> tuple[Finding, ...]:
         return self.source_findings + self.translation.findings
 
+    @property
+    def waiting(self) -> bool:
+        """Whether what was translated last is not published yet."""
+        return self.translation.desired is not self._published
+
     def apply(self, snapshot: Snapshot, source_findings: Sequence[Finding] = ()) -> bool:
-        """Make the data plane follow the snapshot; False when a worker refused it (the old
-        configuration stays in force and the next snapshot publishes everything again)."""
-        translation = self._translator.update(snapshot)
-        self.source_findings = tuple(source_findings)
-        fresh = translation is not self.translation
+        """Make the data plane follow the snapshot; False when a worker refused it."""
+        self.translate(snapshot, source_findings)
+        return self.publish()
+
+    def translate(self, snapshot: Snapshot, source_findings: Sequence[Finding] = ()) -> None:
+        """Make the snapshot what is to be published, and log what is newly wrong with it."""
+        try:
+            translation = self._translator.update(snapshot)
+        except Exception:
+            # A bug of ours; half-updated memory is worthless, the published state is not.
+            self._translator = Translator(self._settings)
+            self._moved = None
+            raise
+        if translation is not self.translation:
+            self._note_moves(translation.moved)
         self.translation = translation
+        self.source_findings = tuple(source_findings)
         self._log_new(self.findings)
-        desired = translation.desired
-        if desired is self._published:
+
+    def publish(self) -> bool:
+        """Publish the last translation; False when a worker refused it (the old configuration
+        stays in force and the next attempt publishes everything again)."""
+        desired = self.translation.desired
+        if not self.waiting:
             return True
-        if fresh and translation.moved is not None and self._published is not None:
-            for name, endpoints in translation.moved.items():
+        if self._moved is None and desired == self._published:
+            self._published = desired
+        elif self._moved is not None and self._published is not None:
+            for name, endpoints in self._moved.items():
                 self._publisher.set_endpoints(name, endpoints)
-        elif not self._publisher.publish(desired):
-            self._published = None
-            return False
+        else:
+            if self._options.debug_log_generated_template:
+                log.debug("generated configuration: %s", describe(desired))
+            if not self._publisher.publish(desired):
+                self._moved = None
+                return False
         self._published = desired
+        self._moved = {}
         return True
+
+    def _note_moves(self, moved: Mapping[str, tuple[Endpoint, ...]] | None) -> None:
+        """Gather what several translations moved until one of them is published."""
+        if moved is None:
+            self._moved = None
+        elif self._moved is not None:
+            self._moved.update(moved)
 
     def _log_new(self, found: Iterable[Finding]) -> None:
         """Each finding once, until it changes or goes away."""
@@ -82,13 +136,118 @@ class Controller:
         self._logged = current
 
 
+class Loop:
+    """Drives a controller from a source at the pace of the options."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        controller: Controller,
+        source: Source,
+        writer: Writer | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        options = settings.kubernetes or Kubernetes()
+        self._controller = controller
+        self._source = source
+        self._writer = writer
+        self._translating = Pace(options.throttle_duration, clock)
+        self._publishing = Pace(settings.providers_throttle_duration, clock)
+        self._refused = Backoff(clock)
+        self._failed = Backoff(clock)
+        self._woken = threading.Event()
+        self._news = True  # the first state is news even if nobody wakes us for it
+
+    def wake(self) -> None:
+        """Say that the source may hold something new; callable from any thread."""
+        self._woken.set()
+
+    def run(self, stop: threading.Event) -> None:
+        self._source.start(self.wake)
+        if self._writer is not None:
+            self._writer.start()
+        try:
+            while not stop.is_set():
+                pause = self.turn()
+                self._woken.wait(STOP_POLL if pause is None else min(pause, STOP_POLL))
+        finally:
+            self._source.stop()
+            if self._writer is not None:
+                self._writer.stop()
+
+    def turn(self) -> float | None:
+        """Do what is due; give the seconds until something is, None if only news can change it."""
+        if self._woken.is_set():
+            self._woken.clear()
+            self._news = True
+        if not self._source.synced():
+            return SYNC_POLL
+        if self._news and self._translating.left() <= 0:
+            self._news = False
+            self._translate()
+        if self._controller.waiting and self._publishing.left() <= 0:
+            self._publish()
+        waits = []
+        if self._news:
+            waits.append(self._translating.left())
+        if self._controller.waiting:
+            waits.append(self._publishing.left())
+        return max(0.0, min(waits)) if waits else None
+
+    def _translate(self) -> None:
+        taken = self._source.take()
+        try:
+            self._controller.translate(taken.snapshot, taken.findings)
+        except Exception:
+            log.exception("translation failed; the last configuration stays in force")
+            self._news = True
+            self._translating.done(self._failed.next())
+            return
+        self._translating.done()
+        if self._writer is not None:
+            self._writer.observe(
+                taken.snapshot, self._controller.translation.processed, self._controller.findings
+            )
+
+    def _publish(self) -> None:
+        try:
+            accepted = self._controller.publish()
+        except Exception:
+            log.exception("publishing failed; the last configuration stays in force")
+            accepted = False
+        self._publishing.done(0.0 if accepted else self._refused.next())
+
+
 def run(
     settings: Settings,
-    manifests: str | Path,
+    manifests: str | Path | None,
     publisher: Publisher,
     stop: threading.Event | None = None,
 ) -> None:
-    """Serve the objects of a directory, following its changes, until `stop` is set."""
-    controller = Controller(settings, publisher)
-    for loaded in Manifests(Path(manifests)).changes(stop or threading.Event()):
-        controller.apply(loaded.snapshot, loaded.findings)
+    """Serve a directory of manifests, or (None) the API server of `[kubernetes]`, until `stop`.
+
+    Without a usable configuration of the API server nothing is ever published, and every request is
+    answered 404, as by Traefik 1.7.
+    """
+    stop = stop or threading.Event()
+    options = settings.kubernetes or Kubernetes()
+    if options.filename:
+        log.error(
+            "kubernetes.filename is not supported (Go templates); the built-in mapping is used"
+        )
+    if manifests is None and settings.kubernetes is None:
+        log.warning("neither a [kubernetes] table nor manifests: nothing to serve")
+        stop.wait()
+        return
+    try:
+        controller = Controller(settings, publisher)  # reads the label selector
+        if manifests is not None:
+            Loop(settings, controller, ManifestsSource(Path(manifests))).run(stop)
+            return
+        api = connect(options.endpoint, options.token, options.cert_auth_file_path)
+    except (ConfigurationError, ValueError) as problem:
+        log.error("the Kubernetes provider cannot start: %s", problem)
+        stop.wait()
+        return
+    writer = writer_for(api, options)
+    Loop(settings, controller, ApiSource(api, options), writer).run(stop)

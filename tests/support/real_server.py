@@ -151,6 +151,9 @@ class RealServer:
             raise AssertionError(f"compaction: {done.status} {done.data!r}")
 
     def create(self, kind: str, new: Object) -> Object:
+        if kind == "Service" and new["spec"].get("type", "ClusterIP") == "ClusterIP":
+            # Addresses cannot be allocated in the first seconds after a restart.
+            new = {**new, "spec": {"clusterIP": "None", **new["spec"]}}
         return self.api.create(self._path(kind, new), new)
 
     def update(self, kind: str, new: Object) -> Object:
