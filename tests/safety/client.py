@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import time
@@ -32,10 +33,8 @@ class Client:
 
     def send(self, data: bytes, split: str, chooser: random.Random) -> None:
         """Give up silently when the proxy has closed: what it said before is what counts."""
-        try:
+        with contextlib.suppress(OSError):
             send(self.socket, data, split, chooser)
-        except OSError:
-            pass
 
     def more(self, deadline: float) -> bool:
         """Read once. False when nothing can follow or nothing came in time."""
@@ -60,9 +59,7 @@ class Client:
         while True:
             if self.data:
                 try:
-                    found = read_response(
-                        self.data, method=method, closed=self.ending == "fin"
-                    )
+                    found = read_response(self.data, method=method, closed=self.ending == "fin")
                 except Incomplete:
                     pass
                 else:

@@ -12,14 +12,15 @@ A file is `about`, optional `defaults`, and `cases`. A case is one mapping; its 
     host     another Host value, or null for none
     repeat   [text, count]: replaces `@` in `send`, `line`, `fields` and `body`
     more     bytes sent after the proxy has answered `send` (or after the interim status 100)
-    status   what the client gets: one status, several separated by "|", or "none"; a list for
-             several answers in order
+    status   what the client gets: one status, or several separated by "|", of which "none" means
+             closed without an answer; a list for several answers in order
     then     "closed", "kept" (another request on the same connection works), "reset" (closed
              without a clean end, or with less than was announced) or "any"
     arrives  at the origin: "nothing", a number of requests, or a mapping (below); null = not judged
-    answer   what the origin answers: raw bytes, or a mapping send / when / then / pause
+    answer   what the origin answers: raw bytes, or a mapping, see origin.Answer
     answers  the same for several requests
     client   the response the client gets: a mapping (below)
+    half_close  true: the client sends FIN behind `send`
     why      a remark
 
 A mapping may have `line` (the first line), `body`, `chunked`, `has` (header lines that must be
@@ -37,11 +38,10 @@ import yaml
 from tests.safety.origin import Answer
 
 CASES = Path(__file__).parent / "cases"
-KEYS = frozenset(
-    "id row send line fields body host repeat more status then arrives answer answers client why"
-    " half_close"
-    "".split()
-)
+KEYS = {
+    *("id", "row", "send", "line", "fields", "body", "host", "repeat", "more", "half_close"),
+    *("status", "then", "arrives", "answer", "answers", "client", "why"),
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Case:
     row: str
     send: bytes
     more: bytes
-    statuses: tuple[frozenset[int], ...]  # empty = closed without any answer
+    statuses: tuple[frozenset[int], ...]  # 0 = none, the connection just closes
     then: str
     arrives: Any  # "nothing", int, dict or None, as written
     answers: tuple[Answer, ...]
@@ -85,16 +85,18 @@ def message(case: dict[str, Any]) -> bytes:
 
 
 def statuses(value: Any) -> tuple[frozenset[int], ...]:
-    if value == "none":
-        return ()
     several = value if isinstance(value, list) else [value]
-    return tuple(frozenset(int(part) for part in str(one).split("|")) for one in several)
+    return tuple(
+        frozenset(0 if part == "none" else int(part) for part in str(one).split("|"))
+        for one in several
+    )
 
 
 def answer(value: Any) -> Answer:
     if isinstance(value, str):
         return Answer(raw(value))
-    return Answer(**{**value, "send": raw(value.get("send", ""))})
+    texts = {key: raw(value.get(key, "")) for key in ("send", "late")}
+    return Answer(**{**value, **texts})
 
 
 def read(path: Path) -> list[Case]:

@@ -146,9 +146,9 @@ def read_response(data: bytes, *, method: str = "GET", closed: bool = False) -> 
     message = read_head(data, STATUS_LINE)
     length, chunked = framing(message)
     if method == "HEAD" or message.status < 200 or message.status in (204, 304):
-        if message.status < 200 or message.status == 204:
-            if length is not None or chunked:
-                raise Malformed(f"{message.status} with a length")
+        framed = length is not None or chunked
+        if framed and (message.status < 200 or message.status == 204):
+            raise Malformed(f"{message.status} with a length")
         return message
     if length is None and not chunked:
         if not closed:

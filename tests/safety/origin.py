@@ -8,7 +8,9 @@ expects, and what still arrives on them is recorded too.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import random
 import selectors
 import socket
@@ -32,7 +34,13 @@ class Answer:
     send: bytes
     when: str = "request"
     then: str = "keep"  # or "close" (FIN), "reset" (RST), "tunnel" (echo everything after)
-    pause: float = 0.0  # seconds before `then`
+    pause: float = 0.0  # seconds before `then` (and `late`)
+    late: bytes = b""  # sent after a pause, on what should be an idle connection
+    filler: int = 0  # so many more bytes "x" behind `send`
+
+    @property
+    def final(self) -> bool:
+        return not self.send.startswith(b"HTTP/1.1 1")
 
 
 @dataclass(eq=False)
@@ -169,8 +177,9 @@ class Origin:
         """Take one complete request out of what was received."""
         head = b"\r\n\r\n" in connection.received
         if head and not connection.answered_head and self._next_when("head"):
-            connection.answered_head = True
-            self._answer(connection, self._answers.pop(0))
+            answer = self._answers.pop(0)
+            connection.answered_head = answer.final
+            self._answer(connection, answer)
             return connection.socket.fileno() >= 0 and bool(connection.received)
         try:
             request = read_request(connection.received)
@@ -190,7 +199,7 @@ class Origin:
         if connection.answered_head:
             connection.answered_head = False
         elif self._answers:
-            self._answer(connection, self._answers.pop(0))
+            self._answer(connection, self._answers.pop(0), request)
         else:
             connection.socket.sendall(PLAIN_HEAD if request.method == "HEAD" else PLAIN)
         return True
@@ -198,10 +207,17 @@ class Origin:
     def _next_when(self, when: str) -> bool:
         return bool(self._answers) and self._answers[0].when == when
 
-    def _answer(self, connection: Connection, answer: Answer) -> None:
+    def _answer(
+        self, connection: Connection, answer: Answer, request: Message | None = None
+    ) -> None:
+        data = answer.send
+        if request is not None and b"@ACCEPT@" in data:
+            key = "".join(request.values("Sec-WebSocket-Key"))
+            data = data.replace(b"@ACCEPT@", websocket_accept(key))
         with contextlib.suppress(OSError):
-            send(connection.socket, answer.send, self._split, self._random)
-        time.sleep(answer.pause)
+            send(connection.socket, data + b"x" * answer.filler, self._split, self._random)
+            time.sleep(0.05 if answer.late else answer.pause)
+            connection.socket.sendall(answer.late)
         if answer.then == "reset":
             option = struct.pack("ii", 1, 0)
             connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
@@ -210,6 +226,12 @@ class Origin:
         connection.tunnel = answer.then == "tunnel"
         if connection.tunnel and connection.received:
             self._record.tunnelled += connection.received
+
+
+def websocket_accept(key: str) -> bytes:
+    """RFC 6455, section 4.2.2."""
+    digest = hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
+    return base64.b64encode(digest)
 
 
 def send(to: socket.socket, data: bytes, split: str, chooser: random.Random) -> None:

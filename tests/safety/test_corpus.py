@@ -72,6 +72,8 @@ def check_answers(case: Case, outcome: Outcome) -> list[str]:
     got = [message.status for message in outcome.responses]
     wanted = [sorted(some) for some in case.statuses]
     problems = []
+    if len(got) < len(wanted) and 0 in wanted[-1] and not outcome.rest:
+        got.append(0)
     if case.then == "reset":
         # The last response must be visibly incomplete, or end with a reset.
         if len(got) == len(wanted) and outcome.ending != "rst":
