@@ -13,6 +13,7 @@ from typing import Any
 from fastproxy.feature import Annotation, Feature
 from fastproxy.features import (
     affinity,
+    auth,
     balancing,
     buffering,
     circuit_breaker,
@@ -53,6 +54,7 @@ FEATURES: tuple[Feature, ...] = (
     headers.RESPONSE,
     secure_headers.FEATURE,
     client_cert.FEATURE,
+    auth.FEATURE,
     circuit_breaker.FEATURE,
     buffering.FEATURE,
     max_conn.FEATURE,

@@ -1,0 +1,129 @@
+"""Basic authentication: passwords against stored hashes, off the event loop.
+
+Slow hashes run in a small process-wide executor with a bounded queue; a full queue answers 503.
+Credentials that were right are remembered by a keyed digest, so each pair is checked once. An
+unknown user costs the check of a dummy hash, so that names cannot be told by time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from fastproxy.feature import Filter
+from fastproxy.features.auth.config import REALM, Auth, Basic, admit, unauthorized
+from fastproxy.features.auth.passwords import is_slow, verify
+from fastproxy.reply import Reply, plain
+
+if TYPE_CHECKING:
+    from fastproxy.engine.exchange import Exchange
+
+THREADS = 2
+MAX_WAITING = 64  # checks in the executor, running or waiting
+MAX_REMEMBERED = 512  # right credentials per filter
+
+CHALLENGE = unauthorized(f'Basic realm="{REALM}"')
+
+
+class Checker:
+    """The process-wide executor for slow hashes."""
+
+    def __init__(self, threads: int = THREADS, waiting: int = MAX_WAITING) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
+        self._room = waiting
+
+    def check(self, password: bytes, stored: bytes) -> asyncio.Future[bool] | None:
+        """A future of `verify`, or None when the queue is full."""
+        if self._room == 0:
+            return None
+        self._room -= 1
+        future = asyncio.get_running_loop().run_in_executor(
+            self._executor, verify, password, stored
+        )
+        future.add_done_callback(self._done)
+        return future
+
+    def _done(self, future: asyncio.Future[bool]) -> None:
+        self._room += 1
+
+
+CHECKER = Checker()
+
+
+class BasicAuth(Filter):
+    __slots__ = ("_checker", "_config", "_dummy", "_key", "_pending", "_remembered", "_users")
+
+    def __init__(self, config: Auth, checker: Checker = CHECKER) -> None:
+        assert isinstance(config.method, Basic)
+        self._config = config
+        self._users = dict(config.method.users)
+        self._dummy = next(iter(self._users.values()), b"{SHA}")
+        self._checker = checker
+        self._key = secrets.token_bytes(32)
+        self._remembered: OrderedDict[bytes, None] = OrderedDict()
+        self._pending: dict[bytes, asyncio.Future[bool]] = {}
+
+    def on_request(self, exchange: Exchange) -> Reply | Awaitable[Reply | None] | None:
+        found = credentials(exchange.header("Authorization"))
+        if found is None:
+            return CHALLENGE
+        user, password = found
+        known = bool(user) and user in self._users
+        stored = self._users[user] if known else self._dummy
+        if not is_slow(stored):
+            right = verify(password, stored) and known
+            return self._finish(exchange, user, right)
+        digest = hashlib.blake2b(user + b"\0" + password, key=self._key).digest()
+        if digest in self._remembered:
+            self._remembered.move_to_end(digest)
+            return self._finish(exchange, user, True)
+        return self._slow(exchange, user, password, stored, known, digest)
+
+    async def _slow(
+        self,
+        exchange: Exchange,
+        user: bytes,
+        password: bytes,
+        stored: bytes,
+        known: bool,
+        digest: bytes,
+    ) -> Reply | None:
+        future = self._pending.get(digest)
+        if future is None:
+            future = self._checker.check(password, stored)
+            if future is None:
+                return plain(503)
+            self._pending[digest] = future
+            future.add_done_callback(lambda _: self._pending.pop(digest, None))
+        # One client's going away must not take the answer from the others who wait for it.
+        right = await asyncio.shield(future) and known
+        if right:
+            self._remembered[digest] = None
+            if len(self._remembered) > MAX_REMEMBERED:
+                self._remembered.popitem(last=False)
+        return self._finish(exchange, user, right)
+
+    def _finish(self, exchange: Exchange, user: bytes, right: bool) -> Reply | None:
+        if not right:
+            return CHALLENGE
+        admit(self._config, exchange, user)
+        return None
+
+
+def credentials(header: str | None) -> tuple[bytes, bytes] | None:
+    """User and password of an Authorization header; the scheme's case matters, as in 1.7."""
+    scheme, _, encoded = (header or "").partition(" ")
+    if scheme != "Basic":
+        return None
+    try:
+        user, colon, password = base64.b64decode(encoded, validate=True).partition(b":")
+    except (binascii.Error, ValueError):
+        return None
+    return (user, password) if colon else None

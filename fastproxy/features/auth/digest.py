@@ -1,0 +1,149 @@
+"""Digest authentication (RFC 2617, MD5, qop=auth).
+
+A nonce is 12 bytes: the time, three random bytes and a keyed digest of both, so that every worker
+recognises the nonces of all; the key is made of the users' secrets. Each worker remembers the
+highest count it has seen of each nonce and refuses lower ones. 1.7 keeps nonces in memory only;
+to bound what a worker that has not seen a nonce would accept, nonces end after a day.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+
+from fastproxy.feature import Filter
+from fastproxy.features.auth.config import REALM, Auth, Digest, admit, unauthorized
+from fastproxy.reply import Reply
+
+if TYPE_CHECKING:
+    from fastproxy.engine.exchange import Exchange
+
+MAX_NONCES = 1100
+PURGED = 200
+LIFETIME = 24 * 3600  # seconds
+
+PARAMETER = re.compile(r'\s*([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]*))\s*(?:,|\Z)')
+COUNT = re.compile(r"[0-9A-Fa-f]{1,15}")
+
+
+def md5_hex(*parts: bytes) -> bytes:
+    return hashlib.md5(b":".join(parts), usedforsecurity=False).hexdigest().encode()
+
+
+class Nonces:
+    """Issues nonces, and remembers the counts of those which came back."""
+
+    def __init__(self, key: bytes, clock: Callable[[], float] = time.time) -> None:
+        self._key = key
+        self._clock = clock
+        self._counts: OrderedDict[str, int] = OrderedDict()
+
+    def issue(self) -> str:
+        start = int(self._clock()).to_bytes(4, "big") + secrets.token_bytes(3)
+        return base64.b64encode(start + self._seal(start)).decode()
+
+    def _seal(self, start: bytes) -> bytes:
+        return hashlib.blake2b(start, key=self._key, digest_size=5).digest()
+
+    def genuine(self, nonce: str) -> bool:
+        try:
+            data = base64.b64decode(nonce, validate=True)
+        except (binascii.Error, ValueError):
+            return False
+        if len(data) != 12 or not hmac.compare_digest(self._seal(data[:7]), data[7:]):
+            return False
+        return abs(self._clock() - int.from_bytes(data[:4], "big")) <= LIFETIME
+
+    def advance(self, nonce: str, count: int) -> bool:
+        """Record a count; False when it is not above the last one."""
+        if count <= self._counts.get(nonce, 0):
+            return False
+        self._counts[nonce] = count
+        self._counts.move_to_end(nonce)
+        if len(self._counts) > MAX_NONCES:
+            for _ in range(PURGED):
+                self._counts.popitem(last=False)
+        return True
+
+
+class DigestAuth(Filter):
+    __slots__ = ("_config", "_dummy", "_nonces", "_opaque", "_users")
+
+    def __init__(self, config: Auth, clock: Callable[[], float] = time.time) -> None:
+        assert isinstance(config.method, Digest)
+        self._config = config
+        self._users = dict(config.method.users)
+        self._dummy = secrets.token_hex(16).encode()
+        secret = b"\n".join(user + b":" + stored for user, stored in config.method.users)
+        key = hashlib.blake2b(secret, person=b"fastproxy nonce").digest()
+        self._nonces = Nonces(key, clock)
+        opaque = hashlib.blake2b(secret, person=b"fp opaque", key=key, digest_size=12).digest()
+        self._opaque = base64.b64encode(opaque).decode()
+
+    def on_request(self, exchange: Exchange) -> Reply | None:
+        user = self._user(exchange)
+        if user is None:
+            return unauthorized(
+                f'Digest realm="{REALM}", nonce="{self._nonces.issue()}", '
+                f'opaque="{self._opaque}", algorithm="MD5", qop="auth"'
+            )
+        admit(self._config, exchange, user)
+        return None
+
+    def _user(self, exchange: Exchange) -> bytes | None:
+        """The name of an authenticated user. An unknown user never is (FIX 19)."""
+        given = parameters(exchange.header("Authorization"))
+        if (
+            given is None
+            or given.get("opaque") != self._opaque
+            or given.get("algorithm", "MD5") != "MD5"
+            or given.get("qop") != "auth"
+            or not COUNT.fullmatch(given.get("nc", ""))
+            or not same_target(given.get("uri", ""), exchange)
+        ):
+            return None
+        user, nonce = given.get("username", "").encode("latin-1"), given.get("nonce", "")
+        stored = self._users.get(user, self._dummy)
+        expected = md5_hex(
+            stored,
+            *(given.get(name, "").encode("latin-1") for name in ("nonce", "nc", "cnonce", "qop")),
+            md5_hex(exchange.method.encode("latin-1"), given.get("uri", "").encode("latin-1")),
+        )
+        right = hmac.compare_digest(expected, given.get("response", "").encode("latin-1"))
+        if not right or user not in self._users or not self._nonces.genuine(nonce):
+            return None
+        return user if self._nonces.advance(nonce, int(given["nc"], 16)) else None
+
+
+def parameters(header: str | None) -> dict[str, str] | None:
+    """The parameters of a `Digest` Authorization header; None for anything else."""
+    scheme, _, rest = (header or "").partition(" ")
+    if scheme != "Digest":
+        return None
+    found: dict[str, str] = {}
+    position = 0
+    while match := PARAMETER.match(rest, position):
+        quoted = match[2]
+        value = match[3] if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+        found[match[1].lower()] = value
+        position = match.end()
+    return None if rest[position:].strip() else found
+
+
+def same_target(uri: str, exchange: Exchange) -> bool:
+    """Whether the signed URI is the request's, or its path a prefix of the request's path; both
+    as the client sent them (FIX 19)."""
+    if uri == exchange.target:
+        return True
+    path = re.sub(r"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*", "", uri).partition("?")[0]
+    sent = exchange.target.partition("?")[0]
+    return unquote_to_bytes(sent).startswith(unquote_to_bytes(path))

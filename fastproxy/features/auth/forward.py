@@ -1,0 +1,103 @@
+"""Forward authentication: ask another server whether the request may pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+from fastproxy.errors import ProxyError
+from fastproxy.feature import Filter
+from fastproxy.features.auth.config import Auth, Forward, remove_spellings
+from fastproxy.reply import FRAMING, Reply, Response
+from fastproxy.urls import location_bytes, with_path
+
+if TYPE_CHECKING:
+    from fastproxy.engine.exchange import Exchange
+
+TIMEOUT = 30.0  # seconds, for everything
+LIMIT = 1 << 20  # bytes of the answer
+
+# What Traefik 1.7 takes out of the copy, and what only made sense on the client's own message.
+DROPPED = FRAMING | {"host", "expect"}
+SPOKEN_FOR = (
+    "x-forwarded-for",
+    "x-forwarded-method",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-uri",
+)
+FAILED = Reply(500)
+
+
+class ForwardAuth(Filter):
+    __slots__ = ("_forward",)
+
+    def __init__(self, config: Auth) -> None:
+        assert isinstance(config.method, Forward)
+        self._forward = config.method
+
+    async def on_request(self, exchange: Exchange) -> Reply | None:
+        try:
+            answer = await exchange.fetch(
+                self._forward.url,
+                headers=request_headers(exchange, self._forward.trust),
+                timeout=TIMEOUT,
+                limit=LIMIT,
+                tls=self._forward.tls,
+            )
+        except ProxyError:
+            return FAILED
+        if 200 <= answer.status < 300:
+            copy_headers(exchange, answer, self._forward.response_headers)
+            return None
+        return refusal(answer, self._forward.url)
+
+
+def request_headers(exchange: Exchange, trust: bool) -> list[tuple[str, str]]:
+    headers = []
+    existing: dict[str, list[str]] = {}
+    for name, value in exchange.items():
+        plain = name.lower().replace("_", "-")
+        if plain in SPOKEN_FOR:
+            # Only the real spelling is ever believed.
+            if name.lower() == plain:
+                existing.setdefault(plain, []).append(value)
+        elif name.lower() not in DROPPED:
+            headers.append((name, value))
+
+    def spoken(name: str, value: str) -> None:
+        found = existing.get(name.lower()) if trust else None
+        if found or value:
+            headers.append((name, found[0] if found else value))
+
+    prior = existing.get("x-forwarded-for", []) if trust else []
+    headers.append(("X-Forwarded-For", ", ".join([*prior, exchange.client_address])))
+    spoken("X-Forwarded-Method", exchange.method)
+    spoken("X-Forwarded-Proto", exchange.scheme)
+    spoken("X-Forwarded-Host", exchange.host)
+    spoken("X-Forwarded-Uri", exchange.target)  # as received, not as rewritten (FIX 20)
+    return headers
+
+
+def copy_headers(exchange: Exchange, answer: Response, names: tuple[str, ...]) -> None:
+    for name in names:
+        remove_spellings(exchange, name)
+        for key, value in answer.headers:
+            if key.lower() == name.lower():
+                exchange.add_header(name, value)
+
+
+def refusal(answer: Response, url: str) -> Reply:
+    headers = []
+    for name, value in answer.headers:
+        if name.lower() == "location":
+            location = with_path(value.encode("latin-1"), None)
+            if location is None:
+                return FAILED
+            try:
+                value = urljoin(url, location_bytes(location).decode("ascii"))
+            except ValueError:
+                return FAILED
+        if name.lower() not in FRAMING:
+            headers.append((name, value))
+    return Reply(answer.status, answer.body, headers)
