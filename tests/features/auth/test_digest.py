@@ -43,7 +43,9 @@ def challenge(live):
     return match[1], match[2]
 
 
-def answer(live, nonce=None, sent_opaque=None, *, ha1=HA1, method="GET", target="/a/b?c", **changes):
+def answer(
+    live, nonce=None, sent_opaque=None, *, ha1=HA1, method="GET", target="/a/b?c", **changes
+):
     """The header of a client which does it right, but for `changes`."""
     if nonce is None:
         nonce, sent_opaque = challenge(live)
