@@ -666,21 +666,19 @@ cdef class _Builder:
         self.condition([(PATH_REGEX, "", None, alternative[3])])
         return self.place(row, text, PATH_PREFIX if kind == PATH_REGEX else kind, own, count + 1)
 
-    cdef bint read(self, Row* row, tuple entry) except -1:
-        """Fill in a row from an entry; False when it can never match."""
+    cdef bint read(
+        self, Row* row, object matchers, object priority, str name,
+    ) except -1:
+        """Fill in the rest of a row; False when it can never match."""
         cdef object host = None
         cdef object path = None
         cdef list others = None
         cdef uint32_t first = <uint32_t>(self.conditions.size // sizeof(Condition))
         cdef int host_class
-        row.route = entry[0]
-        row.entry_point = entry[1]
-        if row.route == 0xFFFFFFFF:
-            raise ValueError("a route index is too large")
-        row.name = text_of(entry[4])
+        row.name = text_of(name)
         self.whole = False
         self.longest = 0
-        for matcher in <tuple>entry[2]:
+        for matcher in matchers:
             kind = type(matcher)
             if kind is Host or kind is HostWildcard:
                 if host is None or (kind is Host and type(host) is HostWildcard):
@@ -704,7 +702,7 @@ cdef class _Builder:
             host_class = 0 if row.host_kind == HOST_EXACT else 1
         elif others is not None and any([type(matcher) is HostRegexp for matcher in others]):
             host_class = 1
-        self.set_key(row, host_class, entry[3])
+        self.set_key(row, host_class, priority)
         return True
 
     cdef int set_key(self, Row* row, uint64_t host_class, object priority) except -1:
@@ -723,8 +721,16 @@ cdef class _Builder:
     cdef int read_all(self, list entries) except -1:
         cdef Row* row
         for entry in entries:
+            # A tuple holds on to its texts while C points into them; so must the inner one.
+            route, entry_point, matchers, priority, name = entry
+            if not isinstance(entry, tuple) or not isinstance(matchers, tuple):
+                raise TypeError(f"{entry!r} is no tuple with a tuple of matchers")
             row = <Row*>more(&self.rows, sizeof(Row))
-            if not self.read(row, entry):
+            row.route = route
+            row.entry_point = entry_point
+            if row.route == 0xFFFFFFFF:
+                raise ValueError("a route index is too large")
+            if not self.read(row, matchers, priority, name):
                 self.rows.size -= sizeof(Row)
         return 0
 

@@ -41,8 +41,8 @@ def test_a_period_serves_everyone_its_weight(weights: list[int]) -> None:
 @settings(max_examples=400)
 def test_the_dynamic_step_is_the_literal_one(data: st.DataObject, count: int) -> None:
     ratings = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
-    row = {"min_size": count, "max_size": count}
-    rated = data.draw(st.lists(ratings, **row))
-    original = data.draw(st.lists(st.integers(0, 6), **row))
-    current = data.draw(st.lists(st.sampled_from([0, 1, 2, 3, 4, 16, 1024, 1025, 4096]), **row))
+    steps = st.sampled_from([0, 1, 2, 3, 4, 16, 1024, 1025, 4096])
+    rated = data.draw(st.lists(ratings, min_size=count, max_size=count))
+    original = data.draw(st.lists(st.integers(0, 6), min_size=count, max_size=count))
+    current = data.draw(st.lists(steps, min_size=count, max_size=count))
     assert drr_step(rated, original, current) == literal.drr_step(rated, original, current)

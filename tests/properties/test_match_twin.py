@@ -115,7 +115,7 @@ def answer(section: bytes | memoryview, request: Request) -> tuple[int, int] | N
 
 
 @given(tables(), st.lists(requests, min_size=1, max_size=8))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_matcher_agrees_with_a_linear_scan(table: list[Entry], asked: list[Request]) -> None:
     section = build_matcher(table)
     assert check(section)
@@ -144,7 +144,7 @@ def test_a_section_means_the_same_at_any_address(
 
 
 @given(st.text("/ab.%2fFcC5é ?#[{", max_size=12))
-@settings(max_examples=500)
+@settings(max_examples=300)
 def test_normalised_paths_agree_with_the_twin_and_stay(path: str) -> None:
     result = normalise_path(path)
     assert result == normalised(path)
@@ -152,7 +152,7 @@ def test_normalised_paths_agree_with_the_twin_and_stay(path: str) -> None:
 
 
 @given(tables(), st.lists(requests, min_size=1, max_size=4), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_damage_is_noticed_or_harmless(
     table: list[Entry], asked: list[Request], data: st.DataObject
 ) -> None:
