@@ -1,0 +1,117 @@
+"""Measure fastproxy beside nginx, HAProxy and Envoy: `make bench`, `make bench ARGS="--quick"`.
+
+The proxy runs alone on CPU 0, wrk and the lean backend share CPU 1. The proxies take turns within
+each round, so that whatever else the machine does hits all of them. The figure that counts is CPU
+microseconds of the proxy's whole process tree per request: it does not depend on who is the
+bottleneck. The median over the rounds is reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.macro import report
+from bench.macro.measure import Backend, Sample, memory_kib, run_wrk
+from bench.macro.peers import PEERS, Peer
+from bench.macro.workloads import BY_NAME, WORKLOADS, Workload
+
+BUILD = Path(__file__).resolve().parents[2] / "build" / "bench"
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--workloads", help=f"of {', '.join(BY_NAME)} (comma-separated)")
+    parser.add_argument("--peers", help=f"of {', '.join(PEERS)} (comma-separated)")
+    parser.add_argument("--rounds", type=int, help="default 3, quick 1")
+    parser.add_argument("--seconds", type=int, help="of load per run, default 4, quick 3")
+    parser.add_argument("--quick", action="store_true", help="few workloads, at most two minutes")
+    parser.add_argument("--extra", action="store_true", help="also swaps and idle memory")
+    parser.add_argument("--output", type=Path, help="default bench/results/DATE-macro.json")
+    options = parser.parse_args(arguments)
+    options.rounds = options.rounds or (1 if options.quick else 3)
+    options.seconds = options.seconds or (3 if options.quick else 4)
+    return options
+
+
+def chosen(options: argparse.Namespace) -> tuple[list[Workload], list[str]]:
+    workloads = [w for w in WORKLOADS if w.quick or not options.quick]
+    if options.workloads:
+        workloads = [BY_NAME[name] for name in options.workloads.split(",")]
+    names = options.peers.split(",") if options.peers else list(PEERS)
+    missing = [name for name in names if not PEERS[name].available()]
+    for name in missing:
+        print(f"{name} is not installed: left out", file=sys.stderr)
+    return workloads, [name for name in names if name not in missing]
+
+
+def measure_workload(
+    workload: Workload, names: list[str], folder: Path, backend: Backend,
+    options: argparse.Namespace,
+) -> dict[str, report.Figures]:  # fmt: skip
+    """Start the proxies, let them take turns, stop them."""
+    running: list[Peer] = []
+    samples: dict[str, list[Sample]] = {}
+    figures: dict[str, report.Figures] = {}
+    try:
+        for name in names:
+            if workload.peers and name not in workload.peers:
+                continue
+            peer = PEERS[name](folder)
+            try:
+                peer.start(backend.port, workload.hosts, workload.paths, workload.deferred)
+            except RuntimeError as error:
+                print(error, file=sys.stderr)
+                continue
+            running.append(peer)
+        load = (workload.connections, workload.arguments())
+        for peer in running:
+            run_wrk(peer.port, peer.pid, 1, *load)
+        for turn in range(options.rounds):
+            for peer in running if turn % 2 == 0 else reversed(running):
+                sample = run_wrk(peer.port, peer.pid, options.seconds, *load)
+                samples.setdefault(peer.name, []).append(sample)
+        for peer in running:
+            figures[peer.name] = report.figures(samples[peer.name], memory_kib(peer.pid))
+    finally:
+        for peer in running:
+            peer.stop()
+    return figures
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    if (os.cpu_count() or 1) < 2:
+        print("two CPUs are needed: one for the proxy, one for the load", file=sys.stderr)
+        return 1
+    if shutil.which("wrk") is None:
+        print("wrk is needed: apt-get install wrk nginx-light haproxy", file=sys.stderr)
+        return 1
+    workloads, names = chosen(options)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    results: dict[str, dict[str, report.Figures]] = {}
+    with tempfile.TemporaryDirectory(prefix="fastproxy-bench-") as folder:
+        versions = {name: PEERS[name](Path(folder)).version() for name in names}
+        backend = Backend(BUILD)
+        try:
+            for workload in workloads:
+                results[workload.name] = measure_workload(
+                    workload, names, Path(folder), backend, options
+                )
+                report.show(workload, results[workload.name])
+        except KeyboardInterrupt:
+            print("interrupted: writing what there is", file=sys.stderr)
+        finally:
+            backend.stop()
+    report.write(results, versions, options, time.monotonic() - begin)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
