@@ -17,6 +17,7 @@ differs, everything otherwise.
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -212,10 +213,19 @@ class Loop:
     def _publish(self) -> None:
         try:
             accepted = self._controller.publish()
+        except ConnectionError:
+            raise  # the parent is gone, and with it the reason to live
         except Exception:
             log.exception("publishing failed; the last configuration stays in force")
             accepted = False
         self._publishing.done(0.0 if accepted else self._refused.next())
+
+
+def stop_on_sigterm() -> threading.Event:
+    """Let SIGTERM end the loop instead of the process, so that the Lease is given up."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    return stop
 
 
 def run(
@@ -229,7 +239,7 @@ def run(
     Without a usable configuration of the API server nothing is ever published, and every request is
     answered 404, as by Traefik 1.7.
     """
-    stop = stop or threading.Event()
+    stop = stop or stop_on_sigterm()
     options = settings.kubernetes or Kubernetes()
     if options.filename:
         log.error(
