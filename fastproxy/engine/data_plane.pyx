@@ -1,0 +1,656 @@
+"""The engine of one worker as `fastproxy.worker` sees it.
+
+Idea: everything a request needs is reached from one pointer, `engine.table`. `prepare` maps the next
+table and builds the live objects which that generation brings, beside the running one; `activate`
+stores the pointer. Streams hold a reference to the table they started on, so the old one is unmapped
+when its last exchange has ended.
+
+Live backends, their balancers and the connection pools outlive generations: a slot which a
+generation does not mention keeps its object. Pools belong to an endpoint's URL and are shared by all
+backends that name it.
+"""
+
+import asyncio
+import contextlib
+import errno as errno_names
+import ipaddress
+import os
+import socket
+
+import re2
+
+from fastproxy import _core
+from fastproxy.resolver import Resolver
+
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+from fastproxy._core cimport balancer_free, balancer_new, balancer_update, core_check
+from fastproxy._shared cimport quality_reset, region_close, region_open
+from fastproxy.engine.downstream cimport downstream_close_all, downstream_drain
+from fastproxy.engine.exchange cimport exchange_install
+from fastproxy.engine.head cimport Scratch
+from fastproxy.engine.listener cimport Listener, listener_close, listener_new
+from fastproxy.engine.posix cimport (
+    AF_INET, AF_INET6, MAP_FAILED, MAP_SHARED, PROT_READ, errno, fstat, htons, inet_pton, mmap,
+    munmap, sockaddr_in, sockaddr_in6, stat_result,
+)
+from fastproxy.engine.reactor cimport (
+    DEADLINE_ACCEPT, DEADLINE_BODY, DEADLINE_CONNECT, DEADLINE_CONTINUE, DEADLINE_HANDSHAKE,
+    DEADLINE_HEAD, DEADLINE_IDLE, DEADLINE_LINGER, DEADLINE_POOL, DEADLINE_REQUEST,
+    DEADLINE_RESPONSE, DEADLINE_STALL, DEADLINE_TUNNEL, DEADLINE_UPSTREAM_HANDSHAKE,
+    DEADLINE_UPSTREAM_STALL, DEADLINE_WRITE, Reactor, Source, reactor_free, reactor_new,
+    reactor_unhook,
+)
+from fastproxy.engine.stream cimport (
+    MAX_ADDRESSES, Engine, EntryPoint, LiveBackend, LiveEndpoint, Pool, RouteRecord, Table, TableHeader,
+)
+from fastproxy.engine.upstream cimport pool_close_idle, pool_free
+from fastproxy.engine.wire cimport window_free, window_new
+
+cdef enum:
+    BODY_BUFFER = 128 * 1024
+    OUT_BUFFER = 96 * 1024
+    DEFAULT_PORT_HTTP = 80
+    DEFAULT_PORT_HTTPS = 443
+
+
+cdef bytes network_row(str text):
+    """16 address bytes and one byte of prefix bits, IPv4 as IPv4-mapped IPv6."""
+    network = ipaddress.ip_network(text.strip(), strict=False)
+    if network.version == 4:
+        return bytes(10) + b"\xff\xff" + network.network_address.packed + bytes([96 + network.prefixlen])
+    return network.network_address.packed + bytes([network.prefixlen])
+
+
+cdef int match_regex(void* context, uint32_t number, const char* subject, size_t size) noexcept with gil:
+    """Residual expressions of routes run on RE2; only routes that have one come here."""
+    cdef Engine* engine = _engine_of_matching
+    try:
+        return (<list> engine.table.regexes)[number].search(subject[:size]) is not None
+    except Exception:
+        return 0
+
+
+# The matcher's callbacks know the head only; a worker process has one engine.
+cdef Engine* _engine_of_matching = NULL
+
+
+cdef class PoolHandle:
+    """Keeps one pool; `pool.references` counts who uses it."""
+
+    cdef Pool* pool
+    cdef readonly str url
+    cdef readonly str host
+    cdef readonly int port
+    cdef object watch
+
+    def __cinit__(self, endpoint):
+        cdef bytes url = endpoint.url.encode()
+        cdef bytes name = endpoint.host.encode()
+        cdef bytes shown = url.split(b"://", 1)[1]
+        cdef const char* data = url
+        self.pool = <Pool*> calloc(1, sizeof(Pool))
+        if self.pool == NULL:
+            raise MemoryError
+        self.url = endpoint.url
+        self.host = endpoint.host
+        self.port = endpoint.port
+        self.pool.tls = endpoint.scheme == "https"
+        self.pool.url = <char*> malloc(len(url) + 1)
+        memcpy(self.pool.url, data, len(url))
+        self.pool.url_size = len(url)
+        default = DEFAULT_PORT_HTTPS if endpoint.scheme == "https" else DEFAULT_PORT_HTTP
+        if endpoint.port == default:
+            shown = shown.rsplit(b":", 1)[0]
+        self.pool.host = self.pool.url + len(url) - len(url.split(b"://", 1)[1])
+        self.pool.host_size = len(shown)
+        data = name
+        self.pool.name = <char*> malloc(len(name) + 1)
+        memcpy(self.pool.name, data, len(name))
+        self.pool.name_size = len(name)
+
+    def set_addresses(self, addresses):
+        """Replace the addresses (text) that the name stands for."""
+        cdef sockaddr_in* four
+        cdef sockaddr_in6* six
+        cdef bytes text
+        cdef uint32_t count = 0
+        for address in addresses:
+            if count == MAX_ADDRESSES:
+                break
+            text = address.encode()
+            memset(&self.pool.addresses[count], 0, sizeof(self.pool.addresses[count]))
+            if b":" in text:
+                six = <sockaddr_in6*> &self.pool.addresses[count]
+                six.sin6_family = AF_INET6
+                six.sin6_port = htons(<uint16_t> self.port)
+                if inet_pton(AF_INET6, text.split(b"%")[0], &six.sin6_addr) != 1:
+                    continue
+                self.pool.address_sizes[count] = sizeof(sockaddr_in6)
+            else:
+                four = <sockaddr_in*> &self.pool.addresses[count]
+                four.sin_family = AF_INET
+                four.sin_port = htons(<uint16_t> self.port)
+                if inet_pton(AF_INET, text, &four.sin_addr) != 1:
+                    continue
+                self.pool.address_sizes[count] = sizeof(sockaddr_in)
+            count += 1
+        self.pool.address_count = count
+        self.pool.preferred = 0
+
+    def close(self):
+        if self.watch is not None:
+            self.watch.cancel()
+            self.watch = None
+        if self.pool != NULL:
+            self.pool.retired = 1
+            pool_close_idle(self.pool)
+
+    @property
+    def unused(self):
+        return self.pool == NULL or self.pool.references == 0
+
+    @property
+    def closed(self):
+        return self.pool == NULL or self.pool.connections == 0
+
+    def __dealloc__(self):
+        if self.pool != NULL and self.pool.connections == 0:
+            pool_free(self.pool)
+
+
+cdef class Generation:
+    """One mapped table with what it keeps alive."""
+
+    cdef Table* table
+    cdef readonly int number
+    cdef readonly dict filters  # slot -> live filter
+    cdef readonly list regexes
+    cdef list created  # addresses of the live backends built for it
+    cdef list replaced  # addresses of those it does away with
+
+    def __cinit__(self):
+        self.table = <Table*> calloc(1, sizeof(Table))
+        if self.table == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        if self.table != NULL:
+            if self.table.block != NULL:
+                munmap(<void*> self.table.block, self.table.size)
+            free(self.table.backends)
+            free(self.table.filters)
+            free(self.table)
+
+
+cdef class DataPlane:
+    cdef Engine* engine
+    cdef object loop
+    cdef object settings
+    cdef object resolver
+    cdef list names  # of the entry points, by index
+    cdef list listeners  # addresses
+    cdef dict pools  # url -> PoolHandle
+    cdef list old_pools
+    cdef Generation current
+    cdef Generation next
+    cdef list old_generations
+    cdef list old_backends  # addresses of live backends without a slot
+    cdef dict regex_cache
+    cdef bint closed
+    cdef object shared_fd
+
+    def __cinit__(self, loop, settings, *, worker, shared):
+        self.engine = <Engine*> calloc(1, sizeof(Engine))
+        if self.engine == NULL:
+            raise MemoryError
+        self.loop = loop
+        self.settings = settings
+        self.listeners = []
+        self.pools = {}
+        self.old_pools = []
+        self.old_generations = []
+        self.old_backends = []
+        self.regex_cache = {}
+        self.names = sorted(settings.entry_points)
+        self.resolver = Resolver(loop)
+        self.shared_fd = shared
+        self._allocate(worker, shared)
+        self._set_limits()
+        self._set_entry_points()
+        exchange_install(self.engine, self)
+
+    cdef int _allocate(self, int worker, int shared) except -1:
+        global _engine_of_matching
+        cdef Engine* engine = self.engine
+        cdef bytes name = socket.gethostname().encode()[:255]
+        cdef const char* text = name
+        engine.reactor = reactor_new(self.loop)
+        engine.reactor.context = engine
+        engine.window = window_new(64 * 1024, 1024)
+        engine.body = <char*> malloc(BODY_BUFFER)
+        engine.body_size = BODY_BUFFER
+        engine.out = <char*> malloc(OUT_BUFFER)
+        engine.out_size = OUT_BUFFER
+        engine.scratch = <Scratch*> calloc(1, sizeof(Scratch))
+        if engine.window == NULL or engine.body == NULL or engine.out == NULL or engine.scratch == NULL:
+            raise MemoryError
+        memcpy(engine.server, text, len(name))
+        engine.server_size = len(name)
+        engine.match_regex = match_regex
+        engine.plane = <void*> self
+        if shared >= 0:
+            engine.shared = region_open(shared, worker)
+            if engine.shared == NULL:
+                raise OSError("cannot map the shared counters")
+        _engine_of_matching = engine
+        return 0
+
+    cdef int _set_limits(self) except -1:
+        cdef Engine* engine = self.engine
+        cdef Reactor* reactor = engine.reactor
+        limits = self.settings.limits
+        engine.request_line = limits.request_line
+        engine.header_block = limits.header_block
+        engine.header_lines = limits.header_lines
+        engine.response_block = limits.upstream_head_block
+        engine.high_water = limits.buffer
+        engine.unread_body = limits.unread_body
+        engine.max_body = limits.request_body
+        engine.max_connections = limits.max_connections
+        engine.requests_per_connection = limits.requests_per_connection
+        # 0 is Go's library default of 2 (provider.md 2.1)
+        engine.max_idle = self.settings.max_idle_conns_per_host or 2
+        responding = self.settings.responding_timeouts
+        forwarding = self.settings.forwarding_timeouts
+        for kind, seconds in (
+            (DEADLINE_HEAD, limits.head_timeout),
+            (DEADLINE_IDLE, responding.idle_timeout),
+            (DEADLINE_BODY, limits.body_timeout),
+            (DEADLINE_REQUEST, responding.read_timeout),
+            (DEADLINE_WRITE, responding.write_timeout),
+            (DEADLINE_STALL, limits.body_timeout),
+            (DEADLINE_LINGER, 2.0),
+            (DEADLINE_HANDSHAKE, limits.tls_handshake_timeout),
+            (DEADLINE_CONNECT, forwarding.dial_timeout),
+            (DEADLINE_UPSTREAM_HANDSHAKE, limits.upstream_tls_handshake_timeout),
+            (DEADLINE_RESPONSE, forwarding.response_header_timeout),
+            (DEADLINE_UPSTREAM_STALL, limits.body_timeout),
+            (DEADLINE_POOL, limits.upstream_idle_timeout),
+            (DEADLINE_CONTINUE, limits.continue_timeout),
+            (DEADLINE_TUNNEL, 0.0),
+            (DEADLINE_ACCEPT, 0.1),
+        ):
+            reactor.deadlines[<int> kind].duration = int(seconds * 1000)
+        return 0
+
+    cdef int _set_entry_points(self) except -1:
+        cdef Engine* engine = self.engine
+        cdef EntryPoint* row
+        cdef int index
+        if len(self.names) > 64:
+            raise ValueError("at most 64 entry points are supported")
+        ping = self.settings.ping.entry_point if self.settings.ping is not None else "traefik"
+        engine.entry_point_count = len(self.names)
+        for index, name in enumerate(self.names):
+            value = self.settings.entry_points[name]
+            row = &engine.entry_points[index]
+            row.port = value.port
+            row.ping = name == ping
+            row.trust_all = value.forwarded_headers.insecure
+            row.trusted = self._rows(value.forwarded_headers.trusted_ips, &row.trusted_count)
+            if value.proxy_protocol is not None:
+                row.proxy_protocol = 2 if value.proxy_protocol.insecure else 1
+                row.proxy_trusted = self._rows(
+                    value.proxy_protocol.trusted_ips, &row.proxy_trusted_count
+                )
+        return 0
+
+    cdef uint8_t* _rows(self, texts, uint32_t* count) except? NULL:
+        cdef bytes rows = b"".join([network_row(text) for text in texts])
+        cdef const char* data = rows
+        cdef uint8_t* copy
+        count[0] = len(texts)
+        if not rows:
+            return NULL
+        copy = <uint8_t*> malloc(len(rows))
+        if copy == NULL:
+            raise MemoryError
+        memcpy(copy, data, len(rows))
+        return copy
+
+    # --- listening ---
+
+    def listen(self, int descriptor, uint32_t entry_point):
+        """Accept from a listening socket owned by the parent."""
+        cdef Listener* listener = listener_new(self.engine, descriptor, entry_point)
+        if listener == NULL:
+            raise OSError(errno, f"cannot accept on {self.names[entry_point]}: {os.strerror(errno)}")
+        self.listeners.append(<size_t> listener)
+
+    def stop_accepting(self):
+        for address in self.listeners:
+            listener_close(<Listener*> <size_t> address)
+        self.listeners = []
+
+    # --- generations ---
+
+    def prepare(self, int generation, int block, change):
+        """Map the compiled table and build what changed, beside the running one."""
+        cdef Generation staged = Generation()
+        staged.number = generation
+        self._sweep()
+        self._discard()
+        _map_block(staged.table, block)
+        staged.created = []
+        staged.replaced = []
+        try:
+            self._stage(staged, change)
+        except BaseException:
+            self._free_created(staged)
+            raise
+        self.next = staged
+
+    cdef int _stage(self, Generation staged, change) except -1:
+        cdef Table* table = staged.table
+        cdef Table* old = self.current.table if self.current is not None else NULL
+        cdef uint32_t slot
+        cdef LiveBackend* live
+        section = (<const char*> table.matcher)[:table.header.matcher_size]
+        staged.regexes = [self._regex(text) for text in _core.section_regexes(section)]
+        table.regexes = <void*> staged.regexes
+        staged.filters = dict(self.current.filters) if self.current is not None else {}
+        for slot in change.removed_filters:
+            staged.filters.pop(slot, None)
+        staged.filters.update(change.filters)
+        table.filter_count = max(staged.filters, default=-1) + 1
+        table.filters = <void**> calloc(table.filter_count + 1, sizeof(void*))
+        for slot, value in staged.filters.items():
+            table.filters[slot] = <void*> value
+        table.backend_count = max(
+            old.backend_count if old != NULL else 0, max(change.backends, default=-1) + 1
+        )
+        table.backends = <LiveBackend**> calloc(table.backend_count + 1, sizeof(LiveBackend*))
+        if table.filters == NULL or table.backends == NULL:
+            raise MemoryError
+        if old != NULL:
+            memcpy(table.backends, old.backends, old.backend_count * sizeof(LiveBackend*))
+        for slot in change.removed_backends:
+            if slot < table.backend_count and table.backends[slot] != NULL:
+                staged.replaced.append(<size_t> table.backends[slot])
+                table.backends[slot] = NULL
+        for slot, specification in change.backends.items():
+            live = self._new_backend(specification)
+            staged.created.append(<size_t> live)
+            if table.backends[slot] != NULL:
+                staged.replaced.append(<size_t> table.backends[slot])
+            table.backends[slot] = live
+        return 0
+
+    def _regex(self, text):
+        compiled = self.regex_cache.get(text)
+        if compiled is None:
+            compiled = re2.compile(text.encode("latin-1") if isinstance(text, str) else text)
+            self.regex_cache[text] = compiled
+        return compiled
+
+    def activate(self, int generation):
+        cdef Generation staged = self.next
+        cdef Generation old = self.current
+        if staged is None or staged.number != generation:
+            raise ValueError(f"generation {generation} was not prepared")
+        self.next = None
+        staged.table.references += 1
+        self.engine.table = staged.table
+        self.current = staged
+        self.old_backends.extend(staged.replaced)
+        for address in staged.replaced:
+            (<LiveBackend*> <size_t> address).references -= 1
+        staged.created = []
+        staged.replaced = []
+        if old is not None:
+            old.table.references -= 1
+            self.old_generations.append(old)
+        self._sweep()
+
+    def discard(self, int generation):
+        self._discard()
+
+    cdef int _discard(self) except -1:
+        if self.next is not None:
+            self._free_created(self.next)
+            self.next = None
+        return 0
+
+    cdef int _free_created(self, Generation staged) except -1:
+        for address in staged.created:
+            (<LiveBackend*> <size_t> address).references -= 1
+            self.old_backends.append(address)
+        staged.created = []
+        self._sweep()
+        return 0
+
+    # --- backends ---
+
+    cdef LiveBackend* _new_backend(self, specification) except NULL:
+        cdef LiveBackend* live = <LiveBackend*> calloc(1, sizeof(LiveBackend))
+        if live == NULL:
+            raise MemoryError
+        live.references = 1
+        live.dynamic = specification.method == "drr"
+        live.statistics_slot = specification.statistics_slot
+        try:
+            self._fill_backend(live, specification.endpoints)
+        except BaseException:
+            self._free_backend(live)
+            raise
+        return live
+
+    cdef int _fill_backend(self, LiveBackend* live, endpoints) except -1:
+        """(Re)place the endpoints; the balancer starts anew, pools of survivors stay."""
+        cdef uint32_t count = len(endpoints), index
+        cdef int64_t* weights = <int64_t*> calloc(count + 1, sizeof(int64_t))
+        cdef int64_t* current = <int64_t*> calloc(count + 1, sizeof(int64_t))
+        cdef PoolHandle handle
+        cdef LiveEndpoint* rows = <LiveEndpoint*> calloc(count + 1, sizeof(LiveEndpoint))
+        if weights == NULL or current == NULL or rows == NULL:
+            raise MemoryError
+        for index, endpoint in enumerate(endpoints):
+            handle = self._pool(endpoint)
+            handle.pool.references += 1
+            rows[index].pool = handle.pool
+            rows[index].weight = endpoint.weight
+            weights[index] = endpoint.weight
+            current[index] = endpoint.weight
+        for index in range(live.count):
+            live.endpoints[index].pool.references -= 1
+        free(live.endpoints)
+        free(live.original)
+        free(live.weights)
+        live.endpoints = rows
+        live.original = weights
+        live.weights = current
+        live.count = count
+        live.version += 1
+        if live.balancer == NULL:
+            live.balancer = balancer_new(count, weights)
+            if live.balancer == NULL:
+                raise MemoryError
+        elif balancer_update(live.balancer, count, weights) < 0:
+            raise MemoryError
+        if live.dynamic and self.engine.shared != NULL:
+            fingerprint = 0
+            for endpoint in endpoints:
+                fingerprint = (fingerprint * 1000003 ^ _stable_hash(endpoint)) & 0xFFFFFFFFFFFFFFFF
+            quality_reset(self.engine.shared, live.statistics_slot, fingerprint)
+        return 0
+
+    cdef int _free_backend(self, LiveBackend* live) except -1:
+        cdef uint32_t index
+        for index in range(live.count):
+            live.endpoints[index].pool.references -= 1
+        if live.balancer != NULL:
+            balancer_free(live.balancer)
+        free(live.endpoints)
+        free(live.original)
+        free(live.weights)
+        free(live)
+        return 0
+
+    cdef PoolHandle _pool(self, endpoint):
+        handle = self.pools.get(endpoint.url)
+        if handle is None:
+            handle = PoolHandle(endpoint)
+            self.pools[endpoint.url] = handle
+            self._watch_name(handle)
+        return handle
+
+    def _watch_name(self, PoolHandle handle):
+        try:
+            ipaddress.ip_address(handle.host)
+        except ValueError:
+            handle.watch = self.resolver.watch(handle.host, handle.set_addresses)
+        else:
+            handle.set_addresses([handle.host])
+
+    def set_endpoints(self, uint32_t slot, endpoints):
+        """Replace one backend's endpoints in place; surviving endpoints keep their connections."""
+        cdef Table* table
+        if self.current is None:
+            return
+        table = self.current.table
+        if slot < table.backend_count and table.backends[slot] != NULL:
+            self._fill_backend(table.backends[slot], endpoints)
+            self._sweep()
+
+    cdef int _sweep(self) except -1:
+        """Free what nothing uses any more."""
+        cdef LiveBackend* live
+        cdef Generation generation
+        kept = []
+        for address in self.old_backends:
+            live = <LiveBackend*> <size_t> address
+            if live.references == 0:
+                self._free_backend(live)
+            else:
+                kept.append(address)
+        self.old_backends = kept
+        self.old_generations = [
+            generation for generation in self.old_generations if _in_use(generation)
+        ]
+        for url in [url for url, handle in self.pools.items() if handle.unused]:
+            handle = self.pools.pop(url)
+            handle.close()
+            self.old_pools.append(handle)
+        self.old_pools = [handle for handle in self.old_pools if not (handle.closed and handle.unused)]
+        return 0
+
+    # --- life cycle ---
+
+    def answer_ping(self, bint healthy, bint ready):
+        self.engine.healthy = healthy
+        self.engine.ready = ready
+
+    def drain(self):
+        """Close idle keep-alive connections, send `Connection: close` on the rest."""
+        downstream_drain(self.engine)
+        for handle in self.pools.values():
+            pool_close_idle((<PoolHandle> handle).pool)
+
+    @property
+    def active(self):
+        return self.engine.connections
+
+    def statistics(self):
+        counters = self.engine.counters
+        return {
+            "connections": self.engine.connections,
+            "accepted": counters.accepted,
+            "requests": counters.requests,
+            "replies": counters.replies,
+            "upstream_connects": counters.upstream_connects,
+            "upstream_failures": counters.upstream_failures,
+            "retries": counters.retries,
+            "pools": len(self.pools),
+            "generations": len(self.old_generations) + (self.current is not None),
+        }
+
+    async def close(self):
+        """Close every connection and leave the loop; the loop may be closed afterwards."""
+        cdef PoolHandle handle
+        if self.closed:
+            return
+        self.closed = True
+        self.stop_accepting()
+        downstream_close_all(self.engine)
+        for handle in [*self.pools.values(), *self.old_pools]:
+            handle.close()
+        self.resolver.close()
+        reactor_unhook(self.engine.reactor)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    def __dealloc__(self):
+        # A worker process has one data plane and ends with it: its buffers go with the process.
+        # Closing must have happened, because the loop holds our handle until then.
+        if self.engine != NULL and self.closed and self.engine.shared != NULL:
+            region_close(self.engine.shared)
+            self.engine.shared = NULL
+
+
+cdef bint _in_use(Generation generation):
+    return generation.table.references != 0
+
+
+cdef uint64_t _stable_hash(object endpoint) except? 0:
+    """The same number for an equal endpoint in every worker process."""
+    import hashlib
+
+    text = f"{endpoint.url} {endpoint.weight}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+
+
+cdef int _map_block(Table* table, int descriptor) except -1:
+    """Map a block and check that every offset in it stays inside."""
+    cdef stat_result status
+    cdef void* address
+    cdef const TableHeader* header
+    cdef const RouteRecord* route
+    cdef uint32_t index
+    cdef uint64_t size
+    if fstat(descriptor, &status) < 0 or status.st_size < <long> sizeof(TableHeader):
+        raise ValueError("the table block is too short")
+    size = status.st_size
+    address = mmap(NULL, size, PROT_READ, MAP_SHARED, descriptor, 0)
+    if address == MAP_FAILED:
+        raise OSError(errno, "cannot map the table block")
+    table.block = <const char*> address
+    table.size = size
+    header = <const TableHeader*> address
+    table.header = header
+    if memcmp(header.magic, <const char*> "FPTABLE1", 8) != 0 or header.version != 1:
+        raise ValueError("the table block has another format")
+    if (
+        header.total_size > size
+        or <uint64_t> header.matcher_offset + header.matcher_size > size
+        or <uint64_t> header.routes_offset + <uint64_t> header.route_count * sizeof(RouteRecord) > size
+    ):
+        raise ValueError("the table block is damaged")
+    table.matcher = table.block + header.matcher_offset
+    table.routes = <const RouteRecord*> (table.block + header.routes_offset)
+    if core_check(table.matcher, header.matcher_size) != 0:
+        raise ValueError("the matcher section of the table block is damaged")
+    for index in range(header.route_count):
+        route = &table.routes[index]
+        if (
+            <uint64_t> route.name_offset + route.name_size > size
+            or <uint64_t> route.backend_name_offset + route.backend_name_size > size
+            or <uint64_t> route.request_offset + route.request_size > size
+            or <uint64_t> route.response_offset + route.response_size > size
+            or <uint64_t> route.end_offset + route.end_size > size
+        ):
+            raise ValueError(f"route {index} of the table block is damaged")
+    return 0

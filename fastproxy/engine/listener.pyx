@@ -1,0 +1,81 @@
+"""Accepting connections from a listening socket that belongs to the parent process.
+
+The socket is watched level-triggered, so a backlog is never forgotten. Accepting pauses while the
+worker has all the connections it may have or the descriptor table is full, and is tried again with
+every tick.
+"""
+
+from libc.stdint cimport uint32_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from fastproxy.engine.downstream cimport downstream_accept
+from fastproxy.engine.posix cimport (
+    EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLL_CTL_DEL, EPOLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK, accept4,
+    epoll_ctl, errno, sockaddr, sockaddr_storage, socklen_t,
+)
+from fastproxy.engine.reactor cimport (
+    DEADLINE_ACCEPT, Source, deadline_set, source_add, source_retire,
+)
+from fastproxy.engine.stream cimport Engine
+
+cdef enum:
+    BATCH = 32
+
+
+cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
+    cdef Listener* listener = <Listener*> source
+    cdef Engine* engine = listener.engine
+    cdef sockaddr_storage address
+    cdef socklen_t size
+    cdef int descriptor, i
+    for i in range(BATCH):
+        if engine.connections >= engine.max_connections:
+            _pause(listener)
+            return
+        size = sizeof(address)
+        descriptor = accept4(source.descriptor, <sockaddr*> &address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if descriptor < 0:
+            if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
+                _pause(listener)
+            return
+        downstream_accept(engine, descriptor, listener.entry_point, &address)
+
+
+cdef void _pause(Listener* listener) noexcept nogil:
+    epoll_ctl(listener.engine.reactor.epoll, EPOLL_CTL_DEL, listener.source.descriptor, NULL)
+    deadline_set(&listener.source, &listener.source.deadline, DEADLINE_ACCEPT)
+
+
+cdef void _on_deadline(Source* source, int kind) noexcept nogil:
+    cdef Listener* listener = <Listener*> source
+    if listener.engine.connections >= listener.engine.max_connections:
+        deadline_set(source, &source.deadline, DEADLINE_ACCEPT)
+    else:
+        source_add(listener.engine.reactor, source, source.descriptor, EPOLLIN)
+
+
+cdef void _free(Source* source) noexcept nogil:
+    free(source)
+
+
+cdef Listener* listener_new(Engine* engine, int descriptor, uint32_t entry_point) noexcept nogil:
+    """Start to accept; NULL with errno. The descriptor stays the caller's."""
+    cdef Listener* listener = <Listener*> calloc(1, sizeof(Listener))
+    if listener == NULL:
+        return NULL
+    listener.source.on_event = _on_event
+    listener.source.on_deadline = _on_deadline
+    listener.source.on_free = _free
+    listener.engine = engine
+    listener.entry_point = entry_point
+    if source_add(engine.reactor, &listener.source, descriptor, EPOLLIN) < 0:
+        free(listener)
+        return NULL
+    return listener
+
+
+cdef void listener_close(Listener* listener) noexcept nogil:
+    """Stop to accept; connections in the backlog stay there."""
+    epoll_ctl(listener.engine.reactor.epoll, EPOLL_CTL_DEL, listener.source.descriptor, NULL)
+    source_retire(&listener.source)

@@ -1,0 +1,291 @@
+"""The structures which the parts of the engine share: Engine, Stream, Table, Pool.
+
+A *stream* is one exchange, a *connection* carries streams. Routing, operations, balancing and the
+upstream side know streams only; what a stream belongs to is hidden behind `StreamOwner`, the small
+table of functions its owner fills in (HTTP/1.1 downstream, a sub-request made by Python, and later
+HTTP/2).
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from fastproxy._core cimport Balancer
+from fastproxy._shared cimport Region
+from fastproxy.engine.buffers cimport Queue
+from fastproxy.engine.head cimport Head, Scratch
+from fastproxy.engine.posix cimport sockaddr_storage, socklen_t, ssize_t
+from fastproxy.engine.reactor cimport Reactor, Source
+from fastproxy.engine.wire cimport Trailers, Window, Wire
+
+cdef enum:
+    NO_SLOT = 0xFFFFFFFF
+    MAX_ADDRESSES = 8
+    ROUTE_PRESERVE_HOST = 1
+    ROUTE_SCRIPTED = 2
+
+cdef enum Failure:
+    FAIL_NONE
+    FAIL_REFUSED  # cannot connect: refused, unreachable, reset
+    FAIL_CONNECT_TIMEOUT
+    FAIL_RESPONSE_TIMEOUT
+    FAIL_CLOSED  # closed before the head of a response
+    FAIL_MALFORMED
+    FAIL_TRUNCATED  # in the middle of a body
+    FAIL_NAME  # the endpoint's name cannot be resolved
+    FAIL_UNTRUSTED  # TLS: certificate, or no TLS at all
+    FAIL_INTERNAL
+
+# --- the compiled table (layout: fastproxy/compile.py) ---
+
+cdef packed struct TableHeader:
+    char magic[8]
+    uint32_t version
+    uint32_t total_size
+    uint32_t matcher_offset
+    uint32_t matcher_size
+    uint32_t routes_offset
+    uint32_t route_count
+    uint64_t generation
+    char spare[24]
+
+cdef packed struct RouteRecord:
+    uint32_t name_offset
+    uint32_t name_size
+    uint32_t backend_name_offset
+    uint32_t backend_name_size
+    uint32_t backend_slot
+    uint32_t flags
+    uint32_t request_offset
+    uint32_t request_size
+    uint32_t response_offset
+    uint32_t response_size
+    uint32_t end_offset
+    uint32_t end_size
+    uint32_t entry_point
+    uint32_t retry_attempts
+    uint32_t flush
+    uint32_t spare
+
+cdef packed struct OperationRecord:
+    uint16_t code
+    uint16_t flags
+    uint32_t size
+
+cdef struct Table:
+    const char* block
+    size_t size
+    const TableHeader* header
+    const char* matcher
+    const RouteRecord* routes
+    LiveBackend** backends  # by slot; the array belongs to the table, the backends do not
+    void** filters  # by slot; PyObject*, borrowed
+    uint32_t backend_count
+    uint32_t filter_count
+    uint32_t references  # streams that run on it, and one while it is current
+    void* regexes  # PyObject*: compiled residual expressions
+    Table* next_retired
+
+# --- backends ---
+
+cdef struct Pool:
+    # The connections to one URL of an endpoint, shared by all backends that name it.
+    sockaddr_storage addresses[MAX_ADDRESSES]
+    socklen_t address_sizes[MAX_ADDRESSES]
+    uint32_t address_count
+    uint32_t preferred  # the address that worked last
+    uint32_t references  # endpoints and streams
+    uint32_t connections  # open ones, idle or not
+    uint32_t idle_count
+    uint8_t tls
+    uint8_t retired
+    Upstream* idle  # most recently used first
+    char* url  # scheme://host:port
+    uint32_t url_size
+    const char* host  # inside url: host[:port] for the Host header
+    uint32_t host_size
+    void* tls_client
+    char* name  # for SNI and verification
+    uint32_t name_size
+
+cdef struct LiveEndpoint:
+    Pool* pool
+    int64_t weight
+
+cdef struct LiveBackend:
+    Balancer* balancer
+    LiveEndpoint* endpoints
+    uint32_t count
+    uint32_t references  # the registry and streams
+    uint32_t version  # changes with the endpoints
+    uint32_t statistics_slot
+    uint8_t dynamic  # drr
+    int64_t* original  # as configured
+    int64_t* weights  # drr: current weights
+
+cdef struct Upstream:
+    # One connection to an endpoint.
+    Source source
+    Wire wire
+    Queue output
+    Stream* stream  # NULL = idle in the pool
+    Pool* pool
+    Engine* engine
+    Upstream* next_idle
+    Upstream* previous_idle
+    Window* window  # an incomplete response head
+    void* ssl
+    uint32_t address  # index of the address being tried
+    uint8_t connected
+    uint8_t handshaking
+    uint8_t reused  # has answered before
+    uint8_t answered  # a byte of this response has come
+    uint8_t readable
+    uint8_t hung_up
+    uint8_t paused
+    uint8_t blocked  # the owner has been told to wait (on_writable follows)
+    uint8_t deaf  # the endpoint takes nothing any more; its answer may still be readable
+    uint8_t written  # a byte of this request was sent
+    uint8_t interim  # 1xx answers of this exchange
+    uint8_t tunnel
+
+# --- streams ---
+
+cdef struct StreamOwner:
+    void (*on_head)(Stream*, Head*) noexcept nogil  # always followed by on_body in the same call
+    void (*on_body)(Stream*, char*, size_t, uint8_t) noexcept nogil  # last = message complete
+    void (*on_failed)(Stream*, int) noexcept nogil  # upstream is gone already
+    void (*on_writable)(Stream*) noexcept nogil  # more request body may be sent
+    void (*on_continue)(Stream*) noexcept nogil  # 100 came
+    void (*on_upgraded)(Stream*, char*, size_t) noexcept nogil  # after on_head with 101
+
+cdef struct Stream:
+    const StreamOwner* owner
+    Engine* engine
+    Table* table
+    const RouteRecord* route
+    LiveBackend* backend
+    Upstream* upstream
+    Pool* pool
+    Trailers* trailers  # of the response, taken over by the owner
+    char* saved  # the request head, while it may have to be sent again
+    uint32_t saved_size
+    Queue unsent  # a request that could not be sent, kept for another attempt
+    uint32_t endpoint  # index in the backend, for drr
+    uint32_t endpoint_version
+    uint32_t entry_point
+    uint32_t host_offset  # in the written head: value of Host
+    uint32_t host_size
+    int64_t started_ns
+    uint64_t ticket
+    const char* breaker  # payload of the operation that admitted us
+    void* exchange  # PyObject*: what Python sees, when it was asked
+    const char* affinity  # payload, when a cookie must be set
+    const char* pages  # payload of the error pages operation
+    const char* original_path  # before the first path operation
+    uint32_t original_path_size
+    uint32_t step  # where request_steps stands
+    char cookie[256]
+    uint16_t status
+    uint8_t is_head
+    uint8_t is_safe  # GET, HEAD, OPTIONS, TRACE without body
+    uint8_t chunked  # framing of the request towards the endpoint
+    uint8_t upgrade
+    uint8_t request_done  # the whole request was handed to the upstream side
+    uint8_t response_started
+    uint8_t fresh_only  # do not take an idle connection (again)
+    uint8_t attempts
+    uint8_t expect
+    uint8_t ssl  # counts as TLS for security headers
+    uint8_t tls
+    uint8_t te_trailers
+    const char* client
+    uint32_t client_size
+    uint8_t address[16]  # IPv4 as IPv4-mapped IPv6
+
+cdef struct Reply:
+    # An answer made by fastproxy itself (`features.md` 1.2).
+    int status
+    const char* type  # Content-Type; NULL = text/plain; charset=utf-8
+    const char* body
+    size_t body_size
+    const char* lines  # complete header lines
+    size_t lines_size
+    uint8_t nosniff
+    uint8_t close
+
+cdef struct EntryPoint:
+    uint8_t tls
+    uint8_t ping
+    uint8_t trust_all
+    uint8_t proxy_protocol  # 1 = read the header, 2 = and believe it from anybody
+    uint32_t trusted_count
+    uint8_t* trusted  # rows of 16 address bytes and one byte of prefix bits
+    uint32_t proxy_trusted_count
+    uint8_t* proxy_trusted
+    void* tls_server
+    uint16_t port
+
+cdef struct TlsApi:
+    # Filled in by tls.pyx when it is there; meanings in tls.pxd.
+    void* (*accept)(void*, int) noexcept nogil
+    void* (*connect)(void*, int, const char*, size_t, uint64_t) noexcept nogil
+    int (*handshake)(void*) noexcept nogil
+    ssize_t (*read)(void*, char*, size_t) noexcept nogil
+    ssize_t (*write)(void*, const char*, size_t) noexcept nogil
+    int (*shutdown)(void*) noexcept nogil
+    void (*free)(void*) noexcept nogil
+    int (*pending)(void*) noexcept nogil
+    int (*failure)(void*) noexcept nogil
+
+cdef struct Counters:
+    uint64_t accepted
+    uint64_t requests
+    uint64_t replies
+    uint64_t upstream_connects
+    uint64_t upstream_failures
+    uint64_t retries
+
+cdef struct Engine:
+    Reactor* reactor
+    Region* shared
+    Table* table
+    Table* retired
+    Window* window  # heads that arrive whole
+    char* body  # one large read buffer
+    size_t body_size
+    char* out  # heads on their way out
+    size_t out_size
+    Scratch* scratch
+    Head request
+    Head response
+    Reply reply
+    TlsApi tls
+    Counters counters
+    EntryPoint entry_points[64]
+    uint32_t entry_point_count
+    uint32_t connections
+    uint32_t max_connections
+    uint32_t request_line
+    uint32_t header_block
+    uint32_t header_lines
+    uint32_t high_water
+    uint32_t unread_body
+    uint32_t max_idle
+    uint64_t requests_per_connection
+    uint64_t max_body
+    uint32_t response_block
+    uint8_t healthy
+    uint8_t ready
+    uint8_t draining
+    uint8_t parked  # an operation wants the stream to wait for Python
+    int64_t date_second
+    char date[64]  # "Date: ...\r\n"
+    char server[256]
+    uint32_t server_size
+    Source* free_downstream
+    Source* free_upstream
+    Source* connections_first  # all downstream connections, for draining
+    void* plane  # PyObject*: the DataPlane
+    # Python's side of scripted operations (exchange.pyx)
+    int (*call_filter)(Stream*, Head*, uint32_t, uint32_t) noexcept nogil
+    void (*end_exchange)(Stream*) noexcept nogil
+    int (*match_regex)(void*, uint32_t, const char*, size_t) noexcept nogil
