@@ -91,8 +91,8 @@ class Generations:
     def from_controller(self, message: Message, now: float) -> None:
         """Handle `publish` and `endpoints`."""
         if message.kind == "endpoints":
-            self._remember(message)
             self._to_serving("endpoints", message.descriptors[:1])
+            self._remember(message)
             self._answer("done")
             return
         self.abandon()

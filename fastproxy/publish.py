@@ -176,9 +176,14 @@ class Publisher:
         descriptors = [sealed_memory(f"fastproxy-{kind}", part) for part in parts]
         try:
             self._connection.send(kind, descriptors, rebase=rebase, **values)
+            answer = self._connection.receive()
+        except OSError:
+            # A late answer must not be taken for that of the next step. The parent sees the end of
+            # the channel and starts another controller, which continues from what is live.
+            self._connection.close()
+            raise
         finally:
             close_all(descriptors)
-        answer = self._connection.receive()
         if answer is None:
             raise ConnectionError("fastproxy's parent process is gone")
         if answer.kind == "refused":
