@@ -44,7 +44,7 @@ lint: $(INSTALLED) ## formatting, lint and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
-	git ls-files '*.pyx' '*.pxd' | xargs --no-run-if-empty $(BIN)/cython-lint
+	git ls-files '*.pyx' '*.pxd' | PATH="$(abspath $(BIN)):$$PATH" xargs --no-run-if-empty cython-lint
 
 format: $(INSTALLED) ## format the source
 	$(BIN)/ruff format .

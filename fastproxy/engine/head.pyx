@@ -19,12 +19,12 @@ What we do not like: the tables below are filled at import by loops, because Cyt
 arrays; they are read-only afterwards.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, strlen
 
 from fastproxy.engine.llhttp cimport (
-    F_CHUNKED, F_CONNECTION_CLOSE, F_CONNECTION_KEEP_ALIVE, F_CONTENT_LENGTH, F_TRANSFER_ENCODING,
+    F_CONNECTION_CLOSE, F_CONNECTION_KEEP_ALIVE, F_CONTENT_LENGTH,
     METHOD_CONNECT, METHOD_GET, METHOD_OPTIONS, METHOD_PRI, llhttp,
 )
 from fastproxy.engine.wire cimport Field, Window, Wire

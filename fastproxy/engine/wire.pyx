@@ -15,13 +15,12 @@ framing: the digits of a chunk size, the bytes of chunk extensions, the trailers
 Framing bytes are counted as the gap between the end of one piece of body and the start of the next.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport uint8_t, uint32_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from fastproxy.engine.llhttp cimport (
-    HPE_CLOSED_CONNECTION, HPE_INVALID_METHOD, HPE_INVALID_VERSION, HPE_OK, HPE_PAUSED,
-    HPE_PAUSED_H2_UPGRADE, HPE_PAUSED_UPGRADE, HPE_USER, HTTP_REQUEST, HTTP_RESPONSE,
+    HPE_INVALID_METHOD, HPE_OK, HPE_PAUSED, HPE_PAUSED_H2_UPGRADE, HPE_USER,
     llhttp, llhttp_settings_t, llhttp_t,
 )
 
