@@ -14,7 +14,7 @@ cdef struct Region:
     uint32_t* ticket_next        # private memory: the list of free tickets
     uint32_t* quality_seen       # private memory: the version of the weights last handed out
 
-# `worker` is 0..255, or 0xFFFFFFFF for a process that takes no connections (parent, controller).
+# `worker` is 0..1023, or 0xFFFFFFFF for a process that takes no connections (parent, controller).
 # Opening as a worker gives back what an earlier process of that number still held.
 # NULL when the descriptor is no region or memory is short.
 cdef Region* region_open(int descriptor, uint32_t worker) noexcept nogil

@@ -17,7 +17,7 @@ NO_WORKER: Final[int]
 def create_region() -> int:
     """A new region; returns its descriptor (a memfd, inherited by children when passed on).
 
-    Its virtual size is about 45 GiB, but only touched pages cost memory: about 4 KiB for a slot in
+    Its virtual size is about 48 GiB, but only touched pages cost memory: about 4 KiB for a slot in
     use with few keys. Raises OSError.
     """
 

@@ -142,7 +142,7 @@ cdef extern from "<linux/falloc.h>" nogil:
 
 cdef enum:
     PAGE = 4096
-    WORKERS = 256
+    WORKERS = 1024
     SLOTS = 8192                     # per kind
     TICKETS = 262144                 # requests in progress per worker that hold a count
     TICKET_STRIDE = PAGE + TICKETS * 16

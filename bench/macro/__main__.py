@@ -15,8 +15,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from bench.macro import report
+from bench.macro import extra, report
 from bench.macro.measure import Backend, Sample, memory_kib, run_wrk
 from bench.macro.peers import PEERS, Peer
 from bench.macro.workloads import BY_NAME, WORKLOADS, Workload
@@ -31,7 +32,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="default 3, quick 1")
     parser.add_argument("--seconds", type=int, help="of load per run, default 4, quick 3")
     parser.add_argument("--quick", action="store_true", help="few workloads, at most two minutes")
-    parser.add_argument("--extra", action="store_true", help="also swaps and idle memory")
+    parser.add_argument("--only-extra", action="store_true", help="only idle memory and swaps")
     parser.add_argument("--output", type=Path, help="default bench/results/DATE-macro.json")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (1 if options.quick else 3)
@@ -41,7 +42,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def chosen(options: argparse.Namespace) -> tuple[list[Workload], list[str]]:
     workloads = [w for w in WORKLOADS if w.quick or not options.quick]
-    if options.workloads:
+    if options.only_extra:
+        workloads = []
+    elif options.workloads:
         workloads = [BY_NAME[name] for name in options.workloads.split(",")]
     names = options.peers.split(",") if options.peers else list(PEERS)
     missing = [name for name in names if not PEERS[name].available()]
@@ -96,6 +99,7 @@ def main(arguments: list[str]) -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     results: dict[str, dict[str, report.Figures]] = {}
+    others: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="fastproxy-bench-") as folder:
         versions = {name: PEERS[name](Path(folder)).version() for name in names}
         backend = Backend(BUILD)
@@ -105,11 +109,15 @@ def main(arguments: list[str]) -> int:
                     workload, names, Path(folder), backend, options
                 )
                 report.show(workload, results[workload.name])
+            if not options.quick and not options.workloads:
+                others["idle"] = extra.idle(names, Path(folder), backend.port)
+                if "fastproxy" in names:
+                    others["swap"] = extra.swaps(Path(folder), backend.port, 2 * options.seconds)
         except KeyboardInterrupt:
             print("interrupted: writing what there is", file=sys.stderr)
         finally:
             backend.stop()
-    report.write(results, versions, options, time.monotonic() - begin)
+    report.write(results, others, versions, options, time.monotonic() - begin)
     return 0
 
 

@@ -304,9 +304,8 @@ idleTimeout = "300s"
             *("--manifests", str(self.folder / "manifests")),
         ]
 
-    def write_manifests(self, backend: int, hosts: int, paths: int, mark: str = "") -> None:
+    def write_manifests(self, backend: int, hosts: int, paths: int) -> None:
         """One Service with one endpoint, one Ingress per host."""
-        service = {"name": "backend", "port": {"number": 80}}
         metadata = {"namespace": "bench", "name": "backend"}
         documents: list[dict[str, Any]] = [
             {
@@ -325,25 +324,35 @@ idleTimeout = "300s"
             },
         ]
         for host in range(hosts):
-            rules = [
-                {"path": f"/p{path}", "pathType": "ImplementationSpecific",
-                 "backend": {"service": service}}
-                for path in range(paths)
-            ]  # fmt: skip
-            name = {"namespace": "bench", "name": f"ingress-{host}"}
-            annotations = self.annotations() | ({"mark": mark} if mark else {})
-            documents.append(
-                {
-                    "apiVersion": "networking.k8s.io/v1",
-                    "kind": "Ingress",
-                    "metadata": name | {"annotations": annotations},
-                    "spec": {"rules": [{"host": f"h{host}.example", "http": {"paths": rules}}]},
-                }
-            )
-        target = self.folder / "manifests" / "all.yaml"
-        waiting = self.folder / "all.yaml.new"
+            documents.append(self.ingress(f"h{host}.example", paths))
+        self.write("all.yaml", documents)
+
+    def ingress(self, host: str, paths: int) -> dict[str, Any]:
+        service = {"name": "backend", "port": {"number": 80}}
+        rules = [
+            {
+                "path": f"/p{path}",
+                "pathType": "ImplementationSpecific",
+                "backend": {"service": service},
+            }
+            for path in range(paths)
+        ]
+        name = {"namespace": "bench", "name": host.partition(".")[0]}
+        return {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "metadata": name | {"annotations": self.annotations()},
+            "spec": {"rules": [{"host": host, "http": {"paths": rules}}]},
+        }
+
+    def write_extra(self, host: str) -> None:
+        """Replace the one Ingress of the second file."""
+        self.write("extra.yaml", [self.ingress(host, 1)])
+
+    def write(self, name: str, documents: list[dict[str, Any]]) -> None:
+        waiting = self.folder / name
         waiting.write_text("\n---\n".join(json.dumps(document) for document in documents))
-        waiting.replace(target)
+        waiting.replace(self.folder / "manifests" / name)
 
 
 PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (Fastproxy, Nginx, Haproxy, Envoy)}

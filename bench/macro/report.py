@@ -90,8 +90,8 @@ def machine() -> dict[str, str]:
 
 
 def write(
-    results: Mapping[str, Mapping[str, Figures]], versions: Mapping[str, str],
-    options: argparse.Namespace, took: float,
+    results: Mapping[str, Mapping[str, Figures]], others: Mapping[str, Any],
+    versions: Mapping[str, str], options: argparse.Namespace, took: float,
 ) -> None:  # fmt: skip
     now = datetime.now(UTC)
     document = {
@@ -110,6 +110,7 @@ def write(
             }
             for name, found in results.items()
         },
+        **others,
     }
     path = options.output or RESULTS / f"{now:%Y%m%d-%H%M}-macro.json"
     path.parent.mkdir(parents=True, exist_ok=True)
