@@ -8,7 +8,7 @@ replacement may hold `{{ .Request.Host }}` and the like (`features.md` 3.7).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -106,16 +106,17 @@ def read(notes: Notes, refs: Refs) -> Redirect | None:
     regex, text = notes.get(REGEX), notes.get(REPLACEMENT)
     if not regex or not text:
         return None
-    checked(REGEX, Pattern, regex)
-    checked(REPLACEMENT, parsed, text)
+    try:
+        checked(regex, text)
+    except ValueError as problem:
+        raise Invalid(REGEX.name, str(problem), OnInvalid.DROP) from None
     return Redirect(regex=regex, replacement=text, permanent=permanent)
 
 
-def checked(annotation: Annotation[str], parse: Callable[[str], object], text: str) -> None:
-    try:
-        parse(text)
-    except ValueError as problem:
-        raise Invalid(annotation.name, str(problem), OnInvalid.DROP) from None
+def checked(regex: str, text: str) -> None:
+    """Raise ValueError when the expression or the replacement cannot be used."""
+    Pattern(regex)
+    parsed(text)
 
 
 def parsed(text: str) -> Replacement:
