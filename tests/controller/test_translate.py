@@ -1,4 +1,4 @@
-"""Translating step by step gives what translating at once gives, and costs what the change costs."""
+"""Translating step by step gives what translating at once gives, at the price of the change."""
 
 from __future__ import annotations
 
