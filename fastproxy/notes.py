@@ -106,7 +106,9 @@ def misspelt(keys: Collection[str], known: Collection[str]) -> tuple[tuple[str, 
         prefix = next((p for p in (*PREFIXES, "traefik.") if key.startswith(p)), None)
         if prefix is None or key in known:
             continue
-        same_prefix = [name for name in known if name.startswith(prefix)]
-        near = difflib.get_close_matches(key, same_prefix, n=1, cutoff=0.8)
+        # Compared without the prefix, which would make everything look alike.
+        names = {name.removeprefix(prefix): name for name in known if name.startswith(prefix)}
+        close = difflib.get_close_matches(key.removeprefix(prefix), names, n=1, cutoff=0.75)
+        near = [names[name] for name in close]
         unknown.append((key, near[0] if near else None))
     return tuple(unknown)

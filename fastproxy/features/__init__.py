@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastproxy.feature import Annotation, Feature
+from fastproxy.feature import Annotation, Feature, OnInvalid
 from fastproxy.features import (
     affinity,
     auth,
@@ -73,6 +73,7 @@ INGRESS_CLASS: Annotation[str] = Annotation(
     doc="Only Ingresses of the configured class are served (`provider.md` 4.2).",
     example="traefik",
     aliases=("kubernetes.io/ingress.class", "traefik.kubernetes.io/ingress.class"),
+    on_invalid=OnInvalid.INGRESS,
     prefixed=False,
     quoted=True,
 )
