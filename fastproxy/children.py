@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 CRASHED = 70  # EX_SOFTWARE
 _PR_SET_PDEATHSIG = 1
@@ -44,7 +46,7 @@ def spawn(main: Callable[[], None], keep: Collection[int]) -> int:
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BaseException:
-        traceback.print_exc()
+        log.critical("a bug ended this process", exc_info=True)
     finally:
         # Never return into the parent's stack, its finally blocks and its exit handlers.
         try:

@@ -50,7 +50,6 @@ def test_check(tmp_path: Path) -> None:
     ]
 
 
-HERE = "127.0.0.1:{port}"
 REFUSED = [
     # settings, arguments, what stands in the one line on stderr
     ("workers = 'x'", [], "workers: is text; it must be a whole number, without quotes"),
