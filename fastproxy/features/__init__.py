@@ -2,8 +2,8 @@
 
 The order is that of Traefik 1.7 (`features.md` 1.1): path modifiers, error pages, white list,
 redirects, custom request headers, security headers, client certificate, auth, circuit breaker,
-buffering, connection limit, rate limit, balancing. A response passes the features in the opposite
-direction, so custom response headers come after security headers and win.
+buffering, connection limit, rate limit, balancing. Operations on the response stand in it too:
+custom response headers come behind the security headers and win over them.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ FEATURES: tuple[Feature, ...] = (
     whitelist.FEATURE,
     redirect.FEATURE,
     headers.REQUEST,
-    headers.RESPONSE,
     secure_headers.FEATURE,
+    headers.RESPONSE,
     client_cert.FEATURE,
     auth.FEATURE,
     circuit_breaker.FEATURE,

@@ -205,3 +205,9 @@ BODIES = [  # text, as a quoted-string body, what a feature sees
 def test_values_are_unescaped_once_when_they_are_legal_strings(text, body, seen):
     assert string_body(text) == body
     assert clean(text) == seen
+
+
+def test_custom_response_headers_win_over_security_headers():
+    """`compile.py` joins the operations of every phase in the order of FEATURES."""
+    names = [feature.name for feature in FEATURES]
+    assert names.index("Security headers") < names.index("Custom response headers")
