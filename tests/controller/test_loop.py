@@ -14,43 +14,11 @@ from controller.loop import SYNC_POLL, Controller, Loop, run
 from controller.objects import parse_object
 from controller.snapshot import Snapshot
 from controller.source import Taken
-from fastproxy.model import Desired, Endpoint
 from fastproxy.settings import EntryPoint, Kubernetes, Settings
 from tests.support.api_server import ApiServer
 from tests.support.api_store import wait_until
 from tests.support.kubernetes_objects import endpoint_slice, ingress, service
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Recorder:
-    """A publisher that remembers, and refuses when told to."""
-
-    def __init__(self, clock: Clock | None = None) -> None:
-        self.clock = clock or Clock()
-        self.published: list[tuple[float, Desired]] = []
-        self.moves: list[tuple[float, str, list[str]]] = []
-        self.refuse = 0
-
-    def publish(self, desired: Desired) -> bool:
-        if self.refuse:
-            self.refuse -= 1
-            return False
-        self.published.append((self.clock.now, desired))
-        return True
-
-    def set_endpoints(self, backend_name: str, endpoints: tuple[Endpoint, ...]) -> None:
-        self.moves.append((self.clock.now, backend_name, [e.host for e in endpoints]))
-
-    @property
-    def routes(self) -> list[list[str]]:
-        return [[route.name for route in desired.routes] for _, desired in self.published]
+from tests.support.recorder import Clock, Recorder
 
 
 class Script:
