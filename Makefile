@@ -12,7 +12,7 @@ export CC ?= $(if $(shell command -v ccache),ccache gcc,gcc)
 
 .DEFAULT_GOAL := help
 .PHONY: help install build run test lint format types check debug annotate bench bench-micro \
-	test-cluster test-sanitize docs image clean
+	test-cluster test-sanitize docs golden image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,10 @@ bench-micro: build ## time match, pick, head parse and head write
 
 docs: build ## write the generated documentation anew
 	$(BIN)/python -m fastproxy.features > docs/annotations.md
+	$(BIN)/python -m fastproxy.findings > docs/findings.md
+
+golden: build ## rewrite what tests/cases expect; read the difference before you commit it
+	$(BIN)/pytest -q tests/controller/test_cases.py --golden
 
 image: ## build the container image
 	docker build --tag fastproxy:latest .

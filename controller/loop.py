@@ -26,6 +26,7 @@ from typing import Protocol
 
 from controller.api import ConfigurationError, connect
 from controller.backoff import Backoff
+from controller.build import failures_as_findings
 from controller.describe import describe
 from controller.pace import Pace
 from controller.snapshot import Snapshot
@@ -62,10 +63,11 @@ class Controller:
         self._options = settings.kubernetes or Kubernetes()
         self.translation = Translation()
         self.source_findings: tuple[Finding, ...] = ()
+        self.build_findings: tuple[Finding, ...] = ()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        return self.source_findings + self.translation.findings
+        return self.source_findings + self.translation.findings + self.build_findings
 
     @property
     def waiting(self) -> bool:
@@ -109,6 +111,9 @@ class Controller:
             if not self._publisher.publish(desired):
                 self._moved = None
                 return False
+            failures = getattr(self._publisher, "failures", ())
+            self.build_findings = failures_as_findings(desired, failures)
+            self._log_new(self.findings)
         self._published = desired
         self._moved = {}
         return True

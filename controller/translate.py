@@ -44,8 +44,8 @@ class Translation:
     findings: tuple[Finding, ...] = ()
     processed: tuple[Name, ...] = ()  # Ingresses whose status is ours to write
     secrets: frozenset[Name] = frozenset()  # looked up, present or not
-    # Backends of which only the endpoints differ from the translation before; None when anything
-    # else differs too.
+    # Backends whose endpoints differ from the translation before; None when anything else of
+    # Desired differs too.
     moved: Mapping[str, tuple[Endpoint, ...]] | None = None
 
 
@@ -266,7 +266,7 @@ class Translator:
         if change.findings:
             everything = {finding: None for found in self._found.values() for finding in found}
             found = tuple(sorted(everything, key=lambda f: (f.object, f.field, f.code, f.sentence)))
-        moved = change.moved if change.moved and not change.structure else None
+        moved = None if change.structure else change.moved
         return Translation(desired, found, processed, secrets, moved)
 
     def _processed(self, key: Name) -> bool:

@@ -302,6 +302,13 @@ ANNOTATION_MISPLACED = _warning(
     "It is ignored.",
 )
 
+ROUTE_NOT_BUILT = _error(
+    "FP170",
+    "route cannot be built",
+    "The route {name} cannot be built: {reason}",
+    "The route is not created (404).",
+)
+
 # -- objects and files --
 
 MALFORMED = _error(
@@ -322,3 +329,31 @@ DEFINED_TWICE = _warning(
 UNREADABLE_FILE = _error(
     "FP184", "unreadable file", "{file} cannot be read: {reason}", "The file is skipped."
 )
+
+INTRODUCTION = """# Findings
+
+Everything that can be wrong with an object has a code that never changes its meaning. Findings go
+to the log, to Events of the Ingress, and to `fastproxy lint`. An *error* means that part of the
+object is not served, a *warning* that it is served, but not as written.
+
+This file is generated from `fastproxy/findings.py`.
+
+| Code | Severity | What | Message | Effect |
+|---|---|---|---|---|
+"""
+
+
+def as_markdown() -> str:
+    """The text of `docs/findings.md`."""
+    rows = []
+    for code in sorted(CATALOGUE):
+        kind = CATALOGUE[code]
+        message = kind.template.replace("|", "\\|")
+        rows.append(
+            f"| {code} | {kind.severity.value} | {kind.title} | {message} | {kind.effect} |\n"
+        )
+    return INTRODUCTION + "".join(rows)
+
+
+if __name__ == "__main__":
+    print(as_markdown(), end="")

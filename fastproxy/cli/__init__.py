@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from fastproxy.cli import check, run, version
+from fastproxy.cli import check, lint, run, version
 
-COMMANDS = (run, check, version)
+COMMANDS = (run, check, lint, version)
 
 
 def parser() -> argparse.ArgumentParser:
