@@ -37,7 +37,7 @@ What we do not like
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memset
 
 from fastproxy._section cimport (
@@ -188,7 +188,7 @@ cdef bint query_regex(
     cdef bint matched
     memset(small, 0, sizeof(small))  # keeps the compiler calm about an empty value
     if size > sizeof(small):
-        decoded = <char*>malloc(size)
+        decoded = <char*>calloc(size, 1)
         if decoded == NULL:
             return False
     while raw < end:
