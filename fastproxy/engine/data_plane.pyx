@@ -45,7 +45,7 @@ from fastproxy.engine.reactor cimport (
     reactor_unhook,
 )
 from fastproxy.engine.stream cimport (
-    MAX_ADDRESSES, Engine, EntryPoint, LiveBackend, LiveEndpoint, Pool, RouteRecord, Table, TableHeader,
+    MAX_ADDRESSES, Engine, EntryPoint, LiveBackend, LiveEndpoint, Pool, RouteRecord, Stream, Table, TableHeader,
 )
 from fastproxy.engine.upstream cimport pool_close_idle, pool_free
 from fastproxy.engine.wire cimport window_free, window_new
@@ -547,6 +547,36 @@ cdef class DataPlane:
             self.old_pools.append(handle)
         self.old_pools = [handle for handle in self.old_pools if not (handle.closed and handle.unused)]
         return 0
+
+    # --- what filters ask for (exchange.pyx) ---
+
+    @property
+    def event_loop(self):
+        return self.loop
+
+    def entry_point_name(self, uint32_t index):
+        return self.names[index]
+
+    def client_certificates(self, size_t ssl):
+        """DER certificates which the client of a TLS connection presented."""
+        return ()
+
+    def pool_of(self, endpoint, tls):
+        """The pool of a URL that Python wants to talk to."""
+        return self._pool(endpoint)
+
+    async def resolved(self, PoolHandle handle, timeout):
+        """Wait until the pool's name has an address; False when it has none in time."""
+        deadline = self.loop.time() + timeout
+        while handle.pool.address_count == 0:
+            if self.loop.time() >= deadline:
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
+    def take_pool(self, PoolHandle handle, size_t stream):
+        handle.pool.references += 1
+        (<Stream*> stream).pool = handle.pool
 
     # --- life cycle ---
 

@@ -47,12 +47,14 @@ cdef struct Downstream:
     uint8_t body_counted
     uint8_t ended  # tunnel: 1 = client has ended, 2 = endpoint has ended
     uint8_t parked  # Python has the stream
+    uint8_t collecting  # Python wants the request body
     int64_t body_received
     char client[48]
 
 cdef void downstream_accept(Engine* engine, int descriptor, uint32_t entry_point, const void* address) noexcept nogil
 cdef void downstream_reply(Stream* stream, const Reply* reply) noexcept nogil
-cdef void downstream_continue(Stream* stream, Head* head, char* body, size_t body_size) noexcept nogil
+cdef void downstream_continue(Stream* stream, Head* head, char* body, size_t body_size, int code) noexcept nogil
+cdef void downstream_collect(Stream* stream) noexcept nogil
 cdef void downstream_answer(Stream* stream, const Reply* reply) noexcept nogil
 cdef void downstream_drain(Engine* engine) noexcept nogil
 cdef void downstream_close_all(Engine* engine) noexcept nogil

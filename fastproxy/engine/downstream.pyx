@@ -42,7 +42,7 @@ from fastproxy.engine.reactor cimport (
 )
 from fastproxy.engine.proxy_protocol cimport proxy_header
 from fastproxy.engine.steps cimport (
-    STEP_GO_ON, STEP_PARK, end_steps, failure_reply, pick_endpoint, plain_reply, request_steps,
+    STEP_GO_ON, STEP_PARK, end_steps, failure_reply, page_wanted, pick_endpoint, plain_reply, request_steps,
     response_steps, route_request, trusts,
 )
 from fastproxy.engine.stream cimport (
@@ -382,6 +382,19 @@ cdef void _answered(Downstream* downstream) noexcept nogil:
     source_run(&downstream.source)
 
 
+cdef bint _intercept(Downstream* downstream, int status) noexcept nogil:
+    """An error page replaces this response: Python fetches it, the stream waits."""
+    cdef Stream* stream = &downstream.stream
+    cdef uint32_t slot
+    memcpy(&slot, stream.pages, 4)
+    stream.pages = NULL  # a page is never itself replaced
+    if downstream.engine.intercept(stream, slot, status) != 0:
+        return False
+    upstream_abort(stream)
+    downstream.parked = 1
+    return True
+
+
 cdef void downstream_reply(Stream* stream, const Reply* reply) noexcept nogil:
     """Send an answer of our own and end the exchange (`features.md` 1.2)."""
     cdef Downstream* downstream = downstream_of(stream)
@@ -391,6 +404,8 @@ cdef void downstream_reply(Stream* stream, const Reply* reply) noexcept nogil:
     cdef const char* reason = status_text(reply.status)
     cdef const char* kind = reply.type
     cdef bint body_allowed = reply.status >= 200 and reply.status != 204 and reply.status != 304
+    if not reply.raw and page_wanted(stream, reply.status) and _intercept(downstream, reply.status):
+        return
     writer.data = engine.out
     writer.size = 0
     writer.capacity = engine.out_size
@@ -409,10 +424,12 @@ cdef void downstream_reply(Stream* stream, const Reply* reply) noexcept nogil:
     write_text(&writer, " ", 1)
     write_text(&writer, reason, strlen(reason))
     write_text(&writer, "\r\n", 2)
-    write_text(&writer, engine.date, strlen(engine.date))
-    write_text(&writer, "Server: fastproxy\r\n", 19)
+    if not reply.has_date:
+        write_text(&writer, engine.date, strlen(engine.date))
+    if not reply.has_server:
+        write_text(&writer, "Server: fastproxy\r\n", 19)
     if body_allowed:
-        if reply.body_size or kind != NULL:
+        if (reply.body_size or kind != NULL) and not reply.raw:
             if kind == NULL:
                 kind = "text/plain; charset=utf-8"
             write_field(&writer, "Content-Type", 12, kind, strlen(kind))
@@ -617,6 +634,7 @@ cdef void _dispatch(Downstream* downstream) noexcept nogil:
 cdef void _after_steps(Downstream* downstream, Head* head, int code) noexcept nogil:
     if code == STEP_PARK:
         downstream.parked = 1
+        _drop_window(downstream)
         return
     if code == STEP_GO_ON:
         code = pick_endpoint(&downstream.stream, head)
@@ -624,18 +642,19 @@ cdef void _after_steps(Downstream* downstream, Head* head, int code) noexcept no
         _forward(downstream, head)
     else:
         downstream_reply(&downstream.stream, &downstream.engine.reply)
-    if not downstream.source.dead and not downstream.parked:
+    if not downstream.source.dead:
         _drop_window(downstream)
 
 
-cdef void downstream_continue(Stream* stream, Head* head, char* body, size_t body_size) noexcept nogil:
-    """Python lets a parked stream go on: all steps are done, the endpoint comes next."""
+cdef void downstream_continue(Stream* stream, Head* head, char* body, size_t body_size, int code) noexcept nogil:
+    """Python lets a parked stream go on; `code` is what the remaining steps came to."""
     cdef Downstream* downstream = downstream_of(stream)
     downstream.parked = 0
+    downstream.collecting = 0
     downstream.wire.body = body
     downstream.wire.body_size = body_size
-    _after_steps(downstream, head, STEP_GO_ON)
-    if not downstream.source.dead and downstream.readable:
+    _after_steps(downstream, head, code)
+    if not downstream.source.dead and (downstream.readable or downstream.pending_size):
         source_run(&downstream.source)
 
 
@@ -643,9 +662,20 @@ cdef void downstream_answer(Stream* stream, const Reply* reply) noexcept nogil:
     """Python answers for a parked stream."""
     cdef Downstream* downstream = downstream_of(stream)
     downstream.parked = 0
+    downstream.collecting = 0
     downstream_reply(stream, reply)
     if not downstream.source.dead:
         _drop_window(downstream)
+        source_run(&downstream.source)
+
+
+cdef void downstream_collect(Stream* stream) noexcept nogil:
+    """Python wants the whole request body of a parked stream; `engine.collected` gets it."""
+    cdef Downstream* downstream = downstream_of(stream)
+    downstream.collecting = 1
+    if downstream.waiting_continue:
+        _on_continue(stream)
+    if not downstream.source.dead:
         source_run(&downstream.source)
 
 
@@ -671,6 +701,7 @@ cdef void _forward(Downstream* downstream, Head* head) noexcept nogil:
     forwarding.expect = stream.expect
     forwarding.anonymous = 0
     forwarding.content_length = -2
+    stream.chunked = head.chunked
     writer.data = engine.out
     writer.size = 0
     writer.capacity = engine.out_size
@@ -746,6 +777,9 @@ cdef void _forward_body(Downstream* downstream, size_t count) noexcept nogil:
             _refuse(downstream, 400)
         return
     downstream.body_received += downstream.wire.body_size
+    if downstream.collecting:
+        _collect(downstream, code, count, consumed)
+        return
     if engine.max_body and downstream.body_received > <int64_t> engine.max_body:
         upstream_abort(stream)
         if stream.response_started:
@@ -769,6 +803,23 @@ cdef void _forward_body(Downstream* downstream, size_t count) noexcept nogil:
         downstream.paused = 1
     elif downstream.readable:
         source_run(&downstream.source)
+
+
+cdef void _collect(Downstream* downstream, int code, size_t count, size_t consumed) noexcept nogil:
+    cdef Engine* engine = downstream.engine
+    if code == WIRE_DONE:
+        if consumed < count and _keep_pending(downstream, engine.body + consumed, count - consumed) < 0:
+            _close(downstream)
+            return
+        deadline_clear(engine.reactor, &downstream.source.deadline)
+        deadline_set(&downstream.source, &downstream.total, DEADLINE_WRITE)
+        downstream.collecting = 0
+        wire_free(&downstream.wire)
+    else:
+        deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_BODY)
+        if downstream.readable:
+            source_run(&downstream.source)
+    engine.collected(&downstream.stream, engine.body, downstream.wire.body_size, code == WIRE_DONE)
 
 
 cdef void _send_last(Downstream* downstream) noexcept nogil:
@@ -812,6 +863,8 @@ cdef void _on_head(Stream* stream, Head* head) noexcept nogil:
     cdef Writer writer
     cdef bint bodiless = stream.is_head or head.status == 204 or head.status == 304 or head.status == 101
     stream.status = head.status
+    if page_wanted(stream, head.status) and _intercept(downstream, head.status):
+        return
     response_steps(stream, head)
     downstream.response_chunked = 0
     downstream.until_close = 0
@@ -1042,7 +1095,7 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
     elif downstream.state == DOWNSTREAM_BUSY:
         if not (
             downstream.wire.message_done or downstream.paused or downstream.waiting_continue
-            or downstream.parked or downstream.closing
+            or (downstream.parked and not downstream.collecting) or downstream.closing
         ):
             _read_body(downstream)
     elif downstream.state == DOWNSTREAM_DRAIN:

@@ -1,16 +1,857 @@
-"""One request as Python sees it (placeholder while the engine is brought up)."""
+"""One request as Python sees it, and the bridge from the engine to Python filters.
 
-from libc.stdint cimport uint32_t
+Idea: a `Scripted` operation makes the engine take the GIL and call a phase of a filter with an
+`Exchange`, a thin view of the stream and its canonical head. A filter that answers at once costs a
+call; one that returns an awaitable parks the stream: the head is copied out of the shared buffers,
+a task of the worker's loop runs the awaitable, and when it ends the stream goes on behind the
+operation that parked it.
 
-from fastproxy.engine.head cimport Head
-from fastproxy.engine.steps cimport plain_reply
-from fastproxy.engine.stream cimport Engine, Stream
+`forward` and `fetch` make streams of their own whose owner is Python: the upstream side cannot tell
+them from a client's request. Their responses are collected whole, within a limit.
+
+Invariants
+* `stream.exchange` holds one reference to the Exchange; `end_exchange` drops it, and an Exchange
+  whose stream is gone raises RuntimeError instead of touching memory.
+* Nothing here runs for a route without a Scripted operation.
+* An exception in a filter is logged with its traceback and answered 500; it never reaches the loop.
+"""
+
+import asyncio
+import inspect
+import logging
+
+from fastproxy.errors import (
+    BackendError, BackendTimeout, NoEndpoint, TooLarge, UnknownBackend,
+)
+from fastproxy.model import Endpoint
+from fastproxy.reply import Reply, Response
+
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+from fastproxy.engine.downstream cimport (
+    Downstream, downstream_answer, downstream_collect, downstream_continue, downstream_of,
+)
+from fastproxy.engine.head cimport (
+    Forwarding, Head, Scratch, Writer, head_add, head_remove, write_field, write_number,
+    write_request, write_text,
+)
+from fastproxy.engine.saved cimport SavedHead, head_copy, head_forget, head_save
+from fastproxy.engine.steps cimport (
+    STEP_GO_ON, STEP_PARK, STEP_REPLY, backend_steps, end_steps, failure_reply, pick_endpoint,
+    plain_reply, request_steps, response_steps, set_path, trusts,
+)
+from fastproxy.engine.stream cimport (
+    FAIL_CONNECT_TIMEOUT, FAIL_RESPONSE_TIMEOUT, ROUTE_PRESERVE_HOST, Engine, LiveBackend, Pool,
+    Reply as EngineReply, RouteRecord, Stream, StreamOwner, Table,
+)
+from fastproxy.engine.upstream cimport upstream_abort, upstream_begin
+from fastproxy.engine.wire cimport Field
+
+log = logging.getLogger(__name__)
+
+cdef enum:
+    PHASE_REQUEST = 0
+    PHASE_RESPONSE = 1
+    PHASE_END = 2
+    PHASE_AROUND = 3
+
+cdef StreamOwner _collector
 
 
-cdef int _call_filter(Stream* stream, Head* head, uint32_t slot, uint32_t phase) noexcept nogil:
-    return plain_reply(stream.engine, 500, "Internal Server Error")
+cdef str _text(const char* data, size_t size):
+    return data[:size].decode("latin-1")
+
+
+cdef class ResponseHead:
+    """The head of a backend's response, valid during `on_response`."""
+
+    cdef Head* head
+    cdef list kept
+
+    cdef Head* _live(self) except NULL:
+        if self.head == NULL:
+            raise RuntimeError("the response head has been sent")
+        return self.head
+
+    @property
+    def status(self):
+        return self._live().status
+
+    def header(self, str name):
+        return _header(self._live(), name)
+
+    def set_header(self, str name, str value):
+        _remove(self._live(), name)
+        _add(self._live(), self.kept, name, value)
+
+    def add_header(self, str name, str value):
+        _add(self._live(), self.kept, name, value)
+
+    def remove_header(self, str name):
+        _remove(self._live(), name)
+
+
+cdef object _header(Head* head, str name):
+    cdef bytes wanted = name.lower().encode("latin-1")
+    cdef uint32_t i
+    for i in range(head.count):
+        if not head.fields[i].dropped and head.fields[i].name_size == <uint32_t> len(wanted):
+            if head.fields[i].name[:head.fields[i].name_size].lower() == wanted:
+                return _text(head.fields[i].value, head.fields[i].value_size)
+    return None
+
+
+cdef int _remove(Head* head, str name) except -1:
+    cdef bytes text = name.encode("latin-1")
+    cdef const char* data = text
+    head_remove(head, data, len(text))
+    return 0
+
+
+cdef int _add(Head* head, list kept, str name, str value) except -1:
+    cdef bytes name_text = name.encode("latin-1")
+    cdef bytes value_text = value.encode("latin-1")
+    cdef const char* name_data = name_text
+    cdef const char* value_data = value_text
+    for byte in value_text:
+        if byte in (0, 10, 13):
+            raise ValueError(f"the value of {name} holds a line end or NUL")
+    kept.append(name_text)
+    kept.append(value_text)
+    if head_add(head, name_data, len(name_text), value_data, len(value_text)) < 0:
+        raise MemoryError
+    return 0
+
+
+cdef class Exchange:
+    """Text is latin-1 throughout. Valid until the exchange ends; RuntimeError afterwards."""
+
+    cdef Stream* stream
+    cdef Head* head  # present one; NULL between phases
+    cdef SavedHead* saved
+    cdef object plane
+    cdef object task
+    cdef list kept  # bytes that fields point to
+    cdef object bytes_body  # the whole request body once it was read
+    cdef bytearray collecting
+    cdef object collected  # future
+    cdef Py_ssize_t limit
+    cdef bint bad_path
+    cdef public str user
+
+    def __cinit__(self):
+        self.kept = []
+        self.user = ""
+
+    def __dealloc__(self):
+        head_forget(self.saved)
+
+    cdef Head* _live(self) except NULL:
+        if self.stream == NULL:
+            raise RuntimeError("the exchange has ended")
+        if self.head == NULL:
+            raise RuntimeError("the request head is gone in this phase")
+        return self.head
+
+    cdef int _save(self) except -1:
+        """Copy the head out of the shared buffers, once."""
+        cdef Downstream* downstream = downstream_of(self.stream)
+        if self.saved == NULL:
+            self.saved = head_save(
+                self._live(), self.stream.engine.scratch, downstream.wire.body,
+                downstream.wire.body_size,
+            )
+            if self.saved == NULL:
+                raise MemoryError
+        self.head = &self.saved.head
+        return 0
+
+    @property
+    def method(self):
+        return _text(self._live().method_text, self.head.method_size)
+
+    @property
+    def target(self):
+        return _text(self._live().target, self.head.target_size)
+
+    @property
+    def path(self):
+        return _text(self._live().path, self.head.path_size)
+
+    @path.setter
+    def path(self, str value):
+        cdef bytes text = value.encode("latin-1")
+        cdef const char* data = text
+        self._live()
+        self.kept.append(text)
+        if set_path(self.stream, self.head, data, len(text)) != STEP_GO_ON:
+            self.bad_path = True
+
+    @property
+    def original_path(self):
+        self._live()
+        if self.stream.original_path != NULL:
+            return _text(self.stream.original_path, self.stream.original_path_size)
+        return self.path
+
+    @property
+    def query(self):
+        if not self._live().has_query:
+            return None
+        return _text(self.head.query, self.head.query_size)
+
+    @property
+    def host(self):
+        return _text(self._live().host, self.head.host_size)
+
+    @property
+    def scheme(self):
+        self._alive()
+        return "https" if self.stream.tls else "http"
+
+    @property
+    def entry_point(self):
+        self._alive()
+        return self.plane.entry_point_name(self.stream.entry_point)
+
+    @property
+    def client_address(self):
+        self._alive()
+        return _text(self.stream.client, self.stream.client_size)
+
+    @property
+    def client_certificates(self):
+        self._alive()
+        return self.plane.client_certificates(<size_t> downstream_of(self.stream).ssl)
+
+    @property
+    def route(self):
+        self._alive()
+        return _text(
+            self.stream.table.block + self.stream.route.name_offset, self.stream.route.name_size
+        )
+
+    @property
+    def backend(self):
+        self._alive()
+        return _text(
+            self.stream.table.block + self.stream.route.backend_name_offset,
+            self.stream.route.backend_name_size,
+        )
+
+    cdef int _alive(self) except -1:
+        if self.stream == NULL:
+            raise RuntimeError("the exchange has ended")
+        return 0
+
+    def header(self, str name):
+        self._live()
+        if self.head.upgrade and name.lower() == "upgrade":
+            return _text(self.head.upgrade_value, self.head.upgrade_size)
+        return _header(self.head, name)
+
+    def headers(self, str name):
+        wanted = name.lower()
+        return [value for key, value in self.items() if key.lower() == wanted]
+
+    def items(self):
+        cdef Head* head = self._live()
+        cdef uint32_t i
+        found = []
+        for i in range(head.count):
+            if not head.fields[i].dropped:
+                found.append((
+                    _text(head.fields[i].name, head.fields[i].name_size),
+                    _text(head.fields[i].value, head.fields[i].value_size),
+                ))
+        return found
+
+    def set_header(self, str name, str value):
+        _remove(self._live(), name)
+        _add(self.head, self.kept, name, value)
+
+    def add_header(self, str name, str value):
+        _add(self._live(), self.kept, name, value)
+
+    def remove_header(self, str name):
+        _remove(self._live(), name)
+
+    # --- the request body ---
+
+    async def body(self, limit):
+        """The whole request body; raises `errors.TooLarge` above `limit` (0 = unlimited)."""
+        self._live()
+        if self.bytes_body is None:
+            self._save()
+            if limit and self.head.content_length > limit:
+                raise TooLarge(f"the request body is longer than {limit} bytes")
+            await self._collect(limit)
+        if limit and len(self.bytes_body) > limit:
+            raise TooLarge(f"the request body is longer than {limit} bytes")
+        return self.bytes_body
+
+    async def _collect(self, limit):
+        cdef Downstream* downstream = downstream_of(self.stream)
+        first = self.saved.body[:self.saved.body_size]
+        if downstream.wire.message_done:
+            self.bytes_body = first
+        else:
+            self.collecting = bytearray(first)
+            self.limit = limit or 0
+            self.collected = asyncio.get_running_loop().create_future()
+            downstream_collect(self.stream)
+            try:
+                await self.collected
+            finally:
+                self.collected = None
+            self.bytes_body = bytes(self.collecting)
+            self.collecting = None
+        self._alive()
+        self.stream.chunked = 0
+        self.head.chunked = 0
+        if self.bytes_body or self.head.content_length >= 0:
+            self.head.content_length = len(self.bytes_body)
+
+    cdef void _collected(self, const char* data, size_t size, bint last) noexcept:
+        if self.collecting is None:
+            return
+        self.collecting += data[:size]
+        if self.collected is None or self.collected.done():
+            return
+        if self.limit and len(self.collecting) > self.limit:
+            self.collected.set_exception(TooLarge(f"the request body is longer than {self.limit} bytes"))
+        elif last:
+            self.collected.set_result(None)
+
+    # --- sub-requests ---
+
+    async def forward(self, limit=0):
+        """Run what stands behind this filter, up to the backend, and collect the response."""
+        cdef SubRequest request = SubRequest()
+        cdef SavedHead* copy
+        self._live()
+        self._save()
+        body = self.bytes_body if self.bytes_body is not None else b""
+        copy = head_copy(self.saved)
+        if copy == NULL:
+            raise MemoryError
+        request.prepare(self, limit, copy)
+        request.forward(body)
+        return await request.finish(None)
+
+    async def fetch(
+        self, url, *, method="GET", headers=(), body=b"", timeout=30.0, backend=None,
+        limit=1 << 20, tls=None,
+    ):
+        """A sub-request through the engine's own client side. Raises `errors.BackendError`."""
+        cdef SubRequest request = SubRequest()
+        self._alive()
+        scheme, _, rest = url.partition("://")
+        authority, slash, path = rest.partition("/")
+        path = "/" + path if slash else "/"
+        request.prepare(self, limit, NULL)
+        if backend is not None:
+            request.use_backend(self, backend)
+        else:
+            await request.use_url(self.plane, scheme, authority, tls, timeout)
+        request.send(self, method, path, authority, headers, body)
+        return await request.finish(timeout)
+
+
+cdef class SubRequest:
+    """A stream owned by Python; its response is collected whole."""
+
+    cdef Stream* stream
+    cdef SavedHead* saved
+    cdef object future
+    cdef list headers
+    cdef bytearray data
+    cdef int status
+    cdef Py_ssize_t limit
+    cdef bint strict  # failures raise instead of becoming a status
+    cdef object pool_handle
+    cdef Exchange parent
+
+    def __dealloc__(self):
+        if self.stream != NULL:
+            upstream_abort(self.stream)
+            end_steps(self.stream)
+            free(self.stream.saved)
+            free(self.stream.trailers)
+            free(self.stream)
+        head_forget(self.saved)
+
+    cdef int prepare(self, Exchange parent, limit, SavedHead* saved) except -1:
+        cdef Stream* model = parent.stream
+        self.saved = saved
+        self.parent = parent
+        self.stream = <Stream*> calloc(1, sizeof(Stream))
+        if self.stream == NULL:
+            raise MemoryError
+        self.future = asyncio.get_running_loop().create_future()
+        self.data = bytearray()
+        self.limit = limit
+        self.stream.owner = &_collector
+        self.stream.engine = model.engine
+        self.stream.entry_point = model.entry_point
+        self.stream.tls = model.tls
+        self.stream.ssl = model.ssl
+        self.stream.client = model.client
+        self.stream.client_size = model.client_size
+        memcpy(self.stream.address, model.address, 16)
+        self.stream.started_ns = model.engine.reactor.now_ns
+        self.stream.exchange = <void*> self
+        self.stream.sub_request = 1
+        return 0
+
+    cdef int forward(self, bytes body) except -1:
+        """Go on behind the parent's filter."""
+        cdef Stream* stream = self.stream
+        cdef Stream* model = self.parent.stream
+        cdef Head* head = &self.saved.head
+        cdef const char* data = body
+        cdef size_t size = len(body)
+        cdef int code
+        stream.table = model.table
+        stream.table.references += 1
+        stream.route = model.route
+        stream.backend = model.backend
+        if stream.backend != NULL:
+            stream.backend.references += 1
+        stream.is_head = model.is_head
+        stream.te_trailers = model.te_trailers
+        stream.is_safe = model.is_safe
+        with nogil:
+            code = request_steps(stream, head, model.step)
+            if code == STEP_GO_ON:
+                code = pick_endpoint(stream, head)
+            if code == STEP_GO_ON:
+                code = _send_head(stream, head, data, size, 0)
+        if code == STEP_REPLY:
+            self._take_reply()
+        return 0
+
+    cdef int _take_reply(self) except -1:
+        """An answer of our own in place of a response."""
+        cdef EngineReply* reply = &self.stream.engine.reply
+        if self.future.done():
+            return 0
+        self.stream.status = <uint16_t> reply.status
+        self.status = reply.status
+        lines = (reply.lines[:reply.lines_size]).decode("latin-1").split("\r\n") if reply.lines_size else []
+        self.headers = [tuple(line.split(": ", 1)) for line in lines if line]
+        kind = "text/plain; charset=utf-8" if reply.type == NULL else reply.type.decode()
+        self.headers.append(("Content-Type", kind))
+        if reply.nosniff:
+            self.headers.append(("X-Content-Type-Options", "nosniff"))
+        self.data = bytearray(reply.body[:reply.body_size])
+        self.future.set_result(None)
+        return 0
+
+    cdef int use_backend(self, Exchange parent, str name) except -1:
+        """The balancer of another backend on the same entry point."""
+        cdef Table* table = parent.stream.table
+        cdef bytes wanted = name.encode()
+        cdef const RouteRecord* route
+        cdef uint32_t i
+        self.strict = True
+        for i in range(table.header.route_count):
+            route = &table.routes[i]
+            if route.entry_point != parent.stream.entry_point or route.backend_name_size != <uint32_t> len(wanted):
+                continue
+            if (table.block + route.backend_name_offset)[:route.backend_name_size] != wanted:
+                continue
+            self.stream.table = table
+            table.references += 1
+            self.stream.route = route
+            if route.backend_slot < table.backend_count and table.backends[route.backend_slot] != NULL:
+                self.stream.backend = table.backends[route.backend_slot]
+                self.stream.backend.references += 1
+            return 0
+        raise UnknownBackend(f"no route of this entry point uses the backend {name}")
+
+    async def use_url(self, plane, scheme, authority, tls, timeout):
+        """Any URL: a pool for it, its name resolved."""
+        host, port = _split_authority(authority, 443 if scheme == "https" else 80)
+        self.strict = True
+        self.pool_handle = plane.pool_of(Endpoint(scheme, host, port), tls)
+        if not await plane.resolved(self.pool_handle, timeout):
+            raise BackendError(f"cannot resolve {host}")
+        plane.take_pool(self.pool_handle, <size_t> self.stream)
+
+    cdef int send(self, Exchange parent, str method, str path, str authority, headers, bytes body) except -1:
+        """Write and send a request made by Python."""
+        cdef Stream* stream = self.stream
+        cdef Engine* engine = stream.engine
+        cdef Writer writer
+        cdef bytes piece, value_text
+        cdef const char* data
+        cdef const char* value
+        cdef int code
+        cdef Head no_head
+        if stream.route != NULL:
+            code = backend_steps(stream, parent.head if parent.head != NULL else &engine.request)
+            if code == STEP_GO_ON:
+                code = pick_endpoint(stream, NULL)
+            if code == STEP_REPLY:
+                if engine.reply.status == 503 and stream.backend != NULL and stream.backend.count == 0:
+                    raise NoEndpoint(f"the backend of {path} has no endpoint")
+                self._take_reply()
+                return 0
+            if not stream.route.flags & ROUTE_PRESERVE_HOST:
+                authority = stream.pool.host[:stream.pool.host_size].decode("latin-1")
+        stream.is_head = method == "HEAD"
+        stream.is_safe = method in ("GET", "HEAD", "OPTIONS") and not body
+        writer.data = engine.out
+        writer.size = 0
+        writer.capacity = engine.out_size
+        writer.failed = 0
+        piece = f"{method} {path} HTTP/1.1\r\n".encode("latin-1")
+        if any(byte <= 32 for byte in piece.rstrip(b"\r\n").replace(b" ", b"", 2)):
+            raise ValueError(f"{method} {path} is not a request line")
+        write_text(&writer, piece, len(piece))
+        rows = [("Host", authority), *headers]
+        if body or method not in ("GET", "HEAD", "OPTIONS", "TRACE", "DELETE"):
+            rows.append(("Content-Length", str(len(body))))
+        for name, text in rows:
+            piece = name.encode("latin-1")
+            value_text = text.encode("latin-1")
+            data = piece
+            value = value_text
+            if not write_field(&writer, data, len(piece), value, len(value_text)):
+                raise ValueError(f"header {name} of a sub-request holds a line end or NUL")
+        write_text(&writer, "\r\n", 2)
+        if writer.failed:
+            raise ValueError("the head of a sub-request is too long")
+        data = body
+        code = upstream_begin(stream, writer.data, writer.size, data, len(body), 1)
+        if code:
+            self._failed(code)
+        return 0
+
+    async def finish(self, timeout):
+        """Wait for the response; the stream is released in any case."""
+        try:
+            await asyncio.wait_for(self.future, timeout)
+        except asyncio.TimeoutError:
+            raise BackendTimeout(f"no answer within {timeout} seconds") from None
+        finally:
+            if self.stream != NULL:
+                upstream_abort(self.stream)
+                end_steps(self.stream)
+        return Response(self.status, self.headers or (), bytes(self.data))
+
+    cdef void _failed(self, int failure) noexcept:
+        if self.future.done():
+            return
+        if self.strict:
+            if failure == FAIL_CONNECT_TIMEOUT or failure == FAIL_RESPONSE_TIMEOUT:
+                self.future.set_exception(BackendTimeout("the endpoint did not answer in time"))
+            else:
+                self.future.set_exception(BackendError(f"the endpoint failed ({failure})"))
+            return
+        failure_reply(self.stream.engine, failure)
+        try:
+            self._take_reply()
+        except Exception as error:
+            self.future.set_exception(error)
+
+    cdef void _on_head(self, Head* head) noexcept:
+        cdef uint32_t i
+        response_steps(self.stream, head)
+        self.status = head.status
+        self.headers = []
+        for i in range(head.count):
+            if not head.fields[i].dropped:
+                self.headers.append((
+                    _text(head.fields[i].name, head.fields[i].name_size),
+                    _text(head.fields[i].value, head.fields[i].value_size),
+                ))
+        self.stream.status = head.status
+
+    cdef void _on_body(self, const char* data, size_t size, bint last) noexcept:
+        if self.future.done():
+            return
+        self.data += data[:size]
+        if self.limit and len(self.data) > self.limit:
+            if not last:
+                upstream_abort(self.stream)
+            self.future.set_exception(TooLarge(f"the response is longer than {self.limit} bytes"))
+        elif last:
+            self.future.set_result(None)
+
+
+cdef object _split_authority(str authority, int default):
+    authority = authority.rpartition("@")[2]
+    host, colon, port = authority.rpartition(":")
+    if colon and port.isdigit() and not host.endswith(":") and (":" not in host or host.startswith("[")):
+        return host.strip("[]"), int(port)
+    return authority.strip("[]"), default
+
+
+cdef int _send_head(Stream* stream, Head* head, const char* body, size_t size, uint8_t anonymous) noexcept nogil:
+    """Write a canonical head for the picked endpoint and send it with its whole body."""
+    cdef Engine* engine = stream.engine
+    cdef Forwarding forwarding
+    cdef Writer writer
+    cdef int failure
+    memset(&forwarding, 0, sizeof(forwarding))
+    forwarding.client = stream.client
+    forwarding.client_size = stream.client_size
+    forwarding.server = engine.server
+    forwarding.server_size = engine.server_size
+    if head.host_size == 0 or not stream.route.flags & ROUTE_PRESERVE_HOST:
+        forwarding.host = stream.pool.host
+        forwarding.host_size = stream.pool.host_size
+    forwarding.trusted = trusts(&engine.entry_points[stream.entry_point], stream.address)
+    forwarding.tls = stream.tls
+    forwarding.anonymous = anonymous
+    forwarding.content_length = -2
+    head.expect_continue = 0
+    writer.data = engine.out
+    writer.size = 0
+    writer.capacity = engine.out_size
+    writer.failed = 0
+    write_request(&writer, head, &forwarding)
+    if writer.failed:
+        return plain_reply(engine, 431, "Request Header Fields Too Large")
+    failure = upstream_begin(stream, writer.data, writer.size, body, size, 1)
+    if failure:
+        return failure_reply(engine, failure)
+    return STEP_GO_ON
+
+
+# --- the collector: what the upstream side reports to a SubRequest ---
+
+cdef void _collect_head(Stream* stream, Head* head) noexcept with gil:
+    (<SubRequest> stream.exchange)._on_head(head)
+
+
+cdef void _collect_body(Stream* stream, char* data, size_t size, uint8_t last) noexcept with gil:
+    if stream.trailers != NULL:
+        free(stream.trailers)
+        stream.trailers = NULL
+    (<SubRequest> stream.exchange)._on_body(data, size, last)
+
+
+cdef void _collect_failed(Stream* stream, int failure) noexcept with gil:
+    (<SubRequest> stream.exchange)._failed(failure)
+
+
+cdef void _collect_nothing(Stream* stream) noexcept nogil:
+    pass
+
+
+cdef void _collect_upgraded(Stream* stream, char* data, size_t size) noexcept nogil:
+    pass
+
+
+_collector.on_head = _collect_head
+_collector.on_body = _collect_body
+_collector.on_failed = _collect_failed
+_collector.on_writable = _collect_nothing
+_collector.on_continue = _collect_nothing
+_collector.on_upgraded = _collect_upgraded
+
+
+# --- the bridge ---
+
+cdef Exchange _exchange_of(Stream* stream):
+    """The Exchange of a stream, made when it is first asked for."""
+    cdef Exchange exchange
+    if stream.exchange != NULL:
+        return <Exchange> stream.exchange
+    exchange = Exchange()
+    exchange.stream = stream
+    exchange.plane = <object> stream.engine.plane
+    Py_INCREF(exchange)
+    stream.exchange = <void*> exchange
+    return exchange
+
+
+cdef int _fill_reply(Stream* stream, Exchange exchange, reply) except -1:
+    """`engine.reply` from a Python Reply; the exchange keeps its bytes alive."""
+    cdef Engine* engine = stream.engine
+    cdef bytes body = bytes(reply.body)
+    cdef Writer writer
+    cdef bytearray lines = bytearray()
+    cdef bytes block
+    for name, value in reply.headers:
+        if name.lower() in ("content-length", "transfer-encoding", "connection"):
+            continue
+        if any(character in "\r\n\0" for character in name + value):
+            raise ValueError(f"header {name} of an answer holds a line end or NUL")
+        lines += f"{name}: {value}\r\n".encode("latin-1")
+        if name.lower() == "date":
+            engine.reply.has_date = 1
+    block = bytes(lines)
+    exchange.kept.append(body)
+    exchange.kept.append(block)
+    has_date = any(name.lower() == "date" for name, _ in reply.headers)
+    has_server = any(name.lower() == "server" for name, _ in reply.headers)
+    memset(&engine.reply, 0, sizeof(engine.reply))
+    engine.reply.status = reply.status
+    engine.reply.body = <const char*> body
+    engine.reply.body_size = len(body)
+    engine.reply.lines = <const char*> block
+    engine.reply.lines_size = len(block)
+    engine.reply.raw = 1
+    engine.reply.has_date = has_date
+    engine.reply.has_server = has_server
+    return STEP_REPLY
+
+
+cdef int _call_filter(Stream* stream, Head* head, uint32_t slot, uint32_t phase) noexcept with gil:
+    cdef Exchange exchange
+    cdef ResponseHead response
+    try:
+        if stream.sub_request:
+            return STEP_GO_ON
+        if slot >= stream.table.filter_count or stream.table.filters[slot] == NULL:
+            raise RuntimeError(f"the table names filter {slot}, which this worker does not have")
+        filter_ = <object> stream.table.filters[slot]
+        exchange = _exchange_of(stream)
+        if phase == PHASE_RESPONSE:
+            response = ResponseHead()
+            response.head = head
+            response.kept = exchange.kept
+            try:
+                filter_.on_response(exchange, response)
+            finally:
+                response.head = NULL
+            return STEP_GO_ON
+        if phase == PHASE_END:
+            filter_.on_end(exchange)
+            return STEP_GO_ON
+        return _call_request(stream, head, exchange, filter_, phase)
+    except Exception:
+        log.exception("a filter failed")
+        plain_reply(stream.engine, 500, "Internal Server Error\n")
+        stream.engine.reply.nosniff = 1
+        return STEP_REPLY
+
+
+cdef int _call_request(Stream* stream, Head* head, Exchange exchange, filter_, uint32_t phase) except -1:
+    exchange.head = head
+    try:
+        result = filter_.around(exchange) if phase == PHASE_AROUND else filter_.on_request(exchange)
+        if result is None:
+            if exchange.bad_path:
+                return STEP_REPLY  # engine.reply was filled by set_path
+            return STEP_GO_ON
+        if isinstance(result, Reply):
+            return _fill_reply(stream, exchange, result)
+        exchange._save()
+        exchange.task = asyncio.ensure_future(_run(exchange, result), loop=exchange.plane.event_loop)
+        return STEP_PARK
+    finally:
+        exchange.head = &exchange.saved.head if exchange.saved != NULL else NULL
+
+
+async def _run(Exchange exchange, awaitable):
+    """Await what a filter returned, then let the stream go on."""
+    try:
+        reply = await awaitable
+    except asyncio.CancelledError:
+        return
+    except Exception:
+        log.exception("a filter failed")
+        reply = Reply(500, b"Internal Server Error\n", (
+            ("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff"),
+        ))
+    if exchange.stream != NULL:
+        exchange.task = None
+        _resume(exchange, reply)
+
+
+cdef int _resume(Exchange exchange, reply) except -1:
+    cdef Stream* stream = exchange.stream
+    cdef Head* head = exchange.head
+    cdef char* body = exchange.saved.body
+    cdef size_t size = exchange.saved.body_size
+    cdef bytes whole = exchange.bytes_body
+    cdef int code
+    if isinstance(reply, Reply):
+        code = _fill_reply(stream, exchange, reply)
+    elif exchange.bad_path:
+        code = plain_reply(stream.engine, 400, "Bad Request")
+    else:
+        if whole is not None:
+            body = <char*> <const char*> whole
+            size = len(whole)
+        stream.engine.scratch.extra_used = 0
+        with nogil:
+            code = request_steps(stream, head, stream.step)
+    with nogil:
+        downstream_continue(stream, head, body, size, code)
+    return 0
+
+
+cdef void _end_exchange(Stream* stream) noexcept with gil:
+    cdef Exchange exchange
+    if stream.sub_request:
+        return
+    exchange = <Exchange> stream.exchange
+    stream.exchange = NULL
+    exchange.stream = NULL
+    exchange.head = NULL
+    if exchange.task is not None:
+        exchange.task.cancel()
+        exchange.task = None
+    if exchange.collected is not None and not exchange.collected.done():
+        exchange.collected.cancel()
+    Py_DECREF(exchange)
+
+
+cdef void _collected(Stream* stream, const char* data, size_t size, uint8_t last) noexcept with gil:
+    if stream.exchange != NULL:
+        (<Exchange> stream.exchange)._collected(data, size, last)
+
+
+cdef int _keep_head(Stream* stream, Head* head) noexcept with gil:
+    """A route with error pages: the head is needed once more if the response is replaced."""
+    cdef Exchange exchange
+    try:
+        exchange = _exchange_of(stream)
+        exchange.head = head
+        exchange._save()
+        return 0
+    except Exception:
+        log.exception("cannot keep a request head")
+        return -1
+
+
+cdef int _intercept(Stream* stream, uint32_t slot, int status) noexcept with gil:
+    """Replace a response by what the filter makes of its status; 0 = the stream is parked."""
+    cdef Exchange exchange
+    try:
+        exchange = _exchange_of(stream)
+        filter_ = <object> stream.table.filters[slot]
+        awaitable = _page(filter_, exchange, status)
+        exchange.task = asyncio.ensure_future(_run(exchange, awaitable), loop=exchange.plane.event_loop)
+        return 0
+    except Exception:
+        log.exception("an error page failed")
+        return -1
+
+
+async def _page(filter_, exchange, status):
+    reply = await filter_.on_intercept(exchange, status)
+    if reply is None:
+        reply = Reply(
+            status, b"Internal Server Error", (("Content-Type", "text/plain; charset=utf-8"),)
+        )
+    return reply
 
 
 cdef int exchange_install(Engine* engine, object plane) except -1:
+    """Give the engine its way to Python."""
     engine.call_filter = _call_filter
+    engine.end_exchange = _end_exchange
+    engine.collected = _collected
+    engine.keep_head = _keep_head
+    engine.intercept = _intercept
     return 0

@@ -18,3 +18,6 @@ cdef void end_steps(Stream* stream) noexcept nogil
 cdef int plain_reply(Engine* engine, int status, const char* body) noexcept nogil
 cdef int failure_reply(Engine* engine, int failure) noexcept nogil
 cdef bint trusts(const EntryPoint* entry_point, const uint8_t* address) noexcept nogil
+cdef int set_path(Stream* stream, Head* head, const char* path, size_t size) noexcept nogil
+cdef int backend_steps(Stream* stream, Head* head) noexcept nogil
+cdef bint page_wanted(const Stream* stream, int status) noexcept nogil

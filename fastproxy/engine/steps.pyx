@@ -277,6 +277,12 @@ cdef void _link_body(Engine* engine, const char* location, size_t size, const ch
     engine.scratch.extra_used += <uint32_t> writer.size
 
 
+cdef int _scripted(Stream* stream, Head* head, Payload* payload) noexcept nogil:
+    cdef uint32_t slot = _u32(payload)
+    cdef uint32_t phase = _u32(payload)
+    return stream.engine.call_filter(stream, head, slot, phase)
+
+
 # --- the request phase ---
 
 cdef int request_steps(Stream* stream, Head* head, uint32_t start) noexcept nogil:
@@ -292,7 +298,7 @@ cdef int request_steps(Stream* stream, Head* head, uint32_t start) noexcept nogi
         offset += sizeof(OperationRecord) + ((record.size + 7) & ~<uint32_t> 7)
         stream.step = offset
         if record.code == SCRIPTED:
-            code = stream.engine.call_filter(stream, head, _u32(&payload), _u32(&payload))
+            code = _scripted(stream, head, &payload)
         else:
             code = _step(record.code, stream, head, &payload)
         if code != STEP_GO_ON:
@@ -328,9 +334,44 @@ cdef int _step(int code, Stream* stream, Head* head, Payload* payload) noexcept 
     if code == AFFINITY:
         return _affinity(stream, head, payload)
     if code == ERROR_PAGES:
-        stream.pages = payload.at
+        if not stream.sub_request and stream.engine.keep_head(stream, head) == 0:
+            stream.pages = payload.at
         return STEP_GO_ON
     return plain_reply(stream.engine, 500, "Internal Server Error")
+
+
+cdef int backend_steps(Stream* stream, Head* head) noexcept nogil:
+    """Only the operations that belong to the backend: a page is fetched through its limits."""
+    cdef const char* base = stream.table.block + stream.route.request_offset
+    cdef uint32_t offset = 0
+    cdef const OperationRecord* record
+    cdef Payload payload
+    cdef int code
+    while offset < stream.route.request_size:
+        record = <const OperationRecord*> (base + offset)
+        payload.at = base + offset + sizeof(OperationRecord)
+        offset += sizeof(OperationRecord) + ((record.size + 7) & ~<uint32_t> 7)
+        if MAX_CONNECTIONS <= record.code <= AFFINITY:
+            code = _step(record.code, stream, head, &payload)
+            if code != STEP_GO_ON:
+                return code
+    return STEP_GO_ON
+
+
+cdef bint page_wanted(const Stream* stream, int status) noexcept nogil:
+    """Does an error page replace this status? (The payload is filter slot, count, ranges.)"""
+    cdef Payload payload
+    cdef uint32_t count, i, low, high
+    if stream.pages == NULL or status == 101:
+        return False
+    payload.at = stream.pages + 4
+    count = _u32(&payload)
+    for i in range(count):
+        low = _u32(&payload)
+        high = _u32(&payload)
+        if low <= <uint32_t> status <= high:
+            return True
+    return False
 
 
 # --- paths ---
@@ -360,7 +401,7 @@ cdef bint _is_normal(const char* path, size_t size) noexcept nogil:
     return True
 
 
-cdef int _set_path(Stream* stream, Head* head, const char* path, size_t size) noexcept nogil:
+cdef int set_path(Stream* stream, Head* head, const char* path, size_t size) noexcept nogil:
     if path == NULL:
         return plain_reply(stream.engine, 414, "Request URI Too Long")
     if not _is_normal(path, size):
@@ -385,8 +426,8 @@ cdef int _set_joined(Stream* stream, Head* head, Text one, const char* other, si
     memcpy(room + 1, one.data, one.size)
     memcpy(room + 1 + one.size, other, other_size)
     if total and room[1] == c'/':
-        return _set_path(stream, head, room + 1, total)
-    return _set_path(stream, head, room, total + 1)
+        return set_path(stream, head, room + 1, total)
+    return set_path(stream, head, room, total + 1)
 
 
 cdef int _strip_prefixes(Stream* stream, Head* head, Payload* payload) noexcept nogil:
@@ -952,7 +993,7 @@ cdef void response_steps(Stream* stream, Head* head) noexcept nogil:
         elif record.code == FIX_LOCATION:
             _fix_location(stream, head, &payload)
         elif record.code == SCRIPTED:
-            engine.call_filter(stream, head, _u32(&payload), _u32(&payload))
+            _scripted(stream, head, &payload)
 
 
 cdef void _set_cookie(Stream* stream, Head* head) noexcept nogil:
@@ -1059,6 +1100,19 @@ cdef void _fix_location(Stream* stream, Head* head, Payload* payload) noexcept n
 
 # --- the end ---
 
+cdef void _run_end(Stream* stream) noexcept nogil:
+    cdef const char* base = stream.table.block + stream.route.end_offset
+    cdef uint32_t offset = 0
+    cdef const OperationRecord* record
+    cdef Payload payload
+    while offset < stream.route.end_size:
+        record = <const OperationRecord*> (base + offset)
+        payload.at = base + offset + sizeof(OperationRecord)
+        offset += sizeof(OperationRecord) + ((record.size + 7) & ~<uint32_t> 7)
+        if record.code == SCRIPTED:
+            _scripted(stream, NULL, &payload)
+
+
 cdef void end_steps(Stream* stream) noexcept nogil:
     """Give back everything the exchange took; safe to call again."""
     cdef Engine* engine = stream.engine
@@ -1078,6 +1132,8 @@ cdef void end_steps(Stream* stream) noexcept nogil:
             program.data, program.size, now,
         )
         stream.breaker = NULL
+    if stream.table != NULL and stream.route.end_size and not stream.sub_request:
+        _run_end(stream)
     if stream.exchange != NULL and engine.end_exchange != NULL:
         engine.end_exchange(stream)
     if stream.pool != NULL:

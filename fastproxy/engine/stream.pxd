@@ -197,6 +197,7 @@ cdef struct Stream:
     uint8_t ssl  # counts as TLS for security headers
     uint8_t tls
     uint8_t te_trailers
+    uint8_t sub_request  # made by Python
     const char* client
     uint32_t client_size
     uint8_t address[16]  # IPv4 as IPv4-mapped IPv6
@@ -211,6 +212,9 @@ cdef struct Reply:
     size_t lines_size
     uint8_t nosniff
     uint8_t close
+    uint8_t raw  # made by Python: `lines` is all there is, no Content-Type is added
+    uint8_t has_date
+    uint8_t has_server
 
 cdef struct EntryPoint:
     uint8_t tls
@@ -288,4 +292,7 @@ cdef struct Engine:
     # Python's side of scripted operations (exchange.pyx)
     int (*call_filter)(Stream*, Head*, uint32_t, uint32_t) noexcept nogil
     void (*end_exchange)(Stream*) noexcept nogil
+    void (*collected)(Stream*, const char*, size_t, uint8_t) noexcept nogil
+    int (*keep_head)(Stream*, Head*) noexcept nogil
+    int (*intercept)(Stream*, uint32_t, int) noexcept nogil
     int (*match_regex)(void*, uint32_t, const char*, size_t) noexcept nogil

@@ -1,0 +1,19 @@
+"""A head that outlives the read buffer it arrived in. See saved.pyx."""
+
+from libc.stdint cimport uint32_t
+
+from fastproxy.engine.head cimport Head, Scratch
+from fastproxy.engine.wire cimport Window
+
+cdef struct SavedHead:
+    Head head
+    Window* window
+    char* body  # the first piece of the body
+    size_t body_size
+    char* arena
+    uint32_t arena_used
+    uint32_t arena_size
+
+cdef SavedHead* head_save(const Head* head, const Scratch* scratch, const char* body, size_t body_size) noexcept nogil
+cdef SavedHead* head_copy(const SavedHead* saved) noexcept nogil
+cdef void head_forget(SavedHead* saved) noexcept nogil
