@@ -269,7 +269,7 @@ class Fastproxy(Peer):
 
     def version(self) -> str:
         command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-        return first_line([sys.executable, "-m", "fastproxy.cli", "version"]) + (
+        return first_line([sys.executable, "-m", "fastproxy", "version"]) + (
             " (" + first_line(command) + ")"
         )
 
@@ -299,7 +299,7 @@ idleTimeout = "300s"
 """
         )
         return [
-            *(sys.executable, "-m", "fastproxy.cli", "run", "--workers", "1"),
+            *(sys.executable, "-m", "fastproxy", "run", "--workers", "1"),
             *("--configfile", str(self.folder / "fastproxy.toml")),
             *("--manifests", str(self.folder / "manifests")),
         ]
