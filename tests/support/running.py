@@ -91,7 +91,7 @@ class Proxy:
         return self.process.pid
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "fastproxy.cli", "run"]
+        command = [sys.executable, "-m", "fastproxy", "run"]
         command += ["--configfile", str(self._configuration), "--manifests", str(self._manifests)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
