@@ -168,7 +168,7 @@ class _Work:
                 return self._result(wants_default=True)
         if not self._weigh(base):
             return self._result(default)
-        parts = self._parts()
+        parts = self._parts(base)
         return self._result(default, tuple(parts), processed=True)
 
     def _result(
@@ -278,7 +278,7 @@ class _Work:
 
     # -- steps 5 and 6 --
 
-    def _parts(self) -> list[Part]:
+    def _parts(self, base: Reading) -> list[Part]:
         parts = []
         for number, rule in enumerate(self.ingress.rules):
             if rule.paths is None:
@@ -287,12 +287,12 @@ class _Work:
                 continue
             for position, item in enumerate(rule.paths):
                 at = f"spec.rules[{number}].http.paths[{position}]"
-                part = self._part(rule.host, item, at)
+                part = self._part(base, rule.host, item, at)
                 if part is not None:
                     parts.append(part)
         return parts
 
-    def _part(self, raw_host: str, item: IngressPath, at: str) -> Part | None:
+    def _part(self, base: Reading, raw_host: str, item: IngressPath, at: str) -> Part | None:
         host = self._host(raw_host, at)
         path = self._path(item.path, at)
         if host is None or path is None:
@@ -301,7 +301,7 @@ class _Work:
         if backend is None or not backend.service:
             self.findings.append(findings.RESOURCE_BACKEND(self.reference, f"{at}.backend"))
             return None
-        reading = self._read(path)
+        reading = base if not path else self._read(path)
         name = part_name(reading, host, path, item.path_type, backend.service)
         if name in (DEFAULT_BACKEND, DEFAULT_ROUTE):
             self.findings.append(findings.RESERVED_NAME(self.reference, at, name=name))
@@ -339,7 +339,7 @@ class _Work:
         elif rules_text.has_port(host):
             self.findings.append(findings.HOST_WITH_PORT(self.reference, at, host=raw))
             return None
-        elif host and rules_text.is_address(host):
+        elif rules_text.is_address(host):
             self.findings.append(findings.HOST_IS_ADDRESS(self.reference, at, host=raw))
         return host
 

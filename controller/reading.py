@@ -93,7 +93,10 @@ class Reading:
     secrets: tuple[str, ...] = ()  # looked up, present or not
 
     def config(self, feature: Feature) -> Any:
-        return next((config for owner, config in self.configs if owner is feature), None)
+        for owner, config in self.configs:
+            if owner is feature:
+                return config
+        return None
 
     def refused(self, feature: Feature) -> bool:
         return any(refusal.feature is feature for refusal in self.refusals)

@@ -66,17 +66,23 @@ def path_rule(config: PathRules, path_type: str, keep_trailing_slash: bool) -> R
         changes = config if path_rules.changes_path(config) else None
         return Rule(path_rules.rule_text(config), matchers, changes)
     strips = config.rule_type in STRIPPING
-    ranked = replace(config, rule_type="PathPrefixStrip" if strips else "PathPrefix")
+    ranked = _with_type(config, "PathPrefixStrip" if strips else "PathPrefix")
     text = path_rules.rule_text(ranked)
     matcher: Matcher
     if path_type == EXACT:
         matcher = PathExact((config.path,))
-        config = replace(config, rule_type="PathStrip" if strips else "Path")
+        config = _with_type(config, "PathStrip" if strips else "Path")
     else:
         matcher = PathElements((config.path,))
         # Element-wise, `/a/` also matches `/a`; what is stripped or rewritten must be in both.
-        config = replace(ranked, path=config.path.rstrip("/") or "/")
+        config = ranked
+        if config.path.endswith("/"):
+            config = replace(ranked, path=config.path.rstrip("/") or "/")
     return Rule(text, (matcher,), config if path_rules.changes_path(config) else None)
+
+
+def _with_type(config: PathRules, rule_type: str) -> PathRules:
+    return config if config.rule_type == rule_type else replace(config, rule_type=rule_type)
 
 
 def fits(rule_type: str, path_type: str) -> bool:
@@ -92,6 +98,8 @@ def has_port(host: str) -> bool:
 
 
 def is_address(host: str) -> bool:
+    if not host or (":" not in host and not host[-1].isdigit()):
+        return False
     try:
         ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError:

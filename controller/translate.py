@@ -20,7 +20,7 @@ whether the others with a default backend exist at all. `_elect` handles it apar
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
@@ -124,8 +124,8 @@ class Translator:
                 self._contributions[key] = new
             if old == new:
                 continue
-            change.contributions = True
-            self._register(key, old, new)
+            change.processed |= (old and old.processed) != (new and new.processed)
+            self._register(key, old, new, change)
             self._note(("Ingress", key), new.findings if new else (), change)
             names |= self._groups.put(key, self._wired(key))
             defaults = defaults or any(c.wants_default for c in (old, new) if c is not None)
@@ -137,9 +137,12 @@ class Translator:
             self._choose_certificates(change)
         return names
 
-    def _register(self, key: Name, old: Contribution | None, new: Contribution | None) -> None:
+    def _register(
+        self, key: Name, old: Contribution | None, new: Contribution | None, change: _Change
+    ) -> None:
         before = old.needs if old else frozenset()
         after = new.needs if new else frozenset()
+        change.secrets |= any(reference.kind == "Secret" for reference in before ^ after)
         for reference in before - after:
             users = self._users[reference]
             users.discard(key)
@@ -161,6 +164,7 @@ class Translator:
             (c.order, key) for key, c in self._contributions.items() if c.default is not None
         )
         before, self._elected = self._elected, candidates[0][1] if candidates else None
+        change.processed = True
         for _, key in self._duplicates:
             self._note(("duplicate", key), (), change)
         self._duplicates = candidates[1:]
@@ -246,7 +250,7 @@ class Translator:
 
     def _assembled(self, change: _Change) -> Translation:
         last = self._last
-        if not (change.contributions or change.structure or change.moved or change.findings):
+        if change == _Change():
             return last
         desired, processed, secrets, found = (
             last.desired,
@@ -258,8 +262,9 @@ class Translator:
             desired = Desired(
                 self._routes.values(), self._backends.values(), self._chosen.certificates
             )
-        if change.contributions:
+        if change.processed:
             processed = tuple(sorted(key for key in self._contributions if self._processed(key)))
+        if change.secrets:
             secrets = frozenset(
                 (namespace, name) for kind, namespace, name in self._users if kind == "Secret"
             )
@@ -279,7 +284,8 @@ class Translator:
 class _Change:
     """What one update has found to differ."""
 
-    contributions: bool = False
+    processed: bool = False
+    secrets: bool = False
     structure: bool = False  # anything of Desired but endpoints
     findings: bool = False
     moved: dict[str, tuple[Endpoint, ...]] = field(default_factory=dict)
@@ -325,24 +331,32 @@ class _Sorted(Generic[T]):
 
     def __init__(self) -> None:
         self._names: list[str] = []
-        self._values: dict[str, T] = {}
+        self._values: list[T] = []
+        self._by_name: dict[str, T] = {}
+        self._tuple: tuple[T, ...] | None = ()
 
     def get(self, name: str) -> T | None:
-        return self._values.get(name)
+        return self._by_name.get(name)
 
     def put(self, name: str, value: T | None) -> bool:
         """Set or (None) remove; returns whether that changed anything."""
-        old = self._values.get(name)
+        old = self._by_name.get(name)
         if old == value:
             return False
+        self._tuple = None
+        position = bisect_left(self._names, name)
         if value is None:
-            del self._values[name]
-            del self._names[bisect_left(self._names, name)]
+            del self._by_name[name], self._names[position], self._values[position]
+            return True
+        self._by_name[name] = value
+        if old is None:
+            self._names.insert(position, name)
+            self._values.insert(position, value)
         else:
-            if old is None:
-                insort(self._names, name)
-            self._values[name] = value
+            self._values[position] = value
         return True
 
     def values(self) -> tuple[T, ...]:
-        return tuple(map(self._values.__getitem__, self._names))
+        if self._tuple is None:
+            self._tuple = tuple(self._values)
+        return self._tuple
