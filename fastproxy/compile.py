@@ -24,6 +24,7 @@ from typing import Any
 
 from fastproxy.engine.change import BackendSpecification
 from fastproxy.engine.operations import ErrorPages, Operation, Phase, Scripted
+from fastproxy.entry_point_features import entry_point_operations
 from fastproxy.feature import BuildContext, Feature
 from fastproxy.model import Backend, Certificate, Config, Desired, Route
 from fastproxy.rules import Matcher
@@ -39,7 +40,12 @@ NO_SLOT = 0xFFFFFFFF
 ALL_ENDPOINTS = 0xFFFFFFFF  # retry_attempts: as many as the backend has endpoints
 PRESERVE_HOST = 1
 HAS_SCRIPTED = 2
+NOT_FOUND = 4  # after the request operations the answer is 404
 SLOT_OFFSET = 8  # of the filter slot in an encoded operation: the first word of its payload
+
+# The record of requests without a route, where the entry point has features; loses to every route.
+FALLBACK = "backend not found"
+LOWEST = -(1 << 62)
 
 Entry = tuple[int, int, tuple[Matcher, ...], int, str]
 MatcherBuilder = Callable[[Sequence[Entry]], bytes]
@@ -162,6 +168,10 @@ def compile_table(
     backends = {backend.name: backend for backend in desired.backends}
     wiring = _Wiring(settings, features, slots)
     pieces: dict[tuple[str, int], Piece] = {}
+    for name, number in wiring.entry_points.items():
+        common = previous.pieces.get((FALLBACK, number)) or wiring.fallback(name, number)
+        if common is not None:
+            pieces[FALLBACK, number] = common
     for route in desired.routes:
         backend = backends.get(route.backend) or Backend(route.backend)
         for name in route.entry_points or settings.default_entry_points:
@@ -248,12 +258,17 @@ def assemble(
     records = []
     for (_, entry_point), piece in pieces.items():
         name, backend_name = piece.name, piece.backend_name
-        request, response, end = piece.request, piece.response, piece.end
+        request, response, end, flags = piece.request, piece.response, piece.end, piece.flags
+        common = pieces.get((FALLBACK, entry_point))
+        if common is not None and common is not piece:
+            # What the entry point does wraps what the route does.
+            request, response = common.request + request, response + common.response
+            flags |= common.flags & HAS_SCRIPTED
         flush = max(0, piece.backend.flush_interval // 1_000_000)
         records.append(
             RECORD.pack(
                 *(place(name), len(name), place(backend_name), len(backend_name)),
-                *(piece.backend_slot, piece.flags),
+                *(piece.backend_slot, flags),
                 *(place(request) if request else 0, len(request)),
                 *(place(response) if response else 0, len(response)),
                 *(place(end) if end else 0, len(end)),
@@ -324,6 +339,29 @@ class _Wiring:
             b"".join(phases.get(Phase.END, ())),
             (PRESERVE_HOST if route.preserve_host else 0) | (HAS_SCRIPTED if scripted else 0),
             backend_slot, tuple(claims), tuple(filters.items()), statistics,
+        )  # fmt: skip
+
+    def fallback(self, name: str, entry_point: int) -> Piece | None:
+        """Return the entry point's own operations; None when it has none."""
+        operations = tuple(entry_point_operations(name, self.settings.entry_points))
+        if not operations:
+            return None
+        claims: list[Claim] = []
+        filters: dict[int, Config] = {}
+
+        def claimed(kind: str, key: tuple[Any, ...], specification: Any) -> int:
+            own = (FALLBACK, entry_point, *key)
+            slot = self.slots.claim(kind, own, specification)
+            claims.append((kind, own, specification, slot))
+            return slot
+
+        phases = _encode(operations, claimed, filters)
+        scripted = any(isinstance(operation, Scripted) for operation in operations)
+        return Piece(
+            Route(FALLBACK, (name,), (), LOWEST, ""), Backend(""), FALLBACK.encode(), b"",
+            phases.get(Phase.REQUEST, b""), phases.get(Phase.RESPONSE, b""), b"",
+            NOT_FOUND | (HAS_SCRIPTED if scripted else 0),
+            NO_SLOT, tuple(claims), tuple(filters.items()), NO_SLOT,
         )  # fmt: skip
 
     def context(
@@ -398,6 +436,8 @@ def _specifications(
     """Return what each backend slot holds; equal specifications stay the same objects."""
     found = {}
     for piece in pieces:
+        if piece.backend_slot == NO_SLOT:
+            continue
         backend = backends.get(piece.backend.name) or piece.backend
         slot, old = piece.backend_slot, previous.get(piece.backend_slot)
         if (

@@ -32,7 +32,7 @@ from fastproxy.engine.posix cimport inet_pton, AF_INET, AF_INET6, ssize_t
 from fastproxy.engine.proxy_protocol cimport inside
 from fastproxy.engine.stream cimport (
     FAIL_CLOSED, FAIL_CONNECT_TIMEOUT, FAIL_INTERNAL, FAIL_MALFORMED, FAIL_NAME, FAIL_REFUSED,
-    FAIL_RESPONSE_TIMEOUT, FAIL_TRUNCATED, FAIL_UNTRUSTED, NO_SLOT, Engine, EntryPoint,
+    FAIL_RESPONSE_TIMEOUT, FAIL_TRUNCATED, FAIL_UNTRUSTED, NO_SLOT, ROUTE_NOT_FOUND, Engine, EntryPoint,
     LiveBackend, OperationRecord, Pool, Reply, RouteRecord, Stream, Table,
 )
 from fastproxy.engine.wire cimport Field
@@ -944,6 +944,8 @@ cdef int pick_endpoint(Stream* stream, Head* head) noexcept nogil:
     cdef uint32_t i
     if stream.pool != NULL and head != NULL:
         return STEP_GO_ON
+    if stream.route.flags & ROUTE_NOT_FOUND:
+        return _error_reply(engine, 404, NOT_FOUND)
     if backend == NULL or backend.count == 0:
         return plain_reply(engine, 503, "Service Unavailable")
     if backend.dynamic and engine.shared != NULL:

@@ -20,6 +20,7 @@ cdef enum:
     NO_SLOT = 0xFFFFFFFF
     MAX_ADDRESSES = 8
     ROUTE_PRESERVE_HOST = 1
+    ROUTE_NOT_FOUND = 4  # an entry point's record for requests without a route: answers 404
     ROUTE_SCRIPTED = 2
 
 cdef enum Failure:

@@ -10,8 +10,10 @@ import pytest
 
 from fastproxy.compile import (
     ALL_ENDPOINTS,
+    FALLBACK,
     HAS_SCRIPTED,
     NO_SLOT,
+    NOT_FOUND,
     NOTHING,
     PRESERVE_HOST,
     Compiled,
@@ -32,7 +34,14 @@ from fastproxy.engine.operations import (
 from fastproxy.feature import BuildContext, Feature, OnInvalid, Scope
 from fastproxy.model import Backend, Certificate, Config, Desired, Endpoint, Route
 from fastproxy.rules import Host, PathPrefix
-from fastproxy.settings import EntryPoint, Retry, Settings
+from fastproxy.settings import (
+    EntryPoint,
+    EntryPointAuth,
+    EntryPointRedirect,
+    Retry,
+    Settings,
+    Users,
+)
 from tests.support.table_block import read_block
 
 
@@ -319,3 +328,41 @@ def test_ten_thousand_routes_are_quick() -> None:
     print(f"first {first:.3f} s, one change {second:.3f} s")
     assert first < 2.0
     assert second < 1.0
+
+
+GUARDED = replace(
+    SETTINGS,
+    entry_points={
+        "http": EntryPoint(
+            ":80",
+            auth=EntryPointAuth(basic=Users(("ann:x",))),
+            redirect=EntryPointRedirect("admin"),
+        ),
+        "admin": EntryPoint(":81", compress=True),
+    },
+)
+
+
+def test_an_entry_points_operations_stand_before_every_routes_and_guard_the_404() -> None:
+    """Auth and redirect wrap the route's request operations, compress its response operations."""
+    routes = (route("a", First(1), entry_points=("http", "admin")), route("b", Second(2)))
+    result = compiled(*routes, settings=GUARDED)
+    block = read_block(result.block)
+    plain = read_block(compiled(*routes).block)
+    # Entry points are numbered in the order of their names: 0 admin, 1 http.
+    common = {r.entry_point: r for r in block.routes if r.name == FALLBACK}
+    assert [code for code, _ in common[1].request] == [7, 17]
+    assert [code for code, _ in common[0].response] == [18]
+    assert {r.flags & NOT_FOUND for r in common.values()} == {NOT_FOUND}
+    assert {r.backend_slot for r in common.values()} == {NO_SLOT}
+    own = [r for r in block.routes if r.name != FALLBACK]
+    for with_common, alone in zip(own, plain.routes, strict=True):
+        shared = common[with_common.entry_point]
+        assert with_common.request == shared.request + alone.request
+        assert with_common.response == alone.response + shared.response
+        assert not with_common.flags & NOT_FOUND
+        assert with_common.flags & HAS_SCRIPTED == shared.flags & HAS_SCRIPTED
+    assert len(result.filters) == 1  # one live filter for the whole entry point
+    again = compiled(*routes, previous=result, settings=GUARDED)
+    assert again.filters == result.filters
+    assert again.matcher == result.matcher
