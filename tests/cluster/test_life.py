@@ -66,7 +66,9 @@ def test_restart(deployed: RealServer, namespace: str, start: Start, kill: bool)
     wait_until(lambda: running.source.staleness() == 0.0, 15)
 
 
-def test_compaction_during_an_outage(deployed: RealServer, namespace: str, start: Start) -> None:
+def test_compaction_during_an_outage(
+    deployed: RealServer, namespace: str, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
     """The position is too old afterwards: 410, a new list, and only the difference."""
     deployed.create("Service", service(namespace=namespace))
     deployed.create("Ingress", ingress("gone", "gone.example", namespace=namespace))
