@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastproxy import children
+from fastproxy import children, logs
 from fastproxy.channel import Channel, Message, channel_pair, close_all
 from fastproxy.generations import Generations, Stage
 from fastproxy.listeners import open_listeners
@@ -238,6 +238,8 @@ class Parent:
             if number in STOPPING:
                 self._on_stop(number)
             elif number in FORWARDED:
+                if number == signal.SIGUSR1:
+                    logs.reopen()
                 for child in self._children():
                     child.signal(number)
         self._reap()  # signals coalesce, so look whatever came

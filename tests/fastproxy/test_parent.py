@@ -15,7 +15,7 @@ import pytest
 
 from fastproxy.model import Backend, Desired, Endpoint, Route
 from fastproxy.rules import Host
-from tests.support.processes import Running, ask, get, is_alive, stand_in, wait_until
+from tests.support.processes import Running, ask, children_of, get, is_alive, stand_in, wait_until
 from tests.support.stand_in import DEADLY_NAME, REFUSED_NAME
 
 SETTINGS = """
@@ -229,7 +229,14 @@ def test_a_worker_that_dies_during_a_preparation_has_no_vote(running: Running) -
     thread.start()
     time.sleep(0.2)
     assert thread.is_alive()
-    assert running.describe(1)[0]["generation"] == 1  # nobody has switched meanwhile
+
+    def generation() -> int | None:
+        try:  # half of the connections queue at the stopped worker
+            return int(json.loads(get(running.ports["http"], timeout=0.3)[1])["generation"])
+        except OSError:
+            return None
+
+    assert wait_until(generation, "an answer") == 1  # nobody has switched meanwhile
     os.kill(victim, signal.SIGKILL)
     thread.join()
     assert [w["routes"] for w in running.describe()] == [["a", "b"]] * 2
@@ -242,3 +249,12 @@ def test_worker_starting_while_controller_is_away(running: Running) -> None:
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: victim not in [w["pid"] for w in running.describe()], "replacement")
     assert [w["routes"] for w in running.describe()] == [["a"], ["a"]]
+
+
+def test_orphans_are_reaped(running: Running) -> None:
+    _, _, controller = running.command("orphan")
+    (orphan,) = children_of(controller)
+    os.kill(controller, signal.SIGKILL)
+    wait_until(lambda: orphan in running.children, "adoption by the parent")
+    wait_until(lambda: not Path(f"/proc/{orphan}").exists(), "no zombie")
+    assert running.get()[0] == 404

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import pickle
@@ -17,6 +18,8 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 15.0
+PR_SET_CHILD_SUBREAPER = 36
+LIBC = ctypes.CDLL(None)
 
 
 def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
@@ -115,13 +118,15 @@ class Running:
 
 
 @contextmanager
-def stand_in(directory: Path, settings: str) -> Iterator[Running]:
-    """Run `tests.support.stand_in` with the text of a settings file."""
+def stand_in(directory: Path, settings: str, real: bool = False) -> Iterator[Running]:
+    """Run `tests.support.stand_in` with the text of a settings file. Orphans below it become its
+    children, as if it were process 1."""
     file = directory / "fastproxy.toml"
     file.write_text(settings)
     control = str(directory / "control")
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.stand_in", str(file), control],
+        [sys.executable, "-m", "tests.support.stand_in", str(file), control, *["real"] * real],
+        preexec_fn=lambda: LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0),
         cwd=ROOT, stdout=subprocess.PIPE, stderr=(directory / "errors").open("w"), text=True,
     )  # fmt: skip
     try:

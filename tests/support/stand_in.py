@@ -3,7 +3,8 @@
 `python -m tests.support.stand_in SETTINGS CONTROL` runs the real parent and the real worker code.
 The data plane answers HTTP/1.0-style on asyncio with a JSON description of itself. The controller
 publishes what arrives (a pickled `Desired`) on the Unix socket CONTROL, and answers `True` or
-`False`; the text `endpoints` and a name and endpoints calls `set_endpoints`.
+`False`; a tuple of a name and endpoints calls `set_endpoints`; "orphan" starts a grandchild that
+lives for a moment. With a third argument the workers are the real ones, with the real engine.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fastproxy import logs, parent, settings_file, worker
+from fastproxy._shared import create_region
 from fastproxy.channel import Channel, read_memory
+from fastproxy.cli.run import forget_worker
 from fastproxy.compile import Entry
 from fastproxy.engine.change import Change
 from fastproxy.model import Endpoint
-from fastproxy.publish import Publisher
+from fastproxy.publish import Publisher, open_publisher
 from fastproxy.settings import Settings
 from tests.support.table_block import read_block
 
@@ -153,8 +157,11 @@ def run_worker(place: parent.Place) -> None:
     worker.run_with(place, lambda loop, place: StandIn(place.number), lambda config: config)
 
 
-def run_controller(control: str, channel: int, settings: Settings) -> None:
-    publisher = Publisher(Channel(socket.socket(fileno=channel)), settings, (), build_matcher)
+def open_stand_in(channel: int, settings: Settings, shared: int) -> Publisher:
+    return Publisher(Channel(socket.socket(fileno=channel)), settings, (), build_matcher)
+
+
+def run_controller(control: str, publisher: Publisher) -> None:
     Path(control).unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
         server.bind(control)
@@ -163,7 +170,12 @@ def run_controller(control: str, channel: int, settings: Settings) -> None:
             client, _ = server.accept()
             with client:
                 command = pickle.loads(client.recv(1 << 20))
-                if isinstance(command, tuple):
+                if command == "orphan":
+                    answer = True
+                    if os.fork() == 0:
+                        time.sleep(0.5)
+                        os._exit(0)
+                elif isinstance(command, tuple):
                     publisher.set_endpoints(*command)
                     answer = True
                 else:
@@ -171,17 +183,17 @@ def run_controller(control: str, channel: int, settings: Settings) -> None:
                 client.send(pickle.dumps((answer, publisher.generation, os.getpid())))
 
 
-def main(settings_path: str, control: str) -> int:
+def main(settings_path: str, control: str, real: str = "") -> int:
     settings = settings_file.load(Path(settings_path)).settings
     logs.configure(settings)
     assert threading.active_count() == 1
+    opened = open_publisher if real else open_stand_in
     programs = parent.Programs(
-        run_worker,
-        lambda channel, settings, shared: run_controller(control, channel, settings),
-        lambda shared, number: None,
+        worker.run if real else run_worker,
+        lambda *place: run_controller(control, opened(*place)),
+        forget_worker if real else lambda shared, number: None,
     )
-    shared = os.memfd_create("shared")
-    running = parent.Parent(settings, programs, shared)
+    running = parent.Parent(settings, programs, create_region())
     ports = {name: point.port for name, point in running.settings.entry_points.items()}
     print(json.dumps(ports), flush=True)
     return running.run()

@@ -1,0 +1,288 @@
+"""The whole program on manifests: real parent, controller, workers, engine; faults under load."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fastproxy.model import Backend, Desired, Endpoint, Route
+from fastproxy.rules import Host, PathPrefix
+from tests.support.load import Client, Load, NamedBackend
+from tests.support.processes import ROOT, children_of, get, is_alive, stand_in, wait_until
+from tests.support.running import backend_manifest, ingress_manifest
+
+SETTINGS = """
+logLevel = "INFO"
+workers = 2
+providersThrottleDuration = "20ms"
+[entryPoints.http]
+address = "127.0.0.1:0"
+[entryPoints.traefik]
+address = "127.0.0.1:0"
+[lifeCycle]
+graceTimeOut = "5s"
+"""
+
+
+class Proxy:
+    """`fastproxy run` on a directory of manifests, ready to be used."""
+
+    def __init__(self, directory: Path, settings: str) -> None:
+        self.manifests = directory / "manifests"
+        self.manifests.mkdir(exist_ok=True)
+        self.log = directory / "log"
+        (directory / "fastproxy.toml").write_text(settings)
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "fastproxy", "run", "--manifests", self.manifests,
+                 "--configfile", directory / "fastproxy.toml"],
+                cwd=ROOT, stdout=log, stderr=log,
+            )  # fmt: skip
+        self.port = self.port_of("http")
+        self.ping_port = self.port_of("traefik")
+
+    def port_of(self, name: str) -> int:
+        pattern = rf"entry point {name} listens on \S+:(\d+)"
+        return int(wait_until(lambda: re.search(pattern, self.log.read_text()), self.log.name)[1])
+
+    def process_of(self, name: str) -> int:
+        """Return the id of the newest process of a name ("worker 0", "controller")."""
+        return int(re.findall(rf"{name} runs as process (\d+)", self.log.read_text())[-1])
+
+    def write(self, name: str, text: str) -> None:
+        """Replace a manifest as editors do: in one step."""
+        temporary = self.manifests.parent / "temporary"
+        temporary.write_text(text)
+        temporary.rename(self.manifests / name)
+
+    def is_ready(self) -> bool:
+        return bool(get(self.ping_port, "/ready")[0] == 200)
+
+    def close(self) -> None:
+        everybody = children_of(self.process.pid)
+        self.process.kill()
+        self.process.wait()
+        for pid in everybody:
+            wait_until(lambda pid=pid: not is_alive(pid), f"end of {pid}")
+        print(self.log.read_text())
+
+
+@pytest.fixture
+def backend() -> Iterator[NamedBackend]:
+    it = NamedBackend("one")
+    yield it
+    it.close()
+
+
+@pytest.fixture
+def second() -> Iterator[NamedBackend]:
+    it = NamedBackend("two")
+    yield it
+    it.close()
+
+
+def started(directory: Path, backend: NamedBackend, settings: str = SETTINGS) -> Proxy:
+    proxy = Proxy(directory, settings)
+    proxy.write("service.yaml", backend_manifest("shop", [backend.port]))
+    proxy.write("ingress.yaml", ingress_manifest("shop", [("a.test", "/", "shop")]))
+    wait_until(proxy.is_ready, "readiness")
+    wait_until(lambda: Client(proxy.port).request()[0] == 200, "the route")
+    return proxy
+
+
+@pytest.fixture
+def proxy(tmp_path: Path, backend: NamedBackend) -> Iterator[Proxy]:
+    it = started(tmp_path, backend)
+    yield it
+    it.close()
+
+
+def test_from_manifest_to_backend(proxy: Proxy) -> None:
+    assert Client(proxy.port).request() == (200, b"one")
+    assert Client(proxy.port, "other.test").request()[0] == 404
+    assert get(proxy.ping_port, "/ping") == (200, b"OK")
+
+
+def test_routes_follow_the_manifests(proxy: Proxy, second: NamedBackend) -> None:
+    proxy.write("two.yaml", backend_manifest("two", [second.port]) + "---"
+                + ingress_manifest("two", [("b.test", "/", "two")]))  # fmt: skip
+    wait_until(lambda: Client(proxy.port, "b.test").request() == (200, b"two"), "the new route")
+    (proxy.manifests / "two.yaml").unlink()
+    wait_until(lambda: Client(proxy.port, "b.test").request()[0] == 404, "the end of the route")
+
+
+def test_not_ready_before_the_first_sync(tmp_path: Path) -> None:
+    proxy = Proxy(tmp_path, SETTINGS)
+    try:
+        wait_until(lambda: get(proxy.ping_port, "/ping")[0] == 200, "ping")
+        wait_until(proxy.is_ready, "readiness with an empty directory")
+        assert Client(proxy.port).request()[0] == 404
+    finally:
+        proxy.close()
+
+
+def test_swaps_and_moving_endpoints_under_load(
+    proxy: Proxy, backend: NamedBackend, second: NamedBackend
+) -> None:
+    load = Load(proxy.port)
+    for number in range(6):
+        one = second if number % 2 else backend
+        proxy.write("service.yaml", backend_manifest("shop", [one.port]))
+        rules = [("a.test", "/", "shop"), (f"n{number}.test", "/", "shop")]
+        proxy.write("ingress.yaml", ingress_manifest("shop", rules))
+        new = Client(proxy.port, f"n{number}.test")
+        wait_until(lambda new=new, one=one: new.request()[1] == one.name.encode(), "the swap")
+    load.stop()
+    assert load.lost == []
+    assert set(load.answers) == {(200, b"one"), (200, b"two")}
+
+
+def test_controller_killed_under_load(proxy: Proxy, second: NamedBackend) -> None:
+    load = Load(proxy.port)
+    load.wait_for_more(50)
+    killed = time.monotonic()
+    os.kill(proxy.process_of("controller"), signal.SIGKILL)
+    proxy.write("two.yaml", backend_manifest("two", [second.port]) + "---"
+                + ingress_manifest("two", [("b.test", "/", "two")]))  # fmt: skip
+    wait_until(lambda: Client(proxy.port, "b.test").request() == (200, b"two"), "convergence")
+    assert time.monotonic() - killed < 5
+    load.wait_for_more(50)
+    load.stop()
+    assert load.lost == []
+    assert set(load.answers) == {(200, b"one")}
+
+
+def test_worker_killed_under_load(proxy: Proxy) -> None:
+    clients = 4
+    load = Load(proxy.port, clients)
+    load.wait_for_more(50)
+    kills = 5
+    for number in range(kills):
+        name = f"worker {number % 2}"
+        pid = proxy.process_of(name)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda name=name, pid=pid: proxy.process_of(name) != pid, "a new worker", 1.0)
+        load.wait_for_more(60)
+    load.stop()
+    assert set(load.answers) == {(200, b"one")}
+    assert len(load.lost) <= kills * clients  # at most those in flight on that worker
+    assert proxy.is_ready()
+
+
+def test_connections_queued_at_a_dead_worker_are_served(
+    tmp_path: Path, backend: NamedBackend
+) -> None:
+    proxy = started(tmp_path, backend, SETTINGS.replace("workers = 2", "workers = 1"))
+    try:
+        victim = proxy.process_of("worker 0")
+        os.kill(victim, signal.SIGSTOP)
+        queued = [socket.create_connection(("127.0.0.1", proxy.port)) for _ in range(40)]
+        for connection in queued:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+        killed = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        first = queued[0].recv(100)
+        took = time.monotonic() - killed
+        print(f"replaced after {took:.3f} s")
+        assert first.startswith(b"HTTP/1.1 200")
+        assert took < 1.0
+        assert all(c.recv(100).startswith(b"HTTP/1.1 200") for c in queued[1:])
+    finally:
+        proxy.close()
+
+
+def test_sigterm_under_load(tmp_path: Path, backend: NamedBackend) -> None:
+    proxy = started(tmp_path, backend, SETTINGS + 'requestAcceptGraceTimeout = "300ms"\n')
+    try:
+        load = Load(proxy.port, may_refuse=True)
+        load.wait_for_more(50)
+        slow = socket.create_connection(("127.0.0.1", proxy.port))
+        slow.sendall(b"GET /slow/1 HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        time.sleep(0.1)
+        proxy.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: get(proxy.ping_port, "/ready")[0] == 503, "/ready fails")
+        assert Client(proxy.port).request() == (200, b"one")  # still accepting
+        assert slow.recv(100).startswith(b"HTTP/1.1 200")
+        assert proxy.process.wait(6) == 0
+        load.stop()
+        assert load.lost == []
+        assert set(load.answers) == {(200, b"one")}
+    finally:
+        proxy.close()
+
+
+def test_an_idle_connection_does_not_delay_the_end(proxy: Proxy) -> None:
+    with socket.create_connection(("127.0.0.1", proxy.port)) as idle:
+        idle.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        assert idle.recv(4096).startswith(b"HTTP/1.1 200")
+        started = time.monotonic()
+        proxy.process.send_signal(signal.SIGTERM)
+        assert proxy.process.wait(6) == 0
+        assert time.monotonic() - started < 2
+        assert idle.recv(1) == b""
+
+
+def test_what_is_unfinished_is_cut_at_the_grace_time(tmp_path: Path, backend: NamedBackend) -> None:
+    proxy = started(tmp_path, backend, SETTINGS.replace('"5s"', '"500ms"'))
+    try:
+        slow = socket.create_connection(("127.0.0.1", proxy.port))
+        slow.sendall(b"GET /slow/20 HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        time.sleep(0.2)
+        began = time.monotonic()
+        proxy.process.send_signal(signal.SIGTERM)
+        assert proxy.process.wait(6) == 0
+        assert 0.4 < time.monotonic() - began < 2.5
+        assert slow.recv(100) == b""
+    finally:
+        proxy.close()
+
+
+def test_a_damaged_generation_changes_nothing(proxy: Proxy) -> None:
+    """A manifest that cannot be read is a finding; the rest lives on."""
+    proxy.write("broken.yaml", "kind: [")
+    proxy.write("two.yaml", ingress_manifest("two", [("b.test", "/", "shop")]))
+    wait_until(lambda: Client(proxy.port, "b.test").request()[0] == 200, "the other file")
+    assert Client(proxy.port).request() == (200, b"one")
+
+
+def test_nobody_survives_the_parent(proxy: Proxy) -> None:
+    children = children_of(proxy.process.pid)
+    assert len(children) == 3
+    proxy.process.kill()
+    for pid in children:
+        wait_until(lambda pid=pid: not is_alive(pid), f"end of {pid}")
+
+
+def test_a_hundred_generations_under_load(tmp_path: Path, backend: NamedBackend) -> None:
+    """Straight from a publisher, as fast as the workers acknowledge."""
+    endpoints = (Endpoint("http", "127.0.0.1", backend.port),)
+
+    def desired(number: int) -> Desired:
+        names = ["a", f"n{number}", f"n{number + 1}"]
+        routes = [
+            Route(name, ("http",), (Host((f"{name}.test",)), PathPrefix(("/",))), 1, name)
+            for name in names
+        ]
+        return Desired(tuple(routes), tuple(Backend(name, endpoints) for name in names))
+
+    with stand_in(tmp_path, SETTINGS, real=True) as running:
+        running.command(desired(0))
+        load = Load(running.ports["http"])
+        load.wait_for_more(20)
+        for number in range(1, 101):
+            assert running.command(desired(number))[:2] == (True, number + 1)
+        assert Client(running.ports["http"], "n101.test").request() == (200, b"one")
+        assert Client(running.ports["http"], "n99.test").request()[0] == 404
+        load.wait_for_more(20)
+        load.stop()
+        assert load.lost == []
+        assert set(load.answers) == {(200, b"one")}

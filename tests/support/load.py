@@ -1,0 +1,158 @@
+"""A backend that says its name, and clients that notice every lost request."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+
+class NamedBackend:
+    """A keep-alive HTTP/1.1 server on a free port; answers its name, `/slow/S` after S seconds."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.requests = 0
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        data = b""
+        with connection, suppress(OSError):
+            while True:
+                head, end, rest = data.partition(b"\r\n\r\n")
+                if not end:
+                    part = connection.recv(65536)
+                    if not part:
+                        return
+                    data += part
+                    continue
+                data = rest
+                self.requests += 1
+                path = head.split()[1].decode()
+                if path.startswith("/slow/"):
+                    time.sleep(float(path.removeprefix("/slow/")))
+                body = self.name.encode()
+                connection.sendall(
+                    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+                )
+
+
+class Client:
+    """One keep-alive connection that behaves as RFC 9112 9.3.1 lets clients behave: a request on a
+    *reused* connection that is closed before any byte of the answer is sent again on a new one."""
+
+    def __init__(self, port: int, host: str = "a.test") -> None:
+        self._port = port
+        self._head = f"GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+        self._connection: socket.socket | None = None
+        self._fresh = True
+
+    def request(self) -> tuple[int, bytes]:
+        """Return status and body; raises OSError for a lost request."""
+        for _ in range(2):
+            fresh = self._connection is None
+            if self._connection is None:
+                self._connection = socket.create_connection(("127.0.0.1", self._port), 10)
+            try:
+                self._connection.sendall(self._head)
+                head, body = self._read()
+            except OSError as error:
+                self.close()
+                if fresh or getattr(error, "partial", False):
+                    raise
+                continue
+            if b"connection: close" in head.lower():
+                self.close()
+            return int(head[9:12]), body
+        raise ConnectionError("lost twice")
+
+    def _read(self) -> tuple[bytes, bytes]:
+        assert self._connection is not None
+        data = b""
+        while True:
+            head, end, body = data.partition(b"\r\n\r\n")
+            if end:
+                size = int(head.lower().partition(b"content-length:")[2].split()[0])
+                if len(body) >= size:
+                    return head, body
+            part = self._connection.recv(65536)
+            if not part:
+                error = ConnectionResetError(f"closed after {len(data)} bytes")
+                error.partial = bool(data)  # type: ignore[attr-defined]
+                raise error
+            data += part
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class Load:
+    """Some clients that ask without pause until they are stopped."""
+
+    def __init__(
+        self, port: int, clients: int = 4, pause: float = 0.002, may_refuse: bool = False
+    ) -> None:
+        """With `may_refuse`, a client whose *connect* is refused ends quietly (drain)."""
+        self.answers: dict[tuple[int, bytes], int] = {}
+        self.lost: list[str] = []
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(port, pause, may_refuse))
+            for _ in range(clients)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, port: int, pause: float, may_refuse: bool) -> None:
+        client = Client(port)
+        while not self._stop.is_set():
+            try:
+                answer = client.request()
+            except ConnectionRefusedError as error:
+                if may_refuse:
+                    break
+                with self._lock:
+                    self.lost.append(repr(error))
+            except OSError as error:
+                with self._lock:
+                    self.lost.append(repr(error))
+            else:
+                with self._lock:
+                    self.answers[answer] = self.answers.get(answer, 0) + 1
+            time.sleep(pause)
+        client.close()
+
+    @property
+    def total(self) -> int:
+        with self._lock:
+            return sum(self.answers.values())
+
+    def wait_for_more(self, count: int, alive: Callable[[], bool] = lambda: True) -> None:
+        """Wait until that many further requests were answered."""
+        goal = self.total + count
+        deadline = time.monotonic() + 20
+        while self.total < goal and alive():
+            assert time.monotonic() < deadline, "the load has stopped"
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(20)
