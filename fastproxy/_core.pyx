@@ -79,7 +79,7 @@ cdef inline const char* text_at(const Walk* walk, uint32_t offset) noexcept nogi
 cdef inline int path_form(
     const Walk* walk, uint32_t kind, const char* rest, size_t size,
 ) noexcept nogil:
-    """What follows a path's text decides: 0 matches, 1 is answered by a redirect, -1 is no match."""
+    """What follows the path's text decides: 0 matches, 1 matches as a redirect, -1 does not."""
     if kind == PATH_PREFIX:
         return 0
     if kind == PATH_EXACT:
@@ -650,23 +650,30 @@ def match(section, uint32_t entry_point, str host, str path, str query=None, str
 
 def match_many(section, requests, unsigned int rounds=1):
     cdef _View view = _View(section)
-    cdef list texts = [(first.encode(), second.encode()) for first, second in requests]
-    cdef size_t count = <size_t>len(texts)
-    cdef MatchRequest* batch = <MatchRequest*>calloc(count + 1, sizeof(MatchRequest))
-    cdef MatchResult result
-    cdef size_t at
+    cdef list sizes = []
+    cdef bytes texts
+    cdef const char* text
+    cdef size_t at, count
     cdef uint64_t found = 0
-    cdef bytes host, path
+    cdef MatchRequest* batch
+    cdef MatchResult result
+    # All texts side by side: a request just parsed lies in the cache too.
+    texts = b"".join([part for host, path in requests for part in (host.encode(), path.encode())])
+    for host, path in requests:
+        sizes.append((len(host.encode()), len(path.encode())))
+    count = <size_t>len(sizes)
+    batch = <MatchRequest*>calloc(count + 1, sizeof(MatchRequest))
     if batch == NULL:
         raise MemoryError
+    text = texts
     for at in range(count):
-        host, path = texts[at]
-        batch[at].host = host
-        batch[at].host_size = <size_t>len(host)
-        batch[at].path = path
-        batch[at].path_size = <size_t>len(path)
+        batch[at].host = text
+        batch[at].host_size = sizes[at][0]
+        batch[at].path = text + batch[at].host_size
+        batch[at].path_size = sizes[at][1]
         batch[at].method = "GET"
         batch[at].method_size = 3
+        text += batch[at].host_size + batch[at].path_size
     with nogil:
         while rounds:
             rounds -= 1

@@ -4,13 +4,14 @@ Idea
 ----
 Four passes over C arrays, none of which touches a Python object after the first:
 
-1. *Read.* Every entry becomes a `Row`: its sort key, its literal hosts and paths, its conditions.
-   Of several host (path) matchers one is chosen for the index, the others become conditions.
+1. *Read.* Every entry becomes a `Row`: its sort key, the tables of its hosts, its literal paths
+   and its conditions. Of several host (path) matchers one is chosen for the index, the others
+   become conditions.
 2. *Order.* Rows are sorted into the total order of `kubernetes.md` 1 by a radix sort over two
    64-bit numbers; only byte columns in which rows differ are looked at. Position = rank.
-3. *Spread.* In order of rank, each (host, path) pair of a row goes to the table of its host.
-4. *Grow.* Each table's pairs are split by their next byte, again and again. Each split keeps the
-   order of rank, so candidates come out sorted, and the first pair of a group has the best rank
+3. *Spread.* In order of rank, each (host, path) of a row becomes an item of its host's table.
+4. *Grow.* Each table's items are split by their next byte, again and again. Each split keeps the
+   order of rank, so candidates come out sorted, and the first item of a group has the best rank
    of the whole subtree.
 
 Invariants
@@ -108,22 +109,20 @@ cdef struct Table:
     uint32_t hash
     uint32_t kind
     uint32_t entry_point
-    uint32_t count            # pairs
+    uint32_t count            # items
     uint32_t first
     uint32_t root
 
 
-cdef struct Pair:             # a row's candidate for one host and one path
+cdef struct Item:             # a row's candidate for one host and one path
+    const char* data          # the path
+    uint32_t size
     uint32_t table
     uint32_t rank
     uint32_t route
-    uint32_t place
-
-
-cdef struct Item:             # a pair being sorted into its table's trie
-    const char* data
-    uint32_t size
-    uint32_t pair
+    uint32_t condition
+    unsigned short condition_count
+    unsigned short kind
 
 
 cdef struct Task:
@@ -397,10 +396,10 @@ cdef uint32_t common_size(const Item* items, uint32_t count, uint32_t depth) noe
 
 cdef class _Builder:
     cdef Area rows
-    cdef Area hosts           # Text
+    cdef Area hosts           # table numbers
     cdef Area places
     cdef Area tables
-    cdef Area pairs
+    cdef Area spread_items    # by rank
     cdef Area tasks
     cdef Area nodes           # from here on as in the section
     cdef Area firsts
@@ -409,9 +408,8 @@ cdef class _Builder:
     cdef Area alternatives
     cdef Area regexes
     cdef Area text
-    cdef Item* items
-    cdef Item* scratch
-    cdef uint32_t* table_slots
+    cdef Item* items          # by table, then being split
+    cdef uint64_t* table_slots
     cdef uint32_t table_slot_count
     cdef list kept
     cdef dict regex_numbers
@@ -429,7 +427,7 @@ cdef class _Builder:
         free(self.hosts.data)
         free(self.places.data)
         free(self.tables.data)
-        free(self.pairs.data)
+        free(self.spread_items.data)
         free(self.tasks.data)
         free(self.nodes.data)
         free(self.firsts.data)
@@ -439,7 +437,6 @@ cdef class _Builder:
         free(self.regexes.data)
         free(self.text.data)
         free(self.items)
-        free(self.scratch)
         free(self.table_slots)
 
     # ---- reading
@@ -574,16 +571,21 @@ cdef class _Builder:
             self.condition(alternatives)
         return True
 
+    cdef int add_host(self, Row* row, Text name) except -1:
+        cdef uint32_t table = self.table_of(row.host_kind, row.entry_point, name)
+        (<uint32_t*>more(&self.hosts, sizeof(uint32_t)))[0] = table
+        row.host_count += 1
+        return 0
+
     cdef bint read_hosts(self, Row* row, object matcher) except -1:
         cdef Text text
-        row.host = <uint32_t>(self.hosts.size // sizeof(Text))
+        row.host = <uint32_t>(self.hosts.size // sizeof(uint32_t))
         row.host_count = 0
         if matcher is None:
-            row.host_kind = HOST_NONE
-            row.host_count = 1
             text.data = NULL
             text.size = 0
-            (<Text*>more(&self.hosts, sizeof(Text)))[0] = text
+            row.host_kind = HOST_NONE
+            self.add_host(row, text)
             return True
         row.host_kind = HOST_EXACT if type(matcher) is Host else HOST_WILDCARD
         for name in (matcher.names if type(matcher) is Host else matcher.suffixes):
@@ -591,8 +593,7 @@ cdef class _Builder:
             if text.size:
                 if not is_lower(text):
                     text = self.keep((<str>name).lower())
-                (<Text*>more(&self.hosts, sizeof(Text)))[0] = text
-                row.host_count += 1
+                self.add_host(row, text)
         return row.host_count > 0
 
     cdef int place(
@@ -758,83 +759,102 @@ cdef class _Builder:
         sort_keys(keys, keys + count, count)
         return keys
 
+    cdef int more_slots(self) except -1:
+        """Double the hash of tables (each slot: hash, then number + 1)."""
+        cdef uint32_t count = max(<uint32_t>256, 2 * self.table_slot_count)
+        cdef uint64_t* slots = <uint64_t*>calloc(count, sizeof(uint64_t))
+        cdef uint32_t at, to
+        if slots == NULL:
+            raise MemoryError
+        for at in range(self.table_slot_count):
+            if self.table_slots[at]:
+                to = <uint32_t>(self.table_slots[at] >> 32) & (count - 1)
+                while slots[to]:
+                    to = (to + 1) & (count - 1)
+                slots[to] = self.table_slots[at]
+        free(self.table_slots)
+        self.table_slots = slots
+        self.table_slot_count = count
+        return 0
+
     cdef uint32_t table_of(self, uint32_t kind, uint32_t entry_point, Text name) except? 0xFFFFFFFF:
+        """The number of a host's table, a new one for a new host."""
         cdef uint32_t hash = host_hash(kind, entry_point, name.data, name.size)
-        cdef uint32_t at = hash & (self.table_slot_count - 1)
+        cdef uint32_t tables = <uint32_t>(self.tables.size // sizeof(Table))
+        cdef uint32_t at
         cdef Table* table
+        if 2 * (tables + 1) > self.table_slot_count:
+            self.more_slots()
+        at = hash & (self.table_slot_count - 1)
         while self.table_slots[at]:
-            table = <Table*>self.tables.data + (self.table_slots[at] - 1)
-            if (
-                table.hash == hash and table.kind == kind and table.entry_point == entry_point
-                and table.name.size == name.size
-                and same_bytes(table.name.data, name.data, name.size)
-            ):
-                return self.table_slots[at] - 1
+            if self.table_slots[at] >> 32 == hash:
+                table = <Table*>self.tables.data + (<uint32_t>self.table_slots[at] - 1)
+                if (
+                    table.kind == kind and table.entry_point == entry_point
+                    and table.name.size == name.size
+                    and same_bytes(table.name.data, name.data, name.size)
+                ):
+                    return <uint32_t>self.table_slots[at] - 1
             at = (at + 1) & (self.table_slot_count - 1)
         table = <Table*>more(&self.tables, sizeof(Table))
+        memset(table, 0, sizeof(Table))
         table.name = name
         table.hash = hash
         table.kind = kind
         table.entry_point = entry_point
-        table.count = table.first = table.root = 0
-        self.table_slots[at] = <uint32_t>(self.tables.size // sizeof(Table))
-        return self.table_slots[at] - 1
+        self.table_slots[at] = (<uint64_t>hash << 32) | (tables + 1)
+        return tables
 
     cdef int spread(self) except -1:
         """Give every (host, path) of every row to the table of its host, best rank first."""
         cdef const Row* rows = <const Row*>self.rows.data
         cdef const Row* row
-        cdef uint32_t rank, host, place, table
+        cdef const Place* place
+        cdef uint32_t rank, host, at, table
         cdef uint32_t count = <uint32_t>(self.rows.size // sizeof(Row))
-        cdef Pair* pair
-        cdef Key* keys
-        self.table_slot_count = power_above(2 * (self.hosts.size // sizeof(Text)))
-        self.table_slots = <uint32_t*>calloc(self.table_slot_count, sizeof(uint32_t))
-        if self.table_slots == NULL:
-            raise MemoryError
-        keys = self.sorted_rows()
+        cdef Item* item
+        cdef Key* keys = self.sorted_rows()
         try:
             for rank in range(count):
                 row = rows + keys[rank].row
                 for host in range(row.host_count):
-                    table = self.table_of(
-                        row.host_kind, row.entry_point,
-                        (<Text*>self.hosts.data)[row.host + host],
-                    )
+                    table = (<uint32_t*>self.hosts.data)[row.host + host]
                     (<Table*>self.tables.data)[table].count += row.place_count
-                    for place in range(row.place_count):
-                        pair = <Pair*>more(&self.pairs, sizeof(Pair))
-                        pair.table = table
-                        pair.rank = rank
-                        pair.route = row.route
-                        pair.place = row.place + place
+                    item = <Item*>more(&self.spread_items, row.place_count * sizeof(Item))
+                    place = <const Place*>self.places.data + row.place
+                    for at in range(row.place_count):
+                        item[at].data = place[at].text.data
+                        item[at].size = <uint32_t>place[at].text.size
+                        item[at].table = table
+                        item[at].rank = rank
+                        item[at].route = row.route
+                        item[at].condition = place[at].condition
+                        item[at].condition_count = <unsigned short>place[at].condition_count
+                        item[at].kind = <unsigned short>place[at].kind
         finally:
             free(keys)
         return 0
 
     cdef int group(self) except -1:
-        """Sort the pairs into `items`, table by table."""
-        cdef const Pair* pairs = <const Pair*>self.pairs.data
-        cdef const Place* places = <const Place*>self.places.data
+        """Sort the items by table, stably."""
+        cdef const Item* source = <const Item*>self.spread_items.data
         cdef Table* tables = <Table*>self.tables.data
-        cdef size_t count = self.pairs.size // sizeof(Pair)
+        cdef size_t count = self.spread_items.size // sizeof(Item)
         cdef size_t at
         cdef uint32_t first = 0
-        cdef Item* item
+        cdef Table* table
         self.items = <Item*>malloc((count + 1) * sizeof(Item))
-        self.scratch = <Item*>malloc((count + 1) * sizeof(Item))
-        if self.items == NULL or self.scratch == NULL:
+        if self.items == NULL:
             raise MemoryError
         for at in range(self.tables.size // sizeof(Table)):
             tables[at].first = first
             first += tables[at].count
             tables[at].count = 0
         for at in range(count):
-            item = self.items + tables[pairs[at].table].first + tables[pairs[at].table].count
-            tables[pairs[at].table].count += 1
-            item.data = places[pairs[at].place].text.data
-            item.size = <uint32_t>places[pairs[at].place].text.size
-            item.pair = <uint32_t>at
+            table = tables + source[at].table
+            self.items[table.first + table.count] = source[at]
+            table.count += 1
+        # What they came from serves as scratch from here on.
         return 0
 
     # ---- growing
@@ -854,14 +874,12 @@ cdef class _Builder:
         return 0
 
     cdef int add_candidate(self, const Item* item) except -1:
-        cdef const Pair* pair = <const Pair*>self.pairs.data + item.pair
-        cdef const Place* place = <const Place*>self.places.data + pair.place
         cdef Candidate* candidate = <Candidate*>more(&self.candidates, sizeof(Candidate))
-        candidate.rank = pair.rank
-        candidate.route = pair.route
-        candidate.condition = place.condition
-        candidate.condition_count = <unsigned short>place.condition_count
-        candidate.kind = <unsigned short>place.kind
+        candidate.rank = item.rank
+        candidate.route = item.route
+        candidate.condition = item.condition
+        candidate.condition_count = item.condition_count
+        candidate.kind = item.kind
         return 0
 
     cdef int grow(self, Task task) except -1:
@@ -872,7 +890,7 @@ cdef class _Builder:
         cdef uint32_t common = common_size(items, count, depth)
         cdef uint32_t at, end, children = 0, child
         cdef Node* node = <Node*>self.nodes.data + task.node
-        node.best = (<const Pair*>self.pairs.data)[items[0].pair].rank
+        node.best = items[0].rank
         node.label = <uint32_t>self.text.size
         node.label_size = common
         node.first_candidate = <uint32_t>(self.candidates.size // sizeof(Candidate))
@@ -881,7 +899,7 @@ cdef class _Builder:
         self.text.size -= 1
         depth += common
         if count > 1:
-            split(items, self.scratch, count, depth)
+            split(items, <Item*>self.spread_items.data, count, depth)
         at = 0
         while at < count and items[at].size == depth:
             self.add_candidate(items + at)
@@ -909,6 +927,9 @@ cdef class _Builder:
         cdef size_t at, task
         for at in range(self.tables.size // sizeof(Table)):
             table = <Table*>self.tables.data + at
+            if table.count == 0:  # its only rows turned out never to match
+                table.kind = 0
+                continue
             table.root = self.new_nodes(1)
             table.name_offset = <uint32_t>self.text.size
             copy(more(&self.text, table.name.size + 1), table.name)
@@ -927,15 +948,18 @@ cdef class _Builder:
         """The hash of hosts, to be freed by the caller."""
         cdef uint32_t tables = <uint32_t>(self.tables.size // sizeof(Table))
         cdef uint32_t count = power_above(2 * <size_t>tables)
-        cdef const Table* table = <const Table*>self.tables.data
-        cdef uint32_t at, _
+        cdef const Table* table
+        cdef uint32_t at, number
         cdef Slot* slot
         cdef Area slots
         slots.size = slots.capacity = count * sizeof(Slot)
         slots.data = <char*>calloc(count, sizeof(Slot))
         if slots.data == NULL:
             return slots
-        for _ in range(tables):
+        for number in range(tables):
+            table = <const Table*>self.tables.data + number
+            if table.kind == 0:
+                continue
             at = table.hash & (count - 1)
             while (<Slot*>slots.data)[at].kind:
                 at = (at + 1) & (count - 1)
@@ -946,7 +970,6 @@ cdef class _Builder:
             slot.name = table.name_offset
             slot.name_size = <uint32_t>table.name.size
             slot.root = table.root
-            table += 1
         return slots
 
     cdef bytes section(self):
@@ -965,7 +988,7 @@ cdef class _Builder:
             header.magic = section_magic()
             header.version = SECTION_VERSION
             for at in range(<uint32_t>(self.tables.size // sizeof(Table))):
-                header.host_kinds |= 1 << table[at].kind
+                header.host_kinds |= (1 << table[at].kind) & ~1
             header.slot_count = laid(&size, &slots, sizeof(Slot), &header.slots)
             header.node_count = laid(&size, &self.nodes, sizeof(Node), &header.nodes)
             header.candidate_count = laid(
