@@ -52,7 +52,7 @@ from fastproxy.engine.stream cimport (
 from fastproxy.engine.transport cimport TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_read, transport_write
 from fastproxy.engine.upstream cimport (
     chunk_line, upstream_abort, upstream_again, upstream_begin, upstream_body, upstream_full, upstream_pause, upstream_resume,
-    upstream_shutdown, upstream_tunnel,
+    stream_forget_head, upstream_shutdown, upstream_tunnel,
 )
 from fastproxy.engine.wire cimport (
     WIRE_DONE, WIRE_MORE, Trailers, Window, wire_body, wire_free, wire_head, wire_init, wire_next,
@@ -216,8 +216,6 @@ cdef void _close(Downstream* downstream) noexcept nogil:
     downstream.window = NULL
     free(downstream.pending)
     downstream.pending = NULL
-    free(downstream.stream.saved)
-    downstream.stream.saved = NULL
     wire_free(&downstream.wire)
     deadline_clear(engine.reactor, &downstream.total)
     close(downstream.source.descriptor)
@@ -244,6 +242,7 @@ cdef void _release(Downstream* downstream) noexcept nogil:
     """Give back what the exchange holds."""
     cdef Stream* stream = &downstream.stream
     end_steps(stream)
+    stream_forget_head(stream)
     if stream.trailers != NULL:
         free(stream.trailers)
         stream.trailers = NULL

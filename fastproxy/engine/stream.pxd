@@ -169,6 +169,7 @@ cdef struct Stream:
     Trailers* trailers  # of the response, taken over by the owner
     char* saved  # the request head, while it may have to be sent again
     uint32_t saved_size
+    uint32_t saved_capacity
     Queue unsent  # a request that could not be sent, kept for another attempt
     uint32_t endpoint  # index in the backend, for drr
     uint32_t endpoint_version
@@ -288,6 +289,7 @@ cdef struct Engine:
     uint32_t server_size
     Source* free_downstream
     Source* free_upstream
+    char* free_saved  # blocks for heads, linked by their first word
     Source* connections_first  # all downstream connections, for draining
     void* plane  # PyObject*: the DataPlane
     # Python's side of scripted operations (exchange.pyx)

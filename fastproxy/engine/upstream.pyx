@@ -234,14 +234,32 @@ cdef void _request_sent(Upstream* upstream) noexcept nogil:
 
 
 cdef int _save_head(Stream* stream, const char* head, size_t size) noexcept nogil:
-    if stream.saved == NULL or stream.saved_size < size:
-        free(stream.saved)
-        stream.saved = <char*> malloc(size if size > SAVED_BLOCK else SAVED_BLOCK)
+    cdef Engine* engine = stream.engine
+    if stream.saved == NULL or stream.saved_capacity < size:
+        stream_forget_head(stream)
+        if size <= SAVED_BLOCK and engine.free_saved != NULL:
+            stream.saved = engine.free_saved
+            engine.free_saved = (<char**> stream.saved)[0]
+        else:
+            stream.saved = <char*> malloc(size if size > SAVED_BLOCK else SAVED_BLOCK)
         if stream.saved == NULL:
             return -1
+        stream.saved_capacity = <uint32_t> (size if size > SAVED_BLOCK else SAVED_BLOCK)
     memcpy(stream.saved, head, size)
     stream.saved_size = <uint32_t> size
     return 0
+
+
+cdef void stream_forget_head(Stream* stream) noexcept nogil:
+    """Give the saved head back: an idle connection must not hold one."""
+    if stream.saved == NULL:
+        return
+    if stream.saved_capacity == SAVED_BLOCK:
+        (<char**> stream.saved)[0] = stream.engine.free_saved
+        stream.engine.free_saved = stream.saved
+    else:
+        free(stream.saved)
+    stream.saved = NULL
 
 
 cdef int _open_any(Stream* stream, Upstream** result) noexcept nogil:
