@@ -96,6 +96,13 @@ class Origin:
         with self._lock:
             self._answers = []
 
+    def settle(self) -> None:
+        """Wait until an answer that is being sent in pieces has been sent."""
+        time.sleep(0.002)
+        with self._lock:
+            pass
+        time.sleep(0.005)
+
     def end(self, *, settled: bool = False) -> Record:
         """What arrived. Requests that have begun but are not complete stand in `partial`.
 
@@ -166,7 +173,7 @@ class Origin:
             return
         if connection.tunnel:
             self._record.tunnelled += data
-            connection.socket.sendall(data)
+            self._plain(connection, data)
             return
         connection.received += data
         while connection.received and connection.socket.fileno() >= 0:
@@ -192,7 +199,7 @@ class Origin:
         raw = connection.received[: request.size]
         connection.received = connection.received[request.size :]
         if request.target.startswith(FENCE):
-            connection.socket.sendall(PLAIN)
+            self._plain(connection, PLAIN)
             return True
         self._record.raw += raw
         self._record.requests.append((connection.backend, request))
@@ -201,8 +208,12 @@ class Origin:
         elif self._answers:
             self._answer(connection, self._answers.pop(0), request)
         else:
-            connection.socket.sendall(PLAIN_HEAD if request.method == "HEAD" else PLAIN)
+            self._plain(connection, PLAIN_HEAD if request.method == "HEAD" else PLAIN)
         return True
+
+    def _plain(self, connection: Connection, data: bytes) -> None:
+        with contextlib.suppress(OSError):
+            connection.socket.sendall(data)
 
     def _next_when(self, when: str) -> bool:
         return bool(self._answers) and self._answers[0].when == when

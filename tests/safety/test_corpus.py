@@ -110,7 +110,7 @@ def fence(bench: Bench) -> None:
 def test_message(case: Case, split: str, bench: Bench) -> None:
     seed = zlib.crc32(case.name.encode())
     bench.origin.begin(case.answers, split, seed)
-    outcome = run(case, bench.address, split, seed)
+    outcome = run(case, bench.address, split, seed, bench.origin.settle)
     bench.origin.quiet()
     fence(bench)
     record = bench.origin.end(settled=case.arrives in ("nothing", "incomplete"))
