@@ -45,6 +45,8 @@ cdef struct MatchResult:
     uint32_t route          # index given at build, NO_ROUTE when nothing matches
     uint32_t flags          # MATCH_ADD_SLASH, MATCH_REMOVE_SLASH: answer 301 to that form instead
 
-cdef void core_match(const char* section, const MatchRequest* request, MatchResult* result) noexcept nogil
+cdef void core_match(
+    const char* section, const MatchRequest* request, MatchResult* result,
+) noexcept nogil
 # 0 when the section is well formed; matching in a section that passed never reads outside it.
 cdef int core_check(const char* section, size_t size) noexcept nogil

@@ -8,7 +8,8 @@ cdef enum:
 
 cdef struct Balancer
 
-cdef Balancer* balancer_new(uint32_t count, const int64_t* weights) noexcept nogil  # NULL: no memory
+# NULL without memory.
+cdef Balancer* balancer_new(uint32_t count, const int64_t* weights) noexcept nogil
 cdef void balancer_free(Balancer* balancer) noexcept nogil
 # Index of an endpoint, or one of the two above.
 cdef int balancer_pick(Balancer* balancer) noexcept nogil

@@ -2,12 +2,12 @@
 
 Idea
 ----
-*Weighted.* The literal algorithm walks the endpoints once per weight level (from the largest weight
-down, in steps of the common divisor) and hands out those that reach the level. Levels between two
-neighbouring distinct weights serve the same endpoints; going down past a distinct weight only adds
-those that have it. So endpoints are sorted by weight, descending, and the first pass of each stretch
-of levels merges the list of the stretch before with the newcomers, writing down what it hands out;
-the other passes of the stretch repeat that list. Weights 5, 2, 2 (step 1):
+*Weighted.* The literal algorithm walks the endpoints once per weight level (from the largest
+weight down, in steps of the common divisor) and hands out those that reach the level. Levels
+between two neighbouring distinct weights serve the same endpoints; going down past a distinct
+weight only adds those that have it. So endpoints are sorted by weight, descending, and the first
+pass of each stretch of levels merges the list of the stretch before with the newcomers, writing
+down what it hands out; the other passes of the stretch repeat that list. Weights 5, 2, 2:
 
     stretch   levels   newcomers   list
     1         5 4 3    a           a
