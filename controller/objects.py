@@ -390,7 +390,7 @@ def _secret(data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Ide
     values = {}
     for key, text in _texts(data.get("data"), "data").items():
         try:
-            values[key] = base64.b64decode(text, validate=False)
+            values[key] = base64.b64decode("".join(text.split()), validate=True)
         except (binascii.Error, ValueError):
             raise Malformed(f"data[{key}]", "is not base64") from None
     for key, text in _texts(data.get("stringData"), "stringData").items():

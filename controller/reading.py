@@ -126,7 +126,9 @@ class Reader:
             return known
         refs = References(self._settings, secret, path)
         reading = self._read(own, refs)
-        if not reading.secrets and len(self._cache) < CACHE_LIMIT:
+        if not reading.secrets:
+            if len(self._cache) >= CACHE_LIMIT:
+                self._cache.clear()
             self._cache[key if refs.path_used else key[:1]] = reading
         return reading
 
