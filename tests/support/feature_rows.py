@@ -1,0 +1,283 @@
+"""Feature tests through real sockets: rows of manifest -> request -> backend and client.
+
+All rows of a module share one running proxy: every row is an Ingress of its own host, with a
+Service of its own. A backend records what arrives and answers as the request's headers ask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import http.server
+import json
+import threading
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.features import full
+from tests.support.running import Proxy, backend_manifest, free_port
+
+Headers = Mapping[str, Any]  # name -> the value, a list of values, or None for "absent"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request; the client closes afterwards."""
+
+    target: str = "/"
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    host: str = ""  # default: the row's
+    entry_point: str = "http"
+
+
+@dataclass(frozen=True)
+class Row:
+    """`backend` and `client` name only what is compared."""
+
+    title: str
+    ingress: Mapping[str, str] = field(default_factory=dict)
+    service: Mapping[str, str] = field(default_factory=dict)
+    path: str = "/"
+    ask: Ask = Ask()
+    again: int = 0  # how many times the request was sent before
+    target: str | None = None  # at the backend; "" = the backend is not reached
+    backend: Headers = field(default_factory=dict)
+    status: int = 200
+    client: Headers = field(default_factory=dict)
+    body: bytes | None = None
+    endpoints: int = 1
+    group: str = ""  # rows of one group share host, Ingress and Service (those of the first row)
+
+    def __str__(self) -> str:
+        return self.title
+
+
+@dataclass
+class Seen:
+    method: str
+    target: str
+    headers: http.client.HTTPMessage
+    body: bytes
+    server: int
+
+
+class Backend:
+    """Several servers. The request header X-Answer (JSON) may ask for status, headers, body."""
+
+    def __init__(self, count: int) -> None:
+        self.seen: list[Seen] = []
+        self.servers = [self._server(number) for number in range(count)]
+        self.ports = [server.server_port for server in self.servers]
+
+    def _server(self, number: int) -> http.server.ThreadingHTTPServer:
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_one_request(self) -> None:
+                with contextlib.suppress(ConnectionError):
+                    super().handle_one_request()
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                pass
+
+            def answer(self) -> None:
+                size = int(self.headers.get("Content-Length") or 0)
+                body = self.rfile.read(size)
+                if self.path != "/fence":
+                    outer.seen.append(Seen(self.command, self.path, self.headers, body, number))
+                wanted = json.loads(self.headers.get("X-Answer") or "{}")
+                statuses = wanted.get("statuses") or [wanted.get("status", 200)]
+                count = sum(seen.target == self.path for seen in outer.seen)
+                status = statuses[min(max(count, 1), len(statuses)) - 1]
+                text = wanted.get("body", f"server {number}").encode()
+                self.send_response_only(status)
+                for name, value in wanted.get("headers", []):
+                    self.send_header(name, value)
+                if wanted.get("chunked"):
+                    self.send_header("Transfer-Encoding", "chunked")
+                    self.end_headers()
+                    self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(text), text))
+                    return
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(text)
+
+            do_GET = do_POST = do_HEAD = do_PUT = do_DELETE = answer
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return server
+
+    def close(self) -> None:
+        for server in self.servers:
+            server.shutdown()
+            server.server_close()
+
+
+def answering(**wanted: Any) -> tuple[str, str]:
+    return ("X-Answer", json.dumps(wanted))
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+class Field:
+    """A running proxy with the Ingresses of all rows."""
+
+    def __init__(
+        self,
+        folder: Path,
+        rows: Sequence[Row],
+        *,
+        settings: str = "",
+        entry_points: Mapping[str, str] | None = None,
+        manifests: str = "",
+    ) -> None:
+        points = {"http": "", "other": "", **(entry_points or {})}
+        self.ports = {name: free_port() for name in points}
+        self.backend = Backend(max([row.endpoints for row in rows], default=1))
+        self._hosts: dict[str, str] = {}
+        documents = [manifests] if manifests else []
+        documents.append(backend_manifest("fence", self.backend.ports[:1]))
+        documents.append(ingress("fence", "a.test", "/", "fence", {}))
+        for number, row in enumerate(rows):
+            if row.group and row.group in self._hosts:
+                continue
+            name = f"row{number}"
+            self._hosts[row.group or row.title] = f"{name}.test"
+            service = backend_manifest(name, self.backend.ports[: row.endpoints])
+            documents.append(
+                service.replace(
+                    f"metadata: {{name: {name}, namespace: default}}",
+                    f"metadata: {{name: {name}, namespace: default, "
+                    f"annotations: {json.dumps(full(row.service))}}}",
+                )
+            )
+            documents.append(ingress(name, f"{name}.test", row.path, name, row.ingress))
+        (folder / "manifests").mkdir()
+        (folder / "manifests" / "all.yaml").write_text("\n---\n".join(documents))
+        tables = "".join(
+            f'[entryPoints.{name}]\naddress = "127.0.0.1:{self.ports[name]}"\n{more}\n'
+            for name, more in points.items()
+        )
+        text = f'workers = 1\ndefaultEntryPoints = ["http", "other"]\n{settings}\n{tables}\n'
+        text += "[kubernetes]\n"
+        self.proxy = Proxy(folder, folder / "manifests", text, self.ports["http"])
+
+    def host(self, row: Row) -> str:
+        return row.ask.host or self._hosts[row.group or row.title]
+
+    def send(self, row: Row) -> Answer:
+        return self.ask(row.ask, self.host(row))
+
+    def ask(self, ask: Ask, host: str) -> Answer:
+        port = self.ports[ask.entry_point]
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.putrequest(ask.method, ask.target, skip_host=True, skip_accept_encoding=True)
+        connection.putheader("Host", host)
+        for name, value in ask.headers:
+            connection.putheader(name, value)
+        if ask.body:
+            connection.putheader("Content-Length", str(len(ask.body)))
+        connection.endheaders(ask.body or None)
+        response = connection.getresponse()
+        answer = Answer(response.status, response.headers, response.read())
+        connection.close()
+        return answer
+
+    def check(self, row: Row) -> None:
+        for _ in range(row.again):
+            self.send(row)
+        self.backend.seen.clear()
+        answer = self.send(row)
+        words = {
+            "HOST": self.host(row),
+            "OTHER": str(self.ports["other"]),
+            "FIRST": str(self.backend.ports[0]),
+        }
+        assert answer.status == row.status, (answer, self.backend.seen)
+        compare(answer.headers, row.client, words)
+        if row.body is not None:
+            assert answer.body == row.body
+        if row.target == "":
+            assert self.backend.seen == []
+            return
+        if row.target is not None or row.backend:
+            seen = self.backend.seen[-1]
+            if row.target is not None:
+                assert seen.target == row.target
+            compare(seen.headers, row.backend, words)
+
+    def __enter__(self) -> Field:
+        self.proxy.start()
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        self.proxy.stop()
+        self.backend.close()
+
+
+def compare(found: http.client.HTTPMessage, expected: Headers, words: Mapping[str, str]) -> None:
+    """Upper-case words of `words` in an expected value stand for what is only known now."""
+    for name, value in expected.items():
+        wanted = [] if value is None else [value] if isinstance(value, str) else list(value)
+        for word, text in words.items():
+            wanted = [value.replace(word, text) for value in wanted]
+        assert (name, found.get_all(name) or []) == (name, wanted)
+
+
+def ingress(name: str, host: str, path: str, service: str, annotations: Mapping[str, str]) -> str:
+    return json.dumps(
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "metadata": {"name": name, "namespace": "default", "annotations": full(annotations)},
+            "spec": {
+                "rules": [
+                    {
+                        "host": host,
+                        "http": {
+                            "paths": [
+                                {
+                                    "path": path,
+                                    "pathType": "ImplementationSpecific",
+                                    "backend": {
+                                        "service": {"name": service, "port": {"number": 80}}
+                                    },
+                                }
+                            ]
+                        },
+                    }
+                ]
+            },
+        }
+    )
+
+
+def secret(name: str, data: Mapping[str, str]) -> str:
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "namespace": "default"},
+            "data": {key: b64encode(text.encode()).decode() for key, text in data.items()},
+        }
+    )
+
+
+def running(folder: Path, rows: Sequence[Row], **options: Any) -> Iterator[Field]:
+    with Field(folder, rows, **options) as field_:
+        yield field_
