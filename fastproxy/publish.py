@@ -12,6 +12,7 @@ import logging
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 from fastproxy.channel import Channel, close_all, read_memory, sealed_memory
@@ -261,11 +262,13 @@ def open_publisher(descriptor: int, settings: Settings, shared: int) -> Publishe
     from fastproxy.features import FEATURES
 
     connection = Channel(socket.socket(fileno=descriptor))
+    options = settings.kubernetes
+    by_specificity = options is not None and options.route_order == "specificity"
     return Publisher(
         connection,
         settings,
         FEATURES,
-        build_matcher,
+        partial(build_matcher, order="specificity" if by_specificity else "length"),
         lambda kind, slot: _shared.clear_slot(shared, kind, slot),
         {kind: _shared.slot_count(kind) for kind in _shared.KINDS},
     )
