@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -704,6 +705,8 @@ def serve_one(listener: object, answer: bytes) -> Probe:
     return probe
 
 
+# A sanitizer build preloads its run-time; foreign programs must not get it.
+PLAIN = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
 HTTP = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nhello\n"
 
 
@@ -720,7 +723,8 @@ def test_curl(listener: object, tmp_path: object) -> None:
         "--resolve",
         f"a.example.com:{port}:127.0.0.1",
     ]
-    with subprocess.Popen([*command, "--noproxy", "*", url], stdout=subprocess.PIPE) as curl:
+    command += ["--noproxy", "*", url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=PLAIN) as curl:
         probe = serve_one(listener, HTTP)
         assert probe.error == ""
         assert curl.communicate(timeout=10)[0] == b"hello\n"
@@ -733,7 +737,11 @@ def test_openssl_client_renegotiates_in_vain(listener: object, version: str) -> 
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", version]
     command += ["-servername", "a.example.com"]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=PLAIN,
     ) as client:
         assert client.stdin is not None
         client.stdin.write(b"R\nhello\n" if version == "-tls1_2" else b"hello\n")
