@@ -23,7 +23,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastproxy.engine.change import BackendSpecification
-from fastproxy.engine.operations import ErrorPages, Operation, Phase, Scripted
+from fastproxy.engine.operations import (
+    ErrorPages,
+    OfferEntryPointCertificate,
+    Operation,
+    Phase,
+    Scripted,
+)
 from fastproxy.entry_point_features import entry_point_operations
 from fastproxy.feature import BuildContext, Feature
 from fastproxy.model import Backend, Certificate, Config, Desired, Route
@@ -132,6 +138,7 @@ class Piece:
     claims: tuple[Claim, ...]
     filters: tuple[tuple[int, Config], ...]
     statistics_slot: int
+    certificate_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +308,7 @@ class _Wiring:
         phases: dict[Phase, list[bytes]] = {}
         filters: dict[int, Config] = {}
         scripted = False
+        certificate_of = ""
 
         def claimed(kind: str, key: tuple[Any, ...], specification: Any) -> int:
             slot = self.slots.claim(kind, (*place, *key), specification)
@@ -316,6 +324,8 @@ class _Wiring:
                     continue
                 context = self.context(route, backend, name, feature, config, claimed)
                 operations = tuple(feature.build(config, context))
+                if any(isinstance(o, OfferEntryPointCertificate) for o in operations):
+                    certificate_of = name
                 scripted |= any(isinstance(o, Scripted | ErrorPages) for o in operations)
                 one = _encode(operations, claimed, filters)
                 for phase, encoded in one.items():
@@ -326,7 +336,8 @@ class _Wiring:
             self.forget(claims, ())
             self.forget(old.claims if old is not None else (), ())
             return None
-        backend_slot = claimed("backend", (), (backend.name, backend.method))
+        live = (backend.name, backend.method, certificate_of)
+        backend_slot = claimed("backend", (), live)
         statistics = NO_SLOT
         if backend.method == "drr":
             statistics = claimed("quality", (), (backend.name, backend.method))
@@ -339,6 +350,7 @@ class _Wiring:
             b"".join(phases.get(Phase.END, ())),
             (PRESERVE_HOST if route.preserve_host else 0) | (HAS_SCRIPTED if scripted else 0),
             backend_slot, tuple(claims), tuple(filters.items()), statistics,
+            certificate_of,
         )  # fmt: skip
 
     def fallback(self, name: str, entry_point: int) -> Piece | None:
@@ -446,11 +458,13 @@ def _specifications(
             and old.name == backend.name
             and old.method == backend.method
             and old.statistics_slot == piece.statistics_slot
+            and old.certificate_of == piece.certificate_of
         ):
             found[slot] = old
         else:
             found[slot] = BackendSpecification(
-                backend.name, backend.method, backend.endpoints, piece.statistics_slot
+                *(backend.name, backend.method, backend.endpoints),
+                *(piece.statistics_slot, piece.certificate_of),
             )
     return found
 

@@ -20,6 +20,7 @@ class BackendSpecification:
     method: str  # "wrr" or "drr"
     endpoints: tuple[Endpoint, ...]
     statistics_slot: int  # in shared memory; drr and breaker
+    certificate_of: str = ""  # pass-tls-cert: the entry point whose certificate is shown
 
 
 @dataclass(frozen=True, slots=True)

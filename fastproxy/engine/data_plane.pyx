@@ -47,6 +47,8 @@ from fastproxy.engine.reactor cimport (
 from fastproxy.engine.stream cimport (
     MAX_ADDRESSES, Engine, EntryPoint, LiveBackend, LiveEndpoint, Pool, RouteRecord, Stream, Table, TableHeader,
 )
+from fastproxy.engine.tls cimport ClientContext
+from fastproxy.engine.tls_plane cimport TlsPlane, client_certificates
 from fastproxy.engine.upstream cimport pool_close_idle, pool_free
 from fastproxy.engine.wire cimport window_free, window_new
 
@@ -86,6 +88,11 @@ cdef class PoolHandle:
     cdef readonly str host
     cdef readonly int port
     cdef object watch
+    cdef ClientContext tls
+
+    cdef void use_tls(self, ClientContext context):
+        self.tls = context
+        self.pool.tls_client = &context.client
 
     def __cinit__(self, endpoint):
         cdef bytes url = endpoint.url.encode()
@@ -193,7 +200,7 @@ cdef class DataPlane:
     cdef object resolver
     cdef list names  # of the entry points, by index
     cdef list listeners  # addresses
-    cdef dict pools  # url -> PoolHandle
+    cdef dict pools  # (url, see _pool) -> PoolHandle
     cdef list old_pools
     cdef Generation current
     cdef Generation next
@@ -202,6 +209,7 @@ cdef class DataPlane:
     cdef dict regex_cache
     cdef bint closed
     cdef object shared_fd
+    cdef TlsPlane tls
 
     def __cinit__(self, loop, settings, *, worker, shared):
         self.engine = <Engine*> calloc(1, sizeof(Engine))
@@ -221,6 +229,8 @@ cdef class DataPlane:
         self._allocate(worker, shared)
         self._set_limits()
         self._set_entry_points()
+        self.tls = TlsPlane(settings)
+        self.tls.install(self.engine, self.names)
         exchange_install(self.engine, self)
 
     cdef int _allocate(self, int worker, int shared) except -1:
@@ -349,6 +359,7 @@ cdef class DataPlane:
         staged.replaced = []
         try:
             self._stage(staged, change)
+            self.tls.prepare(change)
         except BaseException:
             self._free_created(staged)
             raise
@@ -405,6 +416,7 @@ cdef class DataPlane:
         self.next = None
         staged.table.references += 1
         self.engine.table = staged.table
+        self.tls.activate()
         self.current = staged
         self.old_backends.extend(staged.replaced)
         for address in staged.replaced:
@@ -423,6 +435,7 @@ cdef class DataPlane:
         if self.next is not None:
             self._free_created(self.next)
             self.next = None
+            self.tls.discard()
         return 0
 
     cdef int _free_created(self, Generation staged) except -1:
@@ -443,6 +456,8 @@ cdef class DataPlane:
         live.dynamic = specification.method == "drr"
         live.statistics_slot = specification.statistics_slot
         try:
+            if specification.certificate_of:
+                live.certificate_of = self.names.index(specification.certificate_of) + 1
             self._fill_backend(live, specification.endpoints)
         except BaseException:
             self._free_backend(live)
@@ -458,8 +473,9 @@ cdef class DataPlane:
         cdef LiveEndpoint* rows = <LiveEndpoint*> calloc(count + 1, sizeof(LiveEndpoint))
         if weights == NULL or current == NULL or rows == NULL:
             raise MemoryError
+        shown = self.names[live.certificate_of - 1] if live.certificate_of else ""
         for index, endpoint in enumerate(endpoints):
-            handle = self._pool(endpoint)
+            handle = self._pool(endpoint, shown)
             handle.pool.references += 1
             rows[index].pool = handle.pool
             rows[index].weight = endpoint.weight
@@ -500,11 +516,17 @@ cdef class DataPlane:
         free(live)
         return 0
 
-    cdef PoolHandle _pool(self, endpoint):
-        handle = self.pools.get(endpoint.url)
+    cdef PoolHandle _pool(self, endpoint, tls):
+        """`tls` says who we are and whom we trust (see TlsPlane.client): connections that differ
+        in it are not shared."""
+        cdef PoolHandle handle
+        key = (endpoint.url, tls if endpoint.scheme == "https" else "")
+        handle = self.pools.get(key)
         if handle is None:
             handle = PoolHandle(endpoint)
-            self.pools[endpoint.url] = handle
+            if handle.pool.tls:
+                handle.use_tls(self.tls.client(tls))
+            self.pools[key] = handle
             self._watch_name(handle)
         return handle
 
@@ -559,11 +581,11 @@ cdef class DataPlane:
 
     def client_certificates(self, size_t ssl):
         """DER certificates which the client of a TLS connection presented."""
-        return ()
+        return client_certificates(<void*> ssl)
 
     def pool_of(self, endpoint, tls):
         """The pool of a URL that Python wants to talk to."""
-        return self._pool(endpoint)
+        return self._pool(endpoint, tls)
 
     async def resolved(self, PoolHandle handle, timeout):
         """Wait until the pool's name has an address; False when it has none in time."""
@@ -577,6 +599,10 @@ cdef class DataPlane:
     def take_pool(self, PoolHandle handle, size_t stream):
         handle.pool.references += 1
         (<Stream*> stream).pool = handle.pool
+
+    def set_ticket_keys(self, keys):
+        """Replace the keys of TLS session tickets (`engine.tls.ServerContext`)."""
+        self.tls.set_ticket_keys(keys)
 
     # --- life cycle ---
 

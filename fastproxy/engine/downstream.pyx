@@ -49,7 +49,7 @@ from fastproxy.engine.stream cimport (
     FAIL_CONNECT_TIMEOUT, FAIL_MALFORMED, FAIL_NONE, FAIL_REFUSED, FAIL_RESPONSE_TIMEOUT, ROUTE_PRESERVE_HOST,
     Engine, Reply, Stream, StreamOwner,
 )
-from fastproxy.engine.transport cimport TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_read, transport_write
+from fastproxy.engine.transport cimport TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_drained, transport_read, transport_write
 from fastproxy.engine.upstream cimport (
     chunk_line, upstream_abort, upstream_again, upstream_begin, upstream_body, upstream_full, upstream_pause, upstream_resume,
     stream_forget_head, upstream_shutdown, upstream_tunnel,
@@ -184,7 +184,20 @@ cdef void _handshake(Downstream* downstream) noexcept nogil:
         deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_HEAD)
         _read_head(downstream)
     elif code != -1 and code != -2:
+        if downstream.engine.tls.plain_http(downstream.ssl):
+            _refuse_plain(downstream)
         _close(downstream)
+
+
+cdef void _refuse_plain(Downstream* downstream) noexcept nogil:
+    """HTTP where TLS is spoken: say so in the clear, as Go's server does."""
+    cdef const char* text = (
+        "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+    )
+    cdef iovec vector[1]
+    vector[0].iov_base = <void*> text
+    vector[0].iov_len = strlen(text)
+    transport_write(downstream.engine, downstream.source.descriptor, NULL, vector, 1)
 
 
 cdef void _read_proxy(Downstream* downstream) noexcept nogil:
@@ -494,7 +507,7 @@ cdef void _read_head(Downstream* downstream) noexcept nogil:
         else:
             _close(downstream)
         return
-    if <size_t> count < room and not downstream.hung_up and downstream.ssl == NULL:
+    if transport_drained(engine, downstream.ssl, count, room) and not downstream.hung_up:
         downstream.readable = 0
     window.used += <uint32_t> count
     _parse_head(downstream, start)
@@ -755,7 +768,7 @@ cdef void _read_body(Downstream* downstream) noexcept nogil:
         else:
             _close(downstream)
         return
-    if <size_t> count < engine.body_size and not downstream.hung_up and downstream.ssl == NULL:
+    if transport_drained(engine, downstream.ssl, count, engine.body_size) and not downstream.hung_up:
         downstream.readable = 0
     if downstream.state == DOWNSTREAM_DRAIN:
         _drain_body(downstream, count)
@@ -1052,7 +1065,7 @@ cdef void _read_tunnel(Downstream* downstream) noexcept nogil:
         else:
             upstream_shutdown(stream)
     else:
-        if <size_t> count < engine.body_size and not downstream.hung_up and downstream.ssl == NULL:
+        if transport_drained(engine, downstream.ssl, count, engine.body_size) and not downstream.hung_up:
             downstream.readable = 0
         deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_TUNNEL)
         upstream_tunnel(stream, engine.body, count)

@@ -12,7 +12,7 @@ from fastproxy._core cimport Balancer
 from fastproxy._shared cimport Region
 from fastproxy.engine.buffers cimport Queue
 from fastproxy.engine.head cimport Head, Scratch
-from fastproxy.engine.posix cimport sockaddr_storage, socklen_t, ssize_t
+from fastproxy.engine.posix cimport iovec, sockaddr_storage, socklen_t, ssize_t
 from fastproxy.engine.reactor cimport Reactor, Source
 from fastproxy.engine.wire cimport Trailers, Window, Wire
 
@@ -104,6 +104,7 @@ cdef struct Pool:
     const char* host  # inside url: host[:port] for the Host header
     uint32_t host_size
     void* tls_client
+    int64_t complained  # when a failed handshake was last logged
     char* name  # for SNI and verification
     uint32_t name_size
 
@@ -118,6 +119,7 @@ cdef struct LiveBackend:
     uint32_t references  # the registry and streams
     uint32_t version  # changes with the endpoints
     uint32_t statistics_slot
+    uint32_t certificate_of  # pass-tls-cert: index of an entry point + 1, 0 = none
     uint8_t dynamic  # drr
     int64_t* original  # as configured
     int64_t* weights  # drr: current weights
@@ -236,11 +238,12 @@ cdef struct TlsApi:
     void* (*connect)(void*, int, const char*, size_t, uint64_t) noexcept nogil
     int (*handshake)(void*) noexcept nogil
     ssize_t (*read)(void*, char*, size_t) noexcept nogil
-    ssize_t (*write)(void*, const char*, size_t) noexcept nogil
+    ssize_t (*writev)(void*, const iovec*, int) noexcept nogil
     int (*shutdown)(void*) noexcept nogil
     void (*free)(void*) noexcept nogil
     int (*pending)(void*) noexcept nogil
-    int (*failure)(void*) noexcept nogil
+    bint (*plain_http)(void*) noexcept nogil  # the client spoke HTTP without TLS
+    int (*failed)(Upstream*) noexcept nogil  # log why the handshake failed; a FAIL_*
 
 cdef struct Counters:
     uint64_t accepted

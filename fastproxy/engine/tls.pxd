@@ -24,6 +24,7 @@ cdef enum:
     TLS_FAILURE_TRUNCATED = 6    # end of stream without close_notify after the handshake
     TLS_FAILURE_NO_NAME = 7      # sniStrict and no certificate for that name
     TLS_FAILURE_INTERNAL = 8     # out of memory, unusable key: our own fault
+    TLS_FAILURE_PLAIN_HTTP = 9   # the client sent an HTTP request in the clear
 
 
 cdef struct TlsServer:
@@ -93,4 +94,5 @@ cdef class ServerContext:
     cdef readonly tuple warnings
 
 cdef class ClientContext:
+    cdef object __weakref__
     cdef TlsClient client

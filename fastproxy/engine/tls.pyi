@@ -19,6 +19,9 @@ class ServerContext:
         """
     @property
     def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def own_certificate(self) -> Certificate | None:
+        """The first usable certificate of the settings, else None."""
     def prepare(self, certificates: Sequence[ServerCertificate]) -> CertificateSet:
         """Index the certificates of Ingress TLS secrets together with those of the settings, which
         come first, as in Traefik 1.7. The controller
@@ -35,13 +38,13 @@ class ClientContext:
 
     def __init__(
         self,
-        roots: Sequence[str] = (),
+        roots: Sequence[str] | None = None,
         *,
         insecure: bool = False,
         certificate: Certificate | None = None,
         sessions: int = 1024,
     ) -> None:
-        """`roots` (paths or PEM texts) replace the system's. `insecure` verifies nothing.
+        """`roots` (paths or PEM texts) replace the system's; () trusts nobody. `insecure` verifies nothing.
         `certificate` is shown to backends that ask. `sessions` are kept for resumption.
 
         Raises OSError and ValueError for roots and certificates that cannot be read.

@@ -212,7 +212,9 @@ cdef int _explain_protocol(SSL* ssl, bint shaking) noexcept nogil:
         if shaking:
             return _explain(ssl, TLS_FAILURE_RESET, "connection closed during the handshake", NULL)
         return _explain(ssl, TLS_FAILURE_TRUNCATED, "connection closed without close_notify", NULL)
-    if reason in (SSL_R_WRONG_VERSION_NUMBER, SSL_R_HTTP_REQUEST, SSL_R_HTTPS_PROXY_REQUEST):
+    if reason == SSL_R_HTTP_REQUEST:
+        return _explain(ssl, TLS_FAILURE_PLAIN_HTTP, "not TLS", text)
+    if reason in (SSL_R_WRONG_VERSION_NUMBER, SSL_R_HTTPS_PROXY_REQUEST):
         return _explain(ssl, TLS_FAILURE_NOT_TLS, "not TLS", text)
     if reason > SSL_AD_REASON_OFFSET and reason < SSL_AD_REASON_OFFSET + 256:
         return _explain(ssl, TLS_FAILURE_ALERT, "refused by the peer", text)
@@ -877,6 +879,17 @@ cdef class ServerContext:
         SSL_CTX_free(<SSL_CTX*> self.server.context)
         free(self.server.ticket_keys)
 
+    @property
+    def own_certificate(self):
+        options = self._options
+        for pair in (*options.certificates, options.default_certificate):
+            try:
+                if pair is not None:
+                    return load_certificate("own", read_pem(pair.certificate), read_pem(pair.key))
+            except (OSError, ValueError):
+                continue
+        return None
+
     def prepare(self, certificates):
         return CertificateSet([*self._static, *certificates], self._default)
 
@@ -903,13 +916,13 @@ cdef class ServerContext:
 
 
 cdef class ClientContext:
-    def __cinit__(self, roots=(), *, insecure=False, certificate=None, sessions=1024):
+    def __cinit__(self, roots=None, *, insecure=False, certificate=None, sessions=1024):
         cdef SSL_CTX* context = _new_context(TLS_client_method())
         cdef ServerCertificate own
         self.client.context = context
         self.client.insecure = insecure
         SSL_CTX_set_verify(context, SSL_VERIFY_NONE if insecure else SSL_VERIFY_PEER, NULL)
-        if roots:
+        if roots is not None:
             _trust(context, [read_pem(source) for source in roots], announce=False)
         elif not insecure:
             SSL_CTX_set_default_verify_paths(context)

@@ -15,6 +15,7 @@ cdef dict FAILURES = {
     TLS_FAILURE_TRUNCATED: "truncated",
     TLS_FAILURE_NO_NAME: "no name",
     TLS_FAILURE_INTERNAL: "internal",
+    TLS_FAILURE_PLAIN_HTTP: "plain http",
 }
 cdef dict CODES = {
     TLS_DONE: "done",

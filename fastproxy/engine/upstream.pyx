@@ -40,7 +40,7 @@ from fastproxy.engine.stream cimport (
     FAIL_REFUSED, FAIL_RESPONSE_TIMEOUT, FAIL_TRUNCATED, FAIL_UNTRUSTED, ROUTE_PRESERVE_HOST,
     Engine, Pool, Stream, Upstream,
 )
-from fastproxy.engine.transport cimport TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_read, transport_write
+from fastproxy.engine.transport cimport TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_drained, transport_read, transport_write
 from fastproxy.engine.wire cimport (
     WIRE_DONE, WIRE_MORE, Window, wire_body, wire_finish, wire_free, wire_head, wire_init, wire_next,
     window_copy, window_free, window_grow, window_reset,
@@ -531,7 +531,7 @@ cdef void _handshake(Upstream* upstream) noexcept nogil:
         upstream.readable = 1
         _flush(upstream)
     elif code != -1 and code != -2:
-        _fail(upstream, upstream.engine.tls.failure(upstream.ssl))
+        _fail(upstream, upstream.engine.tls.failed(upstream))
 
 
 cdef void _try_next(Upstream* upstream) noexcept nogil:
@@ -642,7 +642,7 @@ cdef void _on_deadline(Source* source, int kind) noexcept nogil:
 
 cdef inline void _settle_readable(Upstream* upstream, size_t count, size_t asked) noexcept nogil:
     """A short read has drained a plain socket, unless its end is known to have come."""
-    if count < asked and not upstream.hung_up and upstream.ssl == NULL:
+    if transport_drained(upstream.engine, upstream.ssl, count, asked) and not upstream.hung_up:
         upstream.readable = 0
 
 

@@ -634,7 +634,7 @@ def test_shutdown_is_seen_by_the_peer() -> None:
 # --- faults ----------------------------------------------------------------------------------
 
 GARBAGE = [
-    (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "not tls", "not TLS: http request"),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "plain http", "not TLS: http request"),
     (b"\x16\x03\x01\xff\xff" + b"a" * 70000, "protocol", ""),
     (b"\x16\x03\x01\x00\x05hello", "protocol", ""),
     (b"\x00" * 100, "not tls", ""),

@@ -1,0 +1,192 @@
+"""TLS of one worker: a server context for each entry point, client contexts, live certificates.
+
+The engine calls OpenSSL through the few function pointers installed here, so that its parts know
+nothing of TLS. Certificates are given out by slot, as backends are: what a generation does not
+mention keeps its object, and with it whatever OpenSSL has made of it.
+"""
+
+import logging
+from weakref import WeakValueDictionary
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastproxy.engine.posix cimport ssize_t
+from fastproxy.engine.stream cimport (
+    FAIL_CLOSED, FAIL_INTERNAL, FAIL_REFUSED, FAIL_UNTRUSTED, Engine, EntryPoint, Upstream,
+)
+from fastproxy.engine.tls cimport (
+    TLS_FAILURE_ALERT, TLS_FAILURE_INTERNAL, TLS_FAILURE_PLAIN_HTTP, TLS_FAILURE_RESET,
+    ClientContext, ServerContext, TlsClient, TlsServer, tls_accept, tls_connect, tls_error,
+    tls_failure, tls_free, tls_handshake, tls_peer_chain, tls_pending, tls_read, tls_shutdown,
+    tls_writev,
+)
+from fastproxy.engine.tls_certificates cimport CertificateSet, ServerCertificate
+from fastproxy.engine.tls_certificates import load_certificate
+from fastproxy.tls_options import TlsOptions, read_pem
+
+log = logging.getLogger("fastproxy.tls")
+
+cdef enum:
+    COMPLAINT_INTERVAL = 1000  # milliseconds between two log lines about one endpoint
+
+
+cdef void* _accept(void* server, int descriptor) noexcept nogil:
+    return tls_accept(<TlsServer*> server, descriptor)
+
+
+cdef void* _connect(
+    void* client, int descriptor, const char* name, size_t size, uint64_t session_key
+) noexcept nogil:
+    return tls_connect(<TlsClient*> client, descriptor, name, size, session_key)
+
+
+cdef bint _plain_http(void* ssl) noexcept nogil:
+    return tls_failure(ssl) == TLS_FAILURE_PLAIN_HTTP
+
+
+cdef int _failed(Upstream* upstream) noexcept nogil:
+    """Why a backend's handshake failed, for the answer to the client (`features.md` 1.2)."""
+    cdef int failure = tls_failure(upstream.ssl)
+    if upstream.engine.reactor.now - upstream.pool.complained >= COMPLAINT_INTERVAL:
+        upstream.pool.complained = upstream.engine.reactor.now
+        _complain(upstream)
+    if failure == TLS_FAILURE_RESET:
+        return FAIL_REFUSED
+    if failure == TLS_FAILURE_ALERT:
+        return FAIL_CLOSED
+    if failure == TLS_FAILURE_INTERNAL:
+        return FAIL_INTERNAL
+    return FAIL_UNTRUSTED
+
+
+cdef void _complain(Upstream* upstream) noexcept with gil:
+    url = upstream.pool.url[:upstream.pool.url_size].decode("latin-1")
+    log.error("TLS to endpoint %s failed: %s", url, tls_error(upstream.ssl).decode("latin-1"))
+
+
+cdef class TlsPlane:
+    def __cinit__(self, settings):
+        self._settings = settings
+        self._servers = {}
+        self._clients = WeakValueDictionary()
+        self._certificates = {}
+        self._staged = None
+
+    cdef int install(self, Engine* engine, list names) except -1:
+        """Make the contexts of all entry points; `names` are in the order of their indices."""
+        cdef EntryPoint* row
+        cdef uint32_t index
+        engine.tls.accept = _accept
+        engine.tls.connect = _connect
+        engine.tls.handshake = tls_handshake
+        engine.tls.read = tls_read
+        engine.tls.writev = tls_writev
+        engine.tls.shutdown = tls_shutdown
+        engine.tls.free = tls_free
+        engine.tls.pending = tls_pending
+        engine.tls.plain_http = _plain_http
+        engine.tls.failed = _failed
+        for index, name in enumerate(names):
+            options = self._settings.entry_points[name].tls
+            if options is None:
+                continue
+            row = &engine.entry_points[index]
+            row.tls = 1
+            row.tls_server = self._new_server(name, TlsOptions.of(options))
+        return 0
+
+    cdef void* _new_server(self, str name, options) except NULL:
+        cdef ServerContext server = ServerContext(options)
+        for warning in server.warnings:
+            log.error("entry point %s: %s", name, warning)
+        self._servers[name] = server
+        return &server.server
+
+    cdef ClientContext client(self, key):
+        """The context towards an https endpoint.
+
+        `key` is "" for backends; the name of an entry point whose certificate is offered and whose
+        client authorities are trusted (pass-tls-cert, `features.md` 3.18); a `settings.ClientTls`,
+        or None for its defaults, for servers that are no backends (forward authentication).
+        Raises OSError and ValueError for a `ClientTls` that cannot be used.
+        """
+        cdef ClientContext context = self._clients.get(key)
+        if context is None:
+            context = self._new_client(key)
+            self._clients[key] = context
+        return context
+
+    def _new_client(self, key):
+        insecure = self._settings.insecure_skip_verify
+        if key is None:
+            return ClientContext()
+        if key == "":
+            return ClientContext(self._roots(), insecure=insecure)
+        if isinstance(key, str):
+            roots = TlsOptions.of(self._settings.entry_points[key].tls).client_ca_files
+            own = self._servers[key].own_certificate
+            return ClientContext(roots or None, insecure=insecure, certificate=own)
+        certificate = None
+        if key.cert or key.key:
+            certificate = load_certificate("client", read_pem(key.cert), read_pem(key.key))
+        return ClientContext(
+            (key.ca,) if key.ca else None,
+            insecure=key.insecure_skip_verify,
+            certificate=certificate,
+        )
+
+    def _roots(self):
+        """None for the system's. What cannot be read is not trusted; the others are."""
+        good = []
+        for source in self._settings.root_cas:
+            try:
+                ClientContext([source])
+            except (OSError, ValueError) as error:
+                log.error("rootCAs: %s", error)
+            else:
+                good.append(source)
+        return good if self._settings.root_cas else None
+
+    def set_ticket_keys(self, keys):
+        for server in self._servers.values():
+            server.set_ticket_keys(keys)
+
+    def prepare(self, change):
+        """Stage the certificates of a generation."""
+        self._staged = None
+        if not self._servers or not (change.certificates or change.removed_certificates):
+            return
+        certificates = dict(self._certificates)
+        for slot in change.removed_certificates:
+            certificates.pop(slot, None)
+        for slot, value in change.certificates.items():
+            try:
+                certificates[slot] = (value, ServerCertificate(value))
+            except (ValueError, IndexError) as error:
+                log.error("certificate %s is not used: %s", value.name, error)
+                certificates.pop(slot, None)
+        ordered = sorted(certificates.values(), key=lambda pair: pair[0].name)
+        sets = {}
+        for name, server in self._servers.items():
+            wanted = []
+            for value, certificate in ordered:
+                if name in (value.entry_points or self._settings.default_entry_points):
+                    wanted.append(certificate)
+            sets[name] = server.prepare(wanted)
+        self._staged = (certificates, sets)
+
+    def activate(self):
+        if self._staged is None:
+            return
+        self._certificates, sets = self._staged
+        self._staged = None
+        for name, prepared in sets.items():
+            self._servers[name].activate(prepared)
+
+    def discard(self):
+        self._staged = None
+
+
+cdef tuple client_certificates(void* ssl):
+    """What the client has presented, DER, its own certificate first; () without TLS or any."""
+    return () if ssl == NULL else tuple(tls_peer_chain(ssl))
