@@ -1,0 +1,439 @@
+"""TLS through the whole program: entry points, secrets, client certificates, https endpoints."""
+
+from __future__ import annotations
+
+import base64
+import http.server
+import json
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from tests.support.running import Proxy, free_port
+from tests.support.tls import AUTHORITY, client_context, pem, server_context
+
+CLIENTS = trustme.CA()
+CLIENT = CLIENTS.create_child_ca().issue_cert(
+    "client@example.org", common_name="Client", organization_name="Cheese"
+)
+
+SETTINGS = """
+defaultEntryPoints = ["http", "https"]
+workers = 2
+rootCAs = ["{roots}"]
+
+[ping]
+entryPoint = "http"
+
+[entryPoints.http]
+address = "127.0.0.1:{http}"
+
+[entryPoints.https]
+address = "127.0.0.1:{https}"
+[entryPoints.https.tls]
+
+[entryPoints.mutual]
+address = "127.0.0.1:{mutual}"
+[entryPoints.mutual.tls]
+sniStrict = true
+[[entryPoints.mutual.tls.certificates]]
+certFile = "{folder}/static.crt"
+keyFile = "{folder}/static.key"
+[entryPoints.mutual.tls.clientCA]
+files = ["{folder}/clients.pem"]
+"""
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers with what it received, as JSON."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        peer = None
+        if isinstance(self.connection, ssl.SSLSocket):
+            peer = self.connection.getpeercert()
+        told = {"headers": dict(self.headers.items()), "path": self.path, "peer": peer}
+        body = json.dumps(told).encode() + b" " * int(self.headers.get("X-Size", "0"))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@contextmanager
+def origin(context: ssl.SSLContext | None = None) -> Iterator[int]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    if context is not None:
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def service(name: str, port: int) -> list[dict[str, Any]]:
+    metadata = {"namespace": "default", "name": name}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata,
+            "spec": {"ports": [{"name": "http", "port": 80}]},
+        },
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": metadata | {"labels": {"kubernetes.io/service-name": name}},
+            "addressType": "IPv4",
+            "ports": [{"name": "http", "port": port}],
+            "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}],
+        },
+    ]
+
+
+def ingress(
+    name: str, host: str, backend: str, secret: str = "", **annotations: str
+) -> dict[str, Any]:
+    prefix = "traefik.ingress.kubernetes.io/"
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {
+            "namespace": "default",
+            "name": name,
+            "annotations": {prefix + k.replace("_", "-"): v for k, v in annotations.items()},
+        },
+        "spec": {
+            "tls": [{"secretName": secret}] if secret else [],
+            "rules": [
+                {
+                    "host": host,
+                    "http": {
+                        "paths": [
+                            {
+                                "path": "/",
+                                "pathType": "ImplementationSpecific",
+                                "backend": {"service": {"name": backend, "port": {"number": 80}}},
+                            }
+                        ]
+                    },
+                }
+            ],
+        },
+    }
+
+
+def secret(name: str, chain: bytes, key: bytes) -> dict[str, Any]:
+    data = {"tls.crt": chain, "tls.key": key}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"namespace": "default", "name": name},
+        "type": "kubernetes.io/tls",
+        "data": {k: base64.b64encode(v).decode() for k, v in data.items()},
+    }
+
+
+@dataclass
+class Running:
+    folder: Path
+    ports: dict[str, int]
+    proxy: Proxy
+    objects: list[dict[str, Any]] = field(default_factory=list)
+
+    def write(self) -> None:
+        waiting = self.folder / "all.new"
+        waiting.write_text("\n---\n".join(json.dumps(document) for document in self.objects))
+        waiting.replace(self.folder / "manifests" / "all.yaml")
+
+    def replace(self, document: dict[str, Any]) -> None:
+        def same(other: dict[str, Any]) -> bool:
+            return (other["kind"], other["metadata"]["name"]) == (
+                document["kind"],
+                document["metadata"]["name"],
+            )
+
+        self.objects = [d for d in self.objects if not same(d)] + [document]
+        self.write()
+
+    def connect(
+        self,
+        name: str,
+        entry_point: str = "https",
+        context: ssl.SSLContext | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLSocket:
+        plain = socket.create_connection(("127.0.0.1", self.ports[entry_point]), 10)
+        context = context or client_context(verify=False)
+        return context.wrap_socket(plain, server_hostname=name, session=session)
+
+    def get(
+        self,
+        name: str,
+        entry_point: str = "https",
+        context: ssl.SSLContext | None = None,
+        headers: str = "",
+    ) -> tuple[int, Any]:
+        with self.connect(name, entry_point, context) as client:
+            return ask(client, name, headers)
+
+
+def ask(client: socket.socket, host: str, headers: str = "") -> tuple[int, Any]:
+    client.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n".encode())
+    response = http.client.HTTPResponse(client)
+    response.begin()
+    body = response.read()
+    told = json.loads(body) if response.status == 200 else body
+    return response.status, told
+
+
+def within(seconds: float, question: Callable[[], bool]) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if question():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def shown(client: ssl.SSLSocket) -> list[str]:
+    from cryptography import x509
+
+    der = client.getpeercert(binary_form=True)
+    assert der is not None
+    extension = x509.load_der_x509_certificate(der).extensions
+    names = extension.get_extension_for_class(x509.SubjectAlternativeName).value
+    return names.get_values_for_type(x509.DNSName)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "manifests").mkdir()
+    ports = {name: free_port() for name in ("http", "https", "mutual")}
+    for name, data in zip(
+        ("static.crt", "static.key"), pem(AUTHORITY.issue_cert("m.test")), strict=True
+    ):
+        (folder / name).write_bytes(data)
+    (folder / "clients.pem").write_bytes(CLIENTS.cert_pem.bytes())
+    (folder / "roots.pem").write_bytes(AUTHORITY.cert_pem.bytes())
+    settings = SETTINGS.format(folder=folder, roots=folder / "roots.pem", **ports)
+    own = "https,mutual,http"
+    mutual = {"frontend_entry_points": "mutual"}
+    information = "pem: true\ninfos: {subject: {organization: true, commonname: true}}"
+    good = server_context(AUTHORITY.issue_cert("127.0.0.1", "localhost"))
+    strange = server_context(trustme.CA().issue_cert("127.0.0.1"))
+    asking = server_context(AUTHORITY.issue_cert("127.0.0.1"), client_authority=AUTHORITY)
+    with (
+        origin() as plain,
+        origin(good) as secure,
+        origin(strange) as untrusted,
+        origin(asking) as demanding,
+    ):
+        objects = [
+            *service("plain", plain),
+            *service("secure", secure),
+            *service("untrusted", untrusted),
+            *service("demanding", demanding),
+            *service("refused", free_port()),
+            secret("a", *pem(AUTHORITY.issue_cert("a.test"))),
+            secret("wild", *pem(AUTHORITY.issue_cert("*.wild.test"))),
+            ingress("a", "a.test", "plain", "a"),
+            ingress("wild", "x.wild.test", "plain", "wild"),
+            ingress("secure", "secure.test", "secure", protocol="https"),
+            ingress("untrusted", "untrusted.test", "untrusted", protocol="https"),
+            ingress("not-tls", "nottls.test", "plain", protocol="https"),
+            ingress("refused", "refused.test", "refused", protocol="https"),
+            ingress("wrong", "wrong.test", "secure"),
+            ingress("mutual", "m.test", "plain", pass_client_tls_cert=information, **mutual),
+            ingress("shows", "shows.test", "demanding", protocol="https"),
+            ingress(
+                "shown", "m2.test", "demanding", protocol="https", pass_tls_cert="true", **mutual
+            ),
+        ]
+        del own
+        proxy = Proxy(folder, folder / "manifests", settings, ports["http"])
+        made = Running(folder, ports, proxy, objects)
+        made.write()
+        with proxy:
+            yield made
+
+
+def test_requests_through_tls_keep_the_connection(running: Running) -> None:
+    with running.connect("a.test", context=client_context()) as client:
+        for _ in range(3):
+            status, told = ask(client, "a.test")
+            assert status == 200
+            assert told["headers"]["X-Forwarded-Proto"] == "https"
+            assert told["headers"]["X-Forwarded-Port"] == "443"  # of the scheme: Host names none
+
+
+@pytest.mark.parametrize("size", [1, 16384, 1_000_000, 5_000_000])
+def test_large_responses(running: Running, size: int) -> None:
+    status, told = running.get("a.test", headers=f"X-Size: {size}\r\n")
+    assert (status, told["headers"]["X-Size"]) == (200, str(size))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("a.test", ["a.test"]), ("q.wild.test", ["*.wild.test"])]
+)
+def test_the_name_chooses_the_certificate(running: Running, name: str, expected: list[str]) -> None:
+    with running.connect(name, context=client_context()) as client:
+        assert shown(client) == expected
+
+
+def test_the_default_certificate_is_the_same_in_all_workers(running: Running) -> None:
+    seen = set()
+    for _ in range(12):
+        with running.connect("unknown.test") as client:
+            seen.add(client.getpeercert(binary_form=True))
+    assert len(seen) == 1
+    assert b"TRAEFIK DEFAULT CERT" in (seen.pop() or b"")
+
+
+def test_tickets_are_good_in_all_workers(running: Running) -> None:
+    context = client_context()
+    with running.connect("a.test", context=context) as client:
+        ask(client, "a.test")
+        session = client.session
+    assert session is not None
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # its tickets may be used again
+    with running.connect("a.test", context=context) as client:
+        ask(client, "a.test")
+        session = client.session
+    resumed = []
+    for _ in range(12):
+        with running.connect("a.test", context=context, session=session) as client:
+            assert ask(client, "a.test")[0] == 200
+            resumed.append(client.session_reused)
+    assert all(resumed)
+
+
+def test_strict_names(running: Running) -> None:
+    with pytest.raises(ssl.SSLError, match="(?i)unrecognized.name"):
+        running.connect("unknown.test", "mutual")
+
+
+def test_client_certificates_are_demanded_and_passed_on(running: Running) -> None:
+    with pytest.raises(
+        (ssl.SSLError, ConnectionResetError), match="(?i)certificate.required|reset"
+    ):
+        running.get("m.test", "mutual", client_context())
+    status, told = running.get("m.test", "mutual", client_context(certificate=CLIENT))
+    assert status == 200
+    headers = told["headers"]
+    assert headers["X-Forwarded-Tls-Client-Cert"].count(",") == 1  # two certificates
+    information = headers["X-Forwarded-Tls-Client-Cert-Infos"]
+    assert information.startswith("Subject%3D%22O%3DCheese%2CCN%3DClient%22")
+
+
+def test_https_endpoints(running: Running) -> None:
+    with running.connect("secure.test") as client:
+        for _ in range(3):
+            assert ask(client, "secure.test")[0] == 200
+
+
+FAILURES = [
+    ("untrusted.test", 500, "unable to get local issuer certificate"),
+    ("nottls.test", 500, "not TLS"),
+    ("shows.test", 502, ""),  # it demands a certificate and gets none
+    ("refused.test", 502, None),
+]
+
+
+@pytest.mark.parametrize(("name", "status", "reason"), FAILURES)
+def test_failures_of_https_endpoints(
+    running: Running, name: str, status: int, reason: str | None
+) -> None:
+    assert running.get(name)[0] == status
+    if reason:
+        assert within(5, lambda: reason in running.proxy.log.read_text())
+
+
+def test_the_entry_points_certificate_is_shown_to_endpoints(running: Running) -> None:
+    context = client_context(verify=False, certificate=CLIENT)
+    with running.connect("m.test", "mutual", context) as client:
+        status, told = ask(client, "m2.test")
+    # The endpoint's certificate is not of the entry point's client authorities, which alone count.
+    assert status == 500
+    assert told == b"Internal Server Error"
+
+
+def test_plain_http_on_a_tls_entry_point(running: Running) -> None:
+    with socket.create_connection(("127.0.0.1", running.ports["https"]), 10) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        answer = b""
+        while data := client.recv(4096):
+            answer += data
+    assert answer.startswith(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request")
+
+
+@pytest.mark.parametrize("garbage", [b"\0" * 100, b"\x16\x03\x01\x00\x05hello", b"\xff" * 5000])
+def test_garbage_closes_only_its_connection(running: Running, garbage: bytes) -> None:
+    with running.connect("a.test") as good:
+        with socket.create_connection(("127.0.0.1", running.ports["https"]), 10) as bad:
+            bad.sendall(garbage)
+            bad.shutdown(socket.SHUT_WR)
+            try:
+                while bad.recv(4096):
+                    pass
+            except ConnectionResetError:
+                pass
+        assert ask(good, "a.test")[0] == 200
+
+
+def test_certificates_change_under_open_connections(running: Running) -> None:
+    with running.connect("a.test", context=client_context()) as old:
+        running.replace(secret("a", *pem(AUTHORITY.issue_cert("a.test", "new.test"))))
+
+        def changed() -> bool:
+            with running.connect("a.test") as client:
+                return shown(client) == ["a.test", "new.test"]
+
+        assert within(15, changed)
+        assert ask(old, "a.test")[0] == 200
+
+
+def test_a_pair_that_does_not_match_is_absent_and_reported(running: Running) -> None:
+    before = next(d for d in running.objects if d["metadata"]["name"] == "wild")
+    chain, _ = pem(AUTHORITY.issue_cert("*.wild.test"))
+    running.replace(secret("wild", chain, pem(AUTHORITY.issue_cert("*.wild.test"))[1]))
+    try:
+        assert within(15, lambda: "belongs to another" in running.proxy.log.read_text())
+        assert running.get("x.wild.test")[0] == 200  # with whatever certificate there is
+    finally:
+        running.replace(before)
+
+
+def test_curl_and_openssl(running: Running) -> None:
+    port = running.ports["https"]
+    command = ["curl", "-sS", "--noproxy", "*", "--cacert", str(running.folder / "roots.pem")]
+    command += ["--resolve", f"a.test:{port}:127.0.0.1", f"https://a.test:{port}/"]
+    answer = subprocess.run(command, capture_output=True, timeout=20, check=True)
+    assert json.loads(answer.stdout)["headers"]["Host"] == f"a.test:{port}"
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", "a.test"]
+    answer = subprocess.run(
+        [*command, "-alpn", "h2,http/1.1"], input=b"", capture_output=True, timeout=20, check=True
+    )
+    assert b"ALPN protocol: http/1.1" in answer.stdout
