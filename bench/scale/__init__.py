@@ -1,0 +1,1 @@
+"""How the control path behaves in a large cluster; run `python -m bench.scale`."""
