@@ -26,11 +26,13 @@ from fastproxy.generations import Generations, Stage
 from fastproxy.listeners import open_listeners
 from fastproxy.processors import usable_processors
 from fastproxy.settings import Settings
+from fastproxy.tls_options import rotated
 
 log = logging.getLogger(__name__)
 
 FORWARDED = (signal.SIGHUP, signal.SIGUSR1)
 STOPPING = (signal.SIGTERM, signal.SIGINT)
+TICKET_ROTATION = 6 * 3600.0  # seconds; a ticket lives two hours and its key four rotations
 LAST_WORD = 2.0  # seconds a process may take to end beyond the times of [lifeCycle]
 
 
@@ -43,6 +45,7 @@ class Place:
     channel: int
     shared: int
     listeners: tuple[tuple[int, int], ...]  # (index in sorted(entry_points), descriptor)
+    ticket_keys: tuple[bytes, ...] = ()  # of TLS sessions, see tls_options.rotated
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,9 @@ class Parent:
         if programs.controller is None:
             self.controller.due = None
         self._selector = selectors.DefaultSelector()
+        with_tls = any(point.tls is not None for point in self.settings.entry_points.values())
+        self._ticket_keys = rotated() if with_tls else ()
+        self._rotate_at = clock() + TICKET_ROTATION if with_tls else None
         self._generations = Generations(lambda: self.workers, self.controller.send)
         self._stopping: float | None = None  # since when
         self._stop_accepting_at: float | None = None
@@ -143,12 +149,16 @@ class Parent:
         """Return the seconds until something is due."""
         moments = [child.due for child in self._children()]
         moments += [self._generations.deadline, self._stop_accepting_at, self._kill_at()]
+        moments.append(self._rotate_at)
         known = [moment for moment in moments if moment is not None]
         return max(0.0, min(known) - self._clock()) if known else None
 
     def _on_time(self) -> None:
         now = self._clock()
         self._generations.expire(now)
+        if self._rotate_at is not None and now >= self._rotate_at:
+            self._rotate_at = now + TICKET_ROTATION
+            self._rotate_ticket_keys()
         if self._stop_accepting_at is not None and now >= self._stop_accepting_at:
             self._stop_accepting_at = None
             self._stop_controller()
@@ -164,6 +174,11 @@ class Parent:
             return None
         life = self.settings.life_cycle
         return self._stopping + life.request_accept_grace_timeout + life.grace_time_out + LAST_WORD
+
+    def _rotate_ticket_keys(self) -> None:
+        self._ticket_keys = rotated(self._ticket_keys)
+        for worker in self.workers:
+            worker.send("tickets", keys=[key.hex() for key in self._ticket_keys])
 
     # Children.
 
@@ -197,7 +212,10 @@ class Parent:
 
     def _run_worker(self, child: Child, channel: Channel) -> None:
         listeners = tuple((index, listener.fileno()) for index, listener in child.listeners)
-        place = Place(child.number, self.settings, channel.fileno(), self._shared, listeners)
+        place = Place(
+            *(child.number, self.settings, channel.fileno(), self._shared, listeners),
+            ticket_keys=self._ticket_keys,
+        )
         self._programs.worker(place)
 
     def _run_controller(self, channel: Channel) -> None:

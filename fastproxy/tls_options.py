@@ -9,10 +9,9 @@ import secrets
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from fastproxy.settings import EntryPointTls
+from fastproxy.settings import CertificateFiles, EntryPointTls, Settings
 
 VERSIONS = {
     "VersionTLS10": 0x0301,
@@ -113,13 +112,17 @@ def read_pem(source: str) -> bytes:
     return Path(source).read_bytes()
 
 
-def with_default_certificate(options: TlsOptions) -> TlsOptions:
-    """The same with the self-signed certificate written in, if it is needed: to be called once,
-    by the parent, so that all workers serve the same one."""
-    if options.default_certificate is not None or options.certificates:
-        return options
-    chain, key = self_signed()
-    return replace(options, default_certificate=PemPair(chain.decode(), key.decode()))
+def with_default_certificates(settings: Settings) -> Settings:
+    """The same with a self-signed certificate written in where an entry point needs one: made once,
+    before the workers start, so that all serve the same one."""
+    points = dict(settings.entry_points)
+    pair: CertificateFiles | None = None
+    for name, point in points.items():
+        tls = point.tls
+        if tls is not None and tls.default_certificate is None and not tls.certificates:
+            pair = pair or CertificateFiles(*(part.decode() for part in self_signed()))
+            points[name] = replace(point, tls=replace(tls, default_certificate=pair))
+    return replace(settings, entry_points=points) if pair is not None else settings
 
 
 def rotated(keys: tuple[bytes, ...] = ()) -> tuple[bytes, ...]:

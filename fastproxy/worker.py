@@ -14,7 +14,7 @@ import os
 import pickle
 import signal
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -40,6 +40,7 @@ class DataPlane(Protocol):
     def discard(self, generation: int) -> None: ...
     def set_endpoints(self, slot: int, endpoints: tuple[Endpoint, ...]) -> None: ...
     def answer_ping(self, healthy: bool, ready: bool) -> None: ...
+    def set_ticket_keys(self, keys: Sequence[bytes]) -> None: ...
     def stop_accepting(self) -> None: ...
     def drain(self) -> None: ...
     @property
@@ -136,6 +137,8 @@ class Worker:
         elif message.kind == "health":
             self._ready = values["ready"]
             self._data_plane.answer_ping(values["healthy"], values["ready"])
+        elif message.kind == "tickets":
+            self._data_plane.set_ticket_keys([bytes.fromhex(key) for key in values["keys"]])
         elif message.kind == "listen" and not self._listening:
             self._listening = True
             # What is here now lives long; the collector need not walk it again.
@@ -234,7 +237,10 @@ def run(place: Place) -> None:
         return config if make is None else make(config)
 
     def build(loop: asyncio.AbstractEventLoop, place: Place) -> DataPlane:
-        return Engine(loop, place.settings, worker=place.number, shared=place.shared)
+        engine = Engine(loop, place.settings, worker=place.number, shared=place.shared)
+        if place.ticket_keys:
+            engine.set_ticket_keys(place.ticket_keys)
+        return engine
 
     run_with(place, build, make_filter)
 

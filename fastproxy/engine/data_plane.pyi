@@ -1,6 +1,7 @@
 """The engine of one worker as `fastproxy.worker` sees it."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, final
 
 from fastproxy.engine.change import BackendSpecification as BackendSpecification
@@ -24,6 +25,8 @@ class DataPlane:
     def discard(self, generation: int) -> None: ...
     def set_endpoints(self, slot: int, endpoints: tuple[Endpoint, ...]) -> None:
         """Replace one backend's endpoints in place; surviving endpoints keep their connections."""
+    def set_ticket_keys(self, keys: Sequence[bytes]) -> None:
+        """Replace the keys of TLS session tickets (`engine.tls.ServerContext`)."""
     def answer_ping(self, healthy: bool, ready: bool) -> None:
         """What `/ping` and `/ready` say from now on."""
     def stop_accepting(self) -> None: ...

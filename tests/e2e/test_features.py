@@ -390,9 +390,7 @@ AFFINITY = [
             "session-http-only": "true",
             "session-same-site": "lax",
         },
-        client={
-            "Set-Cookie": "a_b=http://127.0.0.1:FIRST; Path=/; HttpOnly; Secure; SameSite=Lax"
-        },
+        client={"Set-Cookie": "a_b=http://127.0.0.1:FIRST; Path=/; HttpOnly; Secure; SameSite=Lax"},
     ),
     Row(
         "cookie of a gone endpoint",

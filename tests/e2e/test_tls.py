@@ -331,13 +331,13 @@ def test_tickets_are_good_in_all_workers(running: Running) -> None:
 
 
 def test_strict_names(running: Running) -> None:
-    with pytest.raises(ssl.SSLError, match="(?i)unrecognized.name"):
+    with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name"):
         running.connect("unknown.test", "mutual")
 
 
 def test_client_certificates_are_demanded_and_passed_on(running: Running) -> None:
     with pytest.raises(
-        (ssl.SSLError, ConnectionResetError), match="(?i)certificate.required|reset"
+        (ssl.SSLError, ConnectionResetError), match=r"(?i)certificate.required|reset"
     ):
         running.get("m.test", "mutual", client_context())
     status, told = running.get("m.test", "mutual", client_context(certificate=CLIENT))

@@ -89,6 +89,9 @@ class StandIn:
         old = self.backends[slot]
         self.backends[slot] = type(old)(old.name, old.method, endpoints, old.statistics_slot)
 
+    def set_ticket_keys(self, keys: Sequence[bytes]) -> None:
+        self.ticket_keys = tuple(keys)
+
     def answer_ping(self, healthy: bool, ready: bool) -> None:
         self.healthy, self.ready = healthy, ready
 
