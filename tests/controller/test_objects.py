@@ -129,7 +129,9 @@ def test_conditions_of_endpoints() -> None:
 
 
 def test_secret_values() -> None:
-    secret = body("Secret", data={"a": "aGVsbG8=", "b": "aGVs\nbG8=", "c": ""}, stringData={"d": "x"})
+    secret = body(
+        "Secret", data={"a": "aGVsbG8=", "b": "aGVs\nbG8=", "c": ""}, stringData={"d": "x"}
+    )
     assert isinstance(secret, Secret)
     assert secret.data == {"a": b"hello", "b": b"hello", "c": b"", "d": b"x"}
     assert "hello" not in repr(secret)
@@ -165,8 +167,16 @@ MALFORMED = [
         {"spec": {"rules": [{"http": {"paths": [{"pathType": "Regex"}]}}]}},
         "spec.rules[0].http.paths[0].pathType",
     ),
-    ("Ingress", {"spec": {"defaultBackend": {"serviceName": "s", "servicePort": 1.5}}}, "servicePort"),
-    ("Ingress", {"spec": {"backend": {"service": {"name": "s", "port": {"number": 70000}}}}}, "port"),
+    (
+        "Ingress",
+        {"spec": {"defaultBackend": {"serviceName": "s", "servicePort": 1.5}}},
+        "servicePort",
+    ),
+    (
+        "Ingress",
+        {"spec": {"backend": {"service": {"name": "s", "port": {"number": 70000}}}}},
+        "port",
+    ),
     ("Ingress", {"spec": {"tls": [{"secretName": []}]}}, "spec.tls[0]"),
     ("Ingress", {"spec": {"ingressClassName": 5}}, "spec.ingressClassName"),
     ("Service", {"spec": {"ports": [{"port": "80"}]}}, "spec.ports[0].port"),
@@ -218,14 +228,16 @@ def test_other_kinds_are_passed_over(data: Any) -> None:
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(
-            "spec rules http paths backend service name port ports number subsets addresses ip "
-            "endpoints conditions ready data metadata labels status loadBalancer ingress".split()
-        ),
-        inner,
-        max_size=4,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                "spec rules http paths backend service name port ports number subsets addresses ip "
+                "endpoints conditions ready data metadata labels status loadBalancer ingress".split()
+            ),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=25,
 )

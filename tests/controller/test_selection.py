@@ -33,9 +33,7 @@ SELECTORS: list[tuple[str, list[dict[str, str]], list[dict[str, str]]]] = [
 
 
 @pytest.mark.parametrize(("text", "matching", "others"), SELECTORS)
-def test_selectors(
-    text: str, matching: list[dict[str, str]], others: list[dict[str, str]]
-) -> None:
+def test_selectors(text: str, matching: list[dict[str, str]], others: list[dict[str, str]]) -> None:
     selection = Selection(Kubernetes(label_selector=text))
     for labels in matching:
         assert selection.in_scope(Ingress("d", "i", labels=labels))
