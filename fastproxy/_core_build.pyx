@@ -85,12 +85,8 @@ cdef struct Place:            # one literal path (or literal beginning) of a row
 
 
 cdef struct Row:
-    uint64_t high             # sort key
-    uint64_t low
-    Text name
+    uint32_t entry            # its position in the entries
     uint32_t route
-    uint32_t entry_point
-    uint32_t host_kind
     uint32_t host             # first in `hosts`
     uint32_t host_count
     uint32_t place            # first in `places`
@@ -299,16 +295,12 @@ cdef bint is_lower(Text text) noexcept nogil:
     return True
 
 
-cdef bint in_order(const Row* rows, size_t count) noexcept nogil:
-    """The names ascend, byte by byte."""
-    cdef size_t at, size
-    cdef int compared
-    for at in range(1, count):
-        size = min(rows[at - 1].name.size, rows[at].name.size)
-        compared = memcmp(rows[at - 1].name.data, rows[at].name.data, size)
-        if compared > 0 or (compared == 0 and rows[at - 1].name.size > rows[at].name.size):
-            return False
-    return True
+cdef bint in_order(Text left, Text right) noexcept nogil:
+    """The one text is not above the other, byte by byte."""
+    cdef int compared = 0
+    if left.size and right.size:
+        compared = memcmp(left.data, right.data, min(left.size, right.size))
+    return compared < 0 or (compared == 0 and left.size <= right.size)
 
 
 cdef inline unsigned char column(const Key* key, uint32_t number) noexcept nogil:
@@ -396,6 +388,7 @@ cdef uint32_t common_size(const Item* items, uint32_t count, uint32_t depth) noe
 
 cdef class _Builder:
     cdef Area rows
+    cdef Area keys            # of the rows
     cdef Area hosts           # table numbers
     cdef Area places
     cdef Area tables
@@ -414,6 +407,8 @@ cdef class _Builder:
     cdef list kept
     cdef dict regex_numbers
     cdef bint by_length
+    cdef bint named_in_order
+    cdef uint32_t entry_point  # of the row being read
     cdef bint whole           # of the row being read: some path matcher wants the whole path
     cdef size_t longest       # and its longest path
 
@@ -421,9 +416,11 @@ cdef class _Builder:
         self.kept = []
         self.regex_numbers = {}
         self.by_length = by_length
+        self.named_in_order = True
 
     def __dealloc__(self):
         free(self.rows.data)
+        free(self.keys.data)
         free(self.hosts.data)
         free(self.places.data)
         free(self.tables.data)
@@ -571,29 +568,29 @@ cdef class _Builder:
             self.condition(alternatives)
         return True
 
-    cdef int add_host(self, Row* row, Text name) except -1:
-        cdef uint32_t table = self.table_of(row.host_kind, row.entry_point, name)
+    cdef int add_host(self, Row* row, uint32_t kind, Text name) except -1:
+        cdef uint32_t table = self.table_of(kind, self.entry_point, name)
         (<uint32_t*>more(&self.hosts, sizeof(uint32_t)))[0] = table
         row.host_count += 1
         return 0
 
     cdef bint read_hosts(self, Row* row, object matcher) except -1:
         cdef Text text
+        cdef uint32_t kind
         row.host = <uint32_t>(self.hosts.size // sizeof(uint32_t))
         row.host_count = 0
         if matcher is None:
             text.data = NULL
             text.size = 0
-            row.host_kind = HOST_NONE
-            self.add_host(row, text)
+            self.add_host(row, HOST_NONE, text)
             return True
-        row.host_kind = HOST_EXACT if type(matcher) is Host else HOST_WILDCARD
+        kind = HOST_EXACT if type(matcher) is Host else HOST_WILDCARD
         for name in (matcher.names if type(matcher) is Host else matcher.suffixes):
             text = text_of(name)
             if text.size:
                 if not is_lower(text):
                     text = self.keep((<str>name).lower())
-                self.add_host(row, text)
+                self.add_host(row, kind, text)
         return row.host_count > 0
 
     cdef int place(
@@ -667,16 +664,13 @@ cdef class _Builder:
         self.condition([(PATH_REGEX, "", None, alternative[3])])
         return self.place(row, text, PATH_PREFIX if kind == PATH_REGEX else kind, own, count + 1)
 
-    cdef bint read(
-        self, Row* row, object matchers, object priority, str name,
-    ) except -1:
-        """Fill in the rest of a row; False when it can never match."""
+    cdef bint read(self, Row* row, object matchers, object priority) except -1:
+        """Fill in a row from an entry; False when it can never match."""
         cdef object host = None
         cdef object path = None
         cdef list others = None
         cdef uint32_t first = <uint32_t>(self.conditions.size // sizeof(Condition))
         cdef int host_class
-        row.name = text_of(name)
         self.whole = False
         self.longest = 0
         for matcher in matchers:
@@ -700,64 +694,71 @@ cdef class _Builder:
             return False
         host_class = 2
         if host is not None:
-            host_class = 0 if row.host_kind == HOST_EXACT else 1
+            host_class = 0 if type(host) is Host else 1
         elif others is not None and any([type(matcher) is HostRegexp for matcher in others]):
             host_class = 1
-        self.set_key(row, host_class, priority)
+        self.add_key(host_class, priority)
         return True
 
-    cdef int set_key(self, Row* row, uint64_t host_class, object priority) except -1:
+    cdef int add_key(self, uint64_t host_class, object priority) except -1:
         cdef int overflow = 0
         cdef long long value = PyLong_AsLongLongAndOverflow(priority, &overflow)
+        cdef Key* key = <Key*>more(&self.keys, sizeof(Key))
         if overflow:
             value = INT64_MAX if overflow > 0 else INT64_MIN
-        row.high = ~(<uint64_t>value ^ (<uint64_t>1 << 63))
-        row.low = (host_class << 33) | (<uint64_t>(not self.whole) << 32) | (
+        key.high = ~(<uint64_t>value ^ (<uint64_t>1 << 63))
+        key.low = (host_class << 33) | (<uint64_t>(not self.whole) << 32) | (
             0xFFFFFFFF - <uint64_t>self.longest
         )
         if not self.by_length:
-            row.high, row.low = row.low, row.high
+            key.high, key.low = key.low, key.high
+        key.row = <uint32_t>(self.keys.size // sizeof(Key)) - 1
         return 0
 
     cdef int read_all(self, list entries) except -1:
         cdef Row* row
+        cdef Text before, name
+        cdef uint32_t position = 0
+        before.data = NULL
+        before.size = 0
         for entry in entries:
             # A tuple holds on to its texts while C points into them; so must the inner one.
-            route, entry_point, matchers, priority, name = entry
+            route, entry_point, matchers, priority, label = entry
             if not isinstance(entry, tuple) or not isinstance(matchers, tuple):
                 raise TypeError(f"{entry!r} is no tuple with a tuple of matchers")
+            name = text_of(label)
+            self.named_in_order = self.named_in_order and in_order(before, name)
+            before = name
             row = <Row*>more(&self.rows, sizeof(Row))
+            row.entry = position
             row.route = route
-            row.entry_point = entry_point
+            self.entry_point = entry_point
             if row.route == 0xFFFFFFFF:
                 raise ValueError("a route index is too large")
-            if not self.read(row, matchers, priority, name):
+            if not self.read(row, matchers, priority):
                 self.rows.size -= sizeof(Row)
+            position += 1
         return 0
 
     # ---- order, spread
 
-    cdef Key* sorted_rows(self) except NULL:
-        """Keys in the total order, to be freed by the caller."""
+    cdef int sort_rows(self, list entries) except -1:
+        """Bring the keys into the total order."""
         cdef const Row* rows = <const Row*>self.rows.data
-        cdef size_t count = self.rows.size // sizeof(Row)
-        cdef Key* keys = <Key*>malloc((2 * count + 1) * sizeof(Key))
+        cdef size_t count = self.keys.size // sizeof(Key)
+        cdef Key* keys
         cdef size_t at
-        cdef list order
-        if keys == NULL:
-            raise MemoryError
-        for at in range(count):
-            keys[at].row = <uint32_t>at
-        if not in_order(rows, count):
-            names = [rows[at].name.data[:rows[at].name.size] for at in range(count)]
-            order = sorted(range(count), key=names.__getitem__)
-            for at in range(count):
-                keys[at].row = order[at]
-        for at in range(count):
-            keys[at].high = rows[keys[at].row].high
-            keys[at].low = rows[keys[at].row].low
+        if count == 0:
+            return 0
+        more(&self.keys, self.keys.size)
+        keys = <Key*>self.keys.data
+        if not self.named_in_order:
+            names = [entries[rows[at].entry][4] for at in range(count)]
+            for at, number in enumerate(sorted(range(count), key=names.__getitem__)):
+                keys[count + at] = keys[<uint32_t>number]
+            memcpy(keys, keys + count, count * sizeof(Key))
         sort_keys(keys, keys + count, count)
-        return keys
+        return 0
 
     cdef int more_slots(self) except -1:
         """Double the hash of tables (each slot: hash, then number + 1)."""
@@ -813,26 +814,23 @@ cdef class _Builder:
         cdef uint32_t rank, host, at, table
         cdef uint32_t count = <uint32_t>(self.rows.size // sizeof(Row))
         cdef Item* item
-        cdef Key* keys = self.sorted_rows()
-        try:
-            for rank in range(count):
-                row = rows + keys[rank].row
-                for host in range(row.host_count):
-                    table = (<uint32_t*>self.hosts.data)[row.host + host]
-                    (<Table*>self.tables.data)[table].count += row.place_count
-                    item = <Item*>more(&self.spread_items, row.place_count * sizeof(Item))
-                    place = <const Place*>self.places.data + row.place
-                    for at in range(row.place_count):
-                        item[at].data = place[at].text.data
-                        item[at].size = <uint32_t>place[at].text.size
-                        item[at].table = table
-                        item[at].rank = rank
-                        item[at].route = row.route
-                        item[at].condition = place[at].condition
-                        item[at].condition_count = <unsigned short>place[at].condition_count
-                        item[at].kind = <unsigned short>place[at].kind
-        finally:
-            free(keys)
+        cdef const Key* keys = <const Key*>self.keys.data
+        for rank in range(count):
+            row = rows + keys[rank].row
+            for host in range(row.host_count):
+                table = (<uint32_t*>self.hosts.data)[row.host + host]
+                (<Table*>self.tables.data)[table].count += row.place_count
+                item = <Item*>more(&self.spread_items, row.place_count * sizeof(Item))
+                place = <const Place*>self.places.data + row.place
+                for at in range(row.place_count):
+                    item[at].data = place[at].text.data
+                    item[at].size = <uint32_t>place[at].text.size
+                    item[at].table = table
+                    item[at].rank = rank
+                    item[at].route = row.route
+                    item[at].condition = place[at].condition
+                    item[at].condition_count = <unsigned short>place[at].condition_count
+                    item[at].kind = <unsigned short>place[at].kind
         return 0
 
     cdef int group(self) except -1:
@@ -1037,11 +1035,12 @@ cdef void paste(char* to, const Area* area) noexcept nogil:
 
 def build_matcher(entries, *, str order="length"):
     cdef _Builder builder
-    cdef list held = list(entries)
+    cdef list held = entries if type(entries) is list else list(entries)
     if order not in ("length", "specificity"):
         raise ValueError(f"order is 'length' or 'specificity', not {order!r}")
     builder = _Builder(order == "length")
     builder.read_all(held)
+    builder.sort_rows(held)
     builder.spread()
     builder.group()
     builder.grow_all()
