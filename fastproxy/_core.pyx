@@ -24,7 +24,7 @@ Invariants
   offset and number is checked there, and children come after their parents.
 * Sections hold no pointers and are never written to; the same section may serve any number of
   threads and processes.
-* Candidates of a node are sorted by rank; `Node.best` is at most every rank in its subtree.
+* Candidates of a node are sorted by rank, and its `best` is the lowest rank of its subtree.
 * Texts in a section are normalised as the engine normalises requests (host lower-case, path
   escapes in one spelling), so matching compares bytes.
 
@@ -41,7 +41,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memset
 
 from fastproxy._section cimport (
-    ALTERNATIVE_KINDS, HEADER_PRESENT, HEADER_REGEX, HOST_EXACT, HOST_NONE, HOST_REGEX,
+    ALTERNATIVE_KINDS, HEADER_PRESENT, HEADER_REGEX, HOLDS_CANDIDATES, HOLDS_ROUTE, HOST_EXACT, HOST_NONE, HOST_REGEX,
     HOST_WILDCARD, PATH_ELEMENTS, PATH_EXACT, PATH_KINDS, PATH_PREFIX, PATH_REGEX,
     PATH_SLASH_FREE, PATH_SLASHED, QUERY_PRESENT, QUERY_REGEX, SECTION_VERSION,
     TEMPLATE_SLASH_FREE, TEMPLATE_SLASHED, TEXT_HEADER, TEXT_HOST, TEXT_HOST_WILDCARD,
@@ -307,24 +307,44 @@ cdef bint conditions_hold(
     return True
 
 
-cdef inline void visit(Walk* walk, const Node* node, size_t position) noexcept nogil:
-    """Let the candidates of a node compete; `position` is where the request path goes on."""
-    cdef const Candidate* candidate = (
-        <const Candidate*>(walk.section + walk.header.candidates) + node.first_candidate
-    )
-    cdef const Candidate* end = candidate + node.candidate_count
+cdef inline bint better(const Walk* walk, uint32_t rank, int form) noexcept nogil:
+    """Of the best route itself another alternative is better only if it spares a redirect."""
+    return form >= 0 and (rank < walk.rank or (walk.redirect and form == 0))
+
+
+cdef inline void take(Walk* walk, uint32_t rank, uint32_t route, int form) noexcept nogil:
+    walk.rank = rank
+    walk.route = route
+    walk.redirect = form
+
+
+cdef void visit_list(
+    Walk* walk, const Candidate* candidate, const char* rest, size_t size,
+) noexcept nogil:
     cdef int form
-    while candidate < end and candidate.rank <= walk.rank:
-        form = path_form(
-            walk, candidate.kind, walk.request.path + position, walk.request.path_size - position
-        )
-        # An alternative of the best route itself is worth a look only if it spares a redirect.
-        if form >= 0 and (candidate.rank < walk.rank or (walk.redirect and form == 0)):
+    while candidate.rank <= walk.rank:
+        form = path_form(walk, candidate.kind, rest, size)
+        if better(walk, candidate.rank, form):
             if candidate.condition_count == 0 or conditions_hold(walk, candidate, form):
-                walk.rank = candidate.rank
-                walk.route = candidate.route
-                walk.redirect = form
+                take(walk, candidate.rank, candidate.route, form)
+        if candidate.last:
+            return
         candidate += 1
+
+
+cdef inline void visit(Walk* walk, const Node* node, size_t position) noexcept nogil:
+    """Let what a node holds compete; `position` is where the request path goes on."""
+    cdef const char* rest = walk.request.path + position
+    cdef size_t size = walk.request.path_size - position
+    cdef int form
+    if node.holds == HOLDS_ROUTE:
+        form = path_form(walk, node.kind, rest, size)
+        if better(walk, node.best, form):
+            take(walk, node.best, node.held, form)
+    elif node.holds == HOLDS_CANDIDATES:
+        visit_list(
+            walk, <const Candidate*>(walk.section + walk.header.candidates) + node.held, rest, size
+        )
 
 
 cdef inline uint32_t child_of(
@@ -363,8 +383,7 @@ cdef void descend(Walk* walk, uint32_t root) noexcept nogil:
         ):
             return
         position += node.label_size
-        if node.candidate_count:
-            visit(walk, node, position)
+        visit(walk, node, position)
         if position == size:
             return
         child = child_of(firsts, node, <unsigned char>path[position])
@@ -468,12 +487,11 @@ cdef bint index_checks(const char* section, const Header* header) noexcept nogil
         ):
             return False
     for at in range(header.node_count):
-        if not (
-            inside(nodes[at].label, nodes[at].label_size, header.text_size)
-            and inside(
-                nodes[at].first_candidate, nodes[at].candidate_count, header.candidate_count
-            )
-        ):
+        if not inside(nodes[at].label, nodes[at].label_size, header.text_size):
+            return False
+        if nodes[at].kind >= PATH_KINDS:
+            return False
+        if nodes[at].holds == HOLDS_CANDIDATES and nodes[at].held >= header.candidate_count:
             return False
         if nodes[at].child_count and not (
             # Children after parents: no walk can come back to where it was.
@@ -486,7 +504,7 @@ cdef bint index_checks(const char* section, const Header* header) noexcept nogil
             candidates[at].condition, candidates[at].condition_count, header.condition_count
         ):
             return False
-    return True
+    return header.candidate_count == 0 or candidates[header.candidate_count - 1].last != 0
 
 
 cdef bint alternative_checks(const Header* header, const Alternative* item) noexcept nogil:

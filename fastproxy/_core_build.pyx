@@ -35,11 +35,12 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from fastproxy._section cimport (
-    HEADER_PRESENT, HEADER_REGEX, HOST_EXACT, HOST_NONE, HOST_REGEX, HOST_WILDCARD,
-    PATH_ELEMENTS, PATH_EXACT, PATH_PREFIX, PATH_REGEX, PATH_SLASH_FREE, PATH_SLASHED,
-    QUERY_PRESENT, QUERY_REGEX, SECTION_VERSION, TEMPLATE_SLASH_FREE, TEMPLATE_SLASHED,
-    TEXT_HEADER, TEXT_HOST, TEXT_HOST_WILDCARD, TEXT_METHOD, TEXT_QUERY, Alternative, Candidate,
-    Condition, Header, Node, Regex, Slot, host_hash, same_bytes, section_magic,
+    HEADER_PRESENT, HEADER_REGEX, HOLDS_CANDIDATES, HOLDS_ROUTE, HOST_EXACT, HOST_NONE,
+    HOST_REGEX, HOST_WILDCARD, PATH_ELEMENTS, PATH_EXACT, PATH_PREFIX, PATH_REGEX,
+    PATH_SLASH_FREE, PATH_SLASHED, QUERY_PRESENT, QUERY_REGEX, SECTION_VERSION,
+    TEMPLATE_SLASH_FREE, TEMPLATE_SLASHED, TEXT_HEADER, TEXT_HOST, TEXT_HOST_WILDCARD,
+    TEXT_METHOD, TEXT_QUERY, Alternative, Candidate, Condition, Header, Node, Regex, Slot,
+    host_hash, same_bytes, section_magic,
 )
 
 import re
@@ -118,7 +119,7 @@ cdef struct Item:             # a row's candidate for one host and one path
     uint32_t route
     uint32_t condition
     unsigned short condition_count
-    unsigned short kind
+    unsigned char kind
 
 
 cdef struct Task:
@@ -830,7 +831,7 @@ cdef class _Builder:
                     item[at].route = row.route
                     item[at].condition = place[at].condition
                     item[at].condition_count = <unsigned short>place[at].condition_count
-                    item[at].kind = <unsigned short>place[at].kind
+                    item[at].kind = <unsigned char>place[at].kind
         return 0
 
     cdef int group(self) except -1:
@@ -871,13 +872,28 @@ cdef class _Builder:
         task.depth = depth
         return 0
 
-    cdef int add_candidate(self, const Item* item) except -1:
-        cdef Candidate* candidate = <Candidate*>more(&self.candidates, sizeof(Candidate))
-        candidate.rank = item.rank
-        candidate.route = item.route
-        candidate.condition = item.condition
-        candidate.condition_count = item.condition_count
-        candidate.kind = item.kind
+    cdef int hold(self, uint32_t number, const Item* items, uint32_t count) except -1:
+        """Put the items that end at a node into it, best rank first."""
+        cdef Node* node = <Node*>self.nodes.data + number
+        cdef Candidate* candidate
+        cdef uint32_t at
+        if count == 0:
+            return 0
+        if count == 1 and items.condition_count == 0 and items.rank == node.best:
+            node.holds = HOLDS_ROUTE
+            node.held = items.route
+            node.kind = items.kind
+            return 0
+        node.holds = HOLDS_CANDIDATES
+        node.held = <uint32_t>(self.candidates.size // sizeof(Candidate))
+        candidate = <Candidate*>more(&self.candidates, count * sizeof(Candidate))
+        for at in range(count):
+            candidate[at].rank = items[at].rank
+            candidate[at].route = items[at].route
+            candidate[at].condition = items[at].condition
+            candidate[at].condition_count = items[at].condition_count
+            candidate[at].kind = items[at].kind
+            candidate[at].last = at == count - 1
         return 0
 
     cdef int grow(self, Task task) except -1:
@@ -891,7 +907,6 @@ cdef class _Builder:
         node.best = items[0].rank
         node.label = <uint32_t>self.text.size
         node.label_size = common
-        node.first_candidate = <uint32_t>(self.candidates.size // sizeof(Candidate))
         self.firsts.data[task.node] = items[0].data[depth] if common else 0
         memcpy(more(&self.text, common + 1), items[0].data + depth, common)
         self.text.size -= 1
@@ -900,9 +915,8 @@ cdef class _Builder:
             split(items, <Item*>self.spread_items.data, count, depth)
         at = 0
         while at < count and items[at].size == depth:
-            self.add_candidate(items + at)
             at += 1
-        node.candidate_count = at
+        self.hold(task.node, items, at)
         if at == count:
             return 0
         for end in range(at, count):
@@ -910,7 +924,7 @@ cdef class _Builder:
         child = self.new_nodes(children)
         node = <Node*>self.nodes.data + task.node
         node.first_child = child
-        node.child_count = children
+        node.child_count = <unsigned short>children
         while at < count:
             end = at + 1
             while end < count and items[end].data[depth] == items[at].data[depth]:

@@ -69,22 +69,28 @@ cdef struct Slot:             # open addressing, linear probing
     uint32_t name_size
     uint32_t root             # node
 
+cdef enum:  # what `Node.held` means
+    HOLDS_NOTHING
+    HOLDS_ROUTE            # a route without conditions; its rank is `best`, its path kind `kind`
+    HOLDS_CANDIDATES       # the number of the first of a list
+
 cdef struct Node:             # children are neighbours, sorted by first byte, after their parent
     uint32_t label
     uint32_t label_size
     uint32_t first_child
-    uint32_t child_count
-    uint32_t first_candidate
-    uint32_t candidate_count  # sorted by rank
+    uint32_t held
     uint32_t best             # lowest rank in this node and below it
-    uint32_t reserved
+    unsigned short child_count
+    unsigned char holds
+    unsigned char kind
 
-cdef struct Candidate:
+cdef struct Candidate:        # neighbours, sorted by rank
     uint32_t rank             # position in the total order; lower wins
     uint32_t route
     uint32_t condition        # the first of condition_count; all must hold
     unsigned short condition_count
-    unsigned short kind       # a path kind
+    unsigned char kind        # a path kind
+    unsigned char last        # of its list
 
 cdef struct Condition:        # one of the alternatives must hold
     uint32_t alternative
