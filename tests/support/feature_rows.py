@@ -67,9 +67,11 @@ class Seen:
 
 
 class Backend:
-    """Several servers. The request header X-Answer (JSON) may ask for status, headers, body."""
+    """Several servers. A request header (JSON) may ask for status, headers, body."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, asked_by: str = "X-Answer", echo: bool = False) -> None:
+        self.asked_by = asked_by
+        self.echo = echo  # answer with what was asked for
         self.seen: list[Seen] = []
         self.servers = [self._server(number) for number in range(count)]
         self.ports = [server.server_port for server in self.servers]
@@ -92,11 +94,15 @@ class Backend:
                 body = self.rfile.read(size)
                 if self.path != "/fence":
                     outer.seen.append(Seen(self.command, self.path, self.headers, body, number))
-                wanted = json.loads(self.headers.get("X-Answer") or "{}")
+                wanted = json.loads(self.headers.get(outer.asked_by) or "{}")
                 statuses = wanted.get("statuses") or [wanted.get("status", 200)]
                 count = sum(seen.target == self.path for seen in outer.seen)
                 status = statuses[min(max(count, 1), len(statuses)) - 1]
                 text = wanted.get("body", f"server {number}").encode()
+                if outer.echo:
+                    status = int(self.headers.get("X-Page-Status") or 200)
+                    wanted = {"headers": [["X-Page", "1"]]}
+                    text = f"page {self.command} {self.path} {self.headers['Host']}".encode()
                 self.send_response_only(status)
                 for name, value in wanted.get("headers", []):
                     self.send_header(name, value)
@@ -123,8 +129,8 @@ class Backend:
             server.server_close()
 
 
-def answering(**wanted: Any) -> tuple[str, str]:
-    return ("X-Answer", json.dumps(wanted))
+def answering(header: str = "X-Answer", **wanted: Any) -> tuple[str, str]:
+    return (header, json.dumps(wanted))
 
 
 @dataclass
@@ -145,12 +151,19 @@ class Field:
         settings: str = "",
         entry_points: Mapping[str, str] | None = None,
         manifests: str = "",
+        words: Mapping[str, str] | None = None,
+        default_entry_points: str = '["http", "other"]',
+        pages: bool = False,
     ) -> None:
-        points = {"http": "", "other": "", **(entry_points or {})}
+        points = {"http": "", "other": "", "traefik": "", **(entry_points or {})}
+        self.pages = Backend(1, echo=True) if pages else None
         self.ports = {name: free_port() for name in points}
+        self.words = dict(words or {})  # also replaced in the manifests
         self.backend = Backend(max([row.endpoints for row in rows], default=1))
         self._hosts: dict[str, str] = {}
         documents = [manifests] if manifests else []
+        if self.pages is not None:
+            documents.append(backend_manifest("pages", self.pages.ports))
         documents.append(backend_manifest("fence", self.backend.ports[:1]))
         documents.append(ingress("fence", "a.test", "/", "fence", {}))
         for number, row in enumerate(rows):
@@ -168,12 +181,15 @@ class Field:
             )
             documents.append(ingress(name, f"{name}.test", row.path, name, row.ingress))
         (folder / "manifests").mkdir()
-        (folder / "manifests" / "all.yaml").write_text("\n---\n".join(documents))
+        text = "\n---\n".join(documents)
+        for word, value in self.words.items():
+            text = text.replace(word, value)
+        (folder / "manifests" / "all.yaml").write_text(text)
         tables = "".join(
             f'[entryPoints.{name}]\naddress = "127.0.0.1:{self.ports[name]}"\n{more}\n'
             for name, more in points.items()
         )
-        text = f'workers = 1\ndefaultEntryPoints = ["http", "other"]\n{settings}\n{tables}\n'
+        text = f"workers = 1\ndefaultEntryPoints = {default_entry_points}\n{settings}\n{tables}\n"
         text += "[kubernetes]\n"
         self.proxy = Proxy(folder, folder / "manifests", text, self.ports["http"])
 
@@ -204,6 +220,7 @@ class Field:
         self.backend.seen.clear()
         answer = self.send(row)
         words = {
+            **self.words,
             "HOST": self.host(row),
             "OTHER": str(self.ports["other"]),
             "FIRST": str(self.backend.ports[0]),
@@ -228,6 +245,8 @@ class Field:
     def __exit__(self, *ignored: object) -> None:
         self.proxy.stop()
         self.backend.close()
+        if self.pages is not None:
+            self.pages.close()
 
 
 def compare(found: http.client.HTTPMessage, expected: Headers, words: Mapping[str, str]) -> None:
