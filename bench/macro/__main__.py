@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.macro import extra, report
+from bench.macro import extra, features, report
 from bench.macro.measure import Backend, Sample, memory_kib, run_wrk
 from bench.macro.peers import PEERS, Peer
 from bench.macro.workloads import BY_NAME, WORKLOADS, Workload
@@ -33,6 +33,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, help="of load per run, default 4, quick 3")
     parser.add_argument("--quick", action="store_true", help="few workloads, at most two minutes")
     parser.add_argument("--only-extra", action="store_true", help="only idle memory and swaps")
+    parser.add_argument(
+        "--features",
+        nargs="?",
+        const="all",
+        metavar="NAMES",
+        help=f"only what features cost: all or of {', '.join(features.BY_NAME)}",
+    )
     parser.add_argument("--output", type=Path, help="default bench/results/DATE-macro.json")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (1 if options.quick else 3)
@@ -42,7 +49,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def chosen(options: argparse.Namespace) -> tuple[list[Workload], list[str]]:
     workloads = [w for w in WORKLOADS if w.quick or not options.quick]
-    if options.only_extra:
+    if options.only_extra or options.features:
         workloads = []
     elif options.workloads:
         workloads = [BY_NAME[name] for name in options.workloads.split(",")]
@@ -51,6 +58,12 @@ def chosen(options: argparse.Namespace) -> tuple[list[Workload], list[str]]:
     for name in missing:
         print(f"{name} is not installed: left out", file=sys.stderr)
     return workloads, [name for name in names if name not in missing]
+
+
+def feature_cases(options: argparse.Namespace) -> list[features.Case]:
+    if options.features == "all":
+        return list(features.CASES)
+    return [features.BY_NAME[name] for name in options.features.split(",")]
 
 
 def measure_workload(
@@ -109,7 +122,15 @@ def main(arguments: list[str]) -> int:
                     workload, names, Path(folder), backend, options
                 )
                 report.show(workload, results[workload.name])
-            if not options.quick and not options.workloads:
+            if options.features:
+                others["features"] = features.measure_cases(
+                    feature_cases(options),
+                    Path(folder),
+                    backend.port,
+                    options.rounds,
+                    options.seconds,
+                )
+            elif not options.quick and not options.workloads:
                 others["idle"] = extra.idle(names, Path(folder), backend.port)
                 if "fastproxy" in names:
                     others["swap"] = extra.swaps(Path(folder), backend.port, 2 * options.seconds)
