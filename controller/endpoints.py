@@ -50,10 +50,16 @@ def matching_ports(service: Service, reference: PortReference) -> list[ServicePo
     ]
 
 
-def usable_addresses(subsets: Sequence[Subset]) -> set[str]:
-    """Hosts to send to: the ready ones; when there is none, those draining but still serving."""
-    ready = {a.host for subset in subsets for a in subset.addresses if a.ready}
-    return ready or {a.host for subset in subsets for a in subset.addresses if a.draining}
+def count_addresses(subsets: Sequence[Subset]) -> int:
+    """How many addresses requests may go to, whatever their ports.
+
+    A host counts once for each set of ports it has, as in the subsets of Traefik 1.7; what two
+    EndpointSlices both hold is one.
+    """
+    every = [(a, subset.ports) for subset in subsets for a in subset.addresses]
+    ready = {(address.host, ports) for address, ports in every if address.ready}
+    draining = {(address.host, ports) for address, ports in every if address.draining}
+    return len(ready or draining)
 
 
 def resolve(target: Target, subsets: Sequence[Subset] | None) -> Resolved:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from controller.endpoints import usable_addresses
+from controller.endpoints import count_addresses
 from controller.objects import Ingress, Service, Subset
 from fastproxy import findings
 from fastproxy.feature import Invalid
@@ -52,4 +52,4 @@ def _instances(service: Service | None, subsets: Sequence[Subset] | None) -> int
         return None
     if service.external_name is not None:
         return 1
-    return None if subsets is None else len(usable_addresses(subsets))
+    return None if subsets is None else count_addresses(subsets)

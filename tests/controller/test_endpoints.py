@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from controller.endpoints import Resolved, Target, matching_ports, resolve, united, usable_addresses
+from controller.endpoints import (
+    Resolved,
+    Target,
+    count_addresses,
+    matching_ports,
+    resolve,
+    united,
+)
 from controller.objects import (
     EndpointAddress,
     EndpointPort,
@@ -52,7 +59,14 @@ CONDITIONS: list[tuple[list[Subset], list[str]]] = [
 @pytest.mark.parametrize(("subsets", "hosts"), CONDITIONS)
 def test_conditions(subsets: list[Subset], hosts: list[str]) -> None:
     assert [endpoint.host for endpoint in resolve(target(), subsets).endpoints] == hosts
-    assert usable_addresses(subsets) == set(hosts)
+    assert count_addresses(subsets) == len(hosts)
+
+
+def test_counting_addresses() -> None:
+    # Two subsets of Endpoints with different ports count twice, a repeated slice does not.
+    other = EndpointPort("other", 1)
+    assert count_addresses([Subset((READY,), (WEB,)), Subset((READY,), (other,))]) == 2
+    assert count_addresses([Subset((READY,), (WEB,)), Subset((READY,), (WEB,))]) == 1
 
 
 def test_no_subsets_at_all() -> None:

@@ -43,8 +43,26 @@ def test_selectors(text: str, matching: list[dict[str, str]], others: list[dict[
 
 @pytest.mark.parametrize(
     "text",
-    "A and not B|a=b,|,a|a in ()|a in (b|a in b|a b|a=b=c|=b|!a=b|a>x|a>|-a|a in (b c)|a=b;c"
-    "|a!b|a notin|a/b/c".split("|"),
+    [
+        "A and not B",
+        "a=b,",
+        ",a",
+        "a in ()",
+        "a in (b",
+        "a in b",
+        "a b",
+        "a=b=c",
+        "=b",
+        "!a=b",
+        "a>x",
+        "a>",
+        "-a",
+        "a in (b c)",
+        "a=b;c",
+        "a!b",
+        "a notin",
+        "a/b/c",
+    ],
 )
 def test_what_is_no_selector(text: str) -> None:
     with pytest.raises(ValueError, match="selector"):
