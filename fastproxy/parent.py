@@ -161,10 +161,7 @@ class Parent:
             self._rotate_ticket_keys()
         if self._stop_accepting_at is not None and now >= self._stop_accepting_at:
             self._stop_accepting_at = None
-            self._stop_controller()
-            for worker in self.workers:
-                for _, listener in worker.listeners:
-                    listener.close()
+            self._stop_accepting()
         deadline = self._kill_at()
         if deadline is not None and now >= deadline:
             self._kill_all()
@@ -302,12 +299,17 @@ class Parent:
         )
         for child in self._children():
             child.due = None
-        for worker in self.workers:
-            worker.signal(signal.SIGTERM)
+        self._generations.tell_health(False)
 
-    def _stop_controller(self) -> None:
-        # It has lived until here so that endpoints stayed current while connections were accepted.
+    def _stop_accepting(self) -> None:
+        # The controller has lived until here so that endpoints stayed current.
         self.controller.signal(signal.SIGTERM)
+        for worker in self.workers:
+            # Ours first: when a worker closes its own, nothing can queue behind its last look.
+            for _, listener in worker.listeners:
+                listener.close()
+            if worker.stage is not Stage.SERVING or not worker.send("drain"):
+                worker.signal(signal.SIGTERM)
 
     def _finished(self) -> bool:
         return self._stopping is not None and not any(child.pid for child in self._children())

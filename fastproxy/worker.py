@@ -108,6 +108,7 @@ class Worker:
         self._listening = False
         self._ready = False
         self.ending: asyncio.Event = asyncio.Event()
+        self._accept_grace = place.settings.life_cycle.request_accept_grace_timeout
 
     def on_readable(self) -> None:
         """Handle one message of the parent; without a parent we end."""
@@ -139,6 +140,10 @@ class Worker:
             self._data_plane.answer_ping(values["healthy"], values["ready"])
         elif message.kind == "tickets":
             self._data_plane.set_ticket_keys([bytes.fromhex(key) for key in values["keys"]])
+        elif message.kind == "drain":
+            # The parent has waited and has closed its listeners: ours are the last.
+            self._accept_grace = 0.0
+            self.ending.set()
         elif message.kind == "listen" and not self._listening:
             self._listening = True
             # What is here now lives long; the collector need not walk it again.
@@ -214,7 +219,7 @@ class Worker:
         life = self._place.settings.life_cycle
         loop = asyncio.get_running_loop()
         self._data_plane.answer_ping(False, False)
-        await asyncio.sleep(life.request_accept_grace_timeout)
+        await asyncio.sleep(self._accept_grace)
         self._data_plane.stop_accepting()
         for _, descriptor in self._place.listeners:
             with contextlib.suppress(OSError):  # the engine may have closed it
@@ -258,8 +263,9 @@ async def _main(place: Place, build: Build, make_filter: MakeFilter) -> None:
     channel = Channel(socket.socket(fileno=place.channel))
     channel.set_timeout(0)
     worker = Worker(place, channel, build(loop, place), make_filter)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, worker.ending.set)
+    loop.add_signal_handler(signal.SIGTERM, worker.ending.set)
+    # Ctrl-C reaches the whole process group; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     loop.add_signal_handler(signal.SIGUSR1, logs.reopen)
     loop.add_reader(channel.fileno(), worker.on_readable)
     channel.send("hello")

@@ -21,6 +21,7 @@ from fastproxy.engine.stream cimport Engine
 
 cdef enum:
     BATCH = 32
+    LAST_BATCH = 4096
 
 
 cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
@@ -76,6 +77,17 @@ cdef Listener* listener_new(Engine* engine, int descriptor, uint32_t entry_point
 
 
 cdef void listener_close(Listener* listener) noexcept nogil:
-    """Stop to accept; connections in the backlog stay there."""
+    """Take what is queued, which the last close of the socket would reset, and stop to accept."""
+    cdef sockaddr_storage address
+    cdef socklen_t size
+    cdef int descriptor, i
+    for i in range(LAST_BATCH):
+        size = sizeof(address)
+        descriptor = accept4(
+            listener.source.descriptor, <sockaddr*> &address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC
+        )
+        if descriptor < 0:
+            break
+        downstream_accept(listener.engine, descriptor, listener.entry_point, &address)
     epoll_ctl(listener.engine.reactor.epoll, EPOLL_CTL_DEL, listener.source.descriptor, NULL)
     source_retire(&listener.source)

@@ -220,6 +220,20 @@ def test_sigterm_under_load(tmp_path: Path, backend: NamedBackend) -> None:
         proxy.close()
 
 
+def test_sigterm_while_connections_arrive(tmp_path: Path, backend: NamedBackend) -> None:
+    """Each request on its own connection, and no time of grace: none is reset in a queue."""
+    routes = (Route("a", ("http",), (Host(("a.test",)), PathPrefix(("/",))), 1, "a"),)
+    backends = (Backend("a", (Endpoint("http", "127.0.0.1", backend.port),)),)
+    for _ in range(3):
+        with stand_in(tmp_path, SETTINGS, real=True) as running:
+            running.command(Desired(routes, backends))
+            load = Load(running.ports["http"], 6, pause=0, may_refuse=True, keep_alive=False)
+            load.wait_for_more(100)
+            assert running.stop() == 0
+            load.stop()
+            assert load.lost == []
+
+
 def test_an_idle_connection_does_not_delay_the_end(proxy: Proxy) -> None:
     with socket.create_connection(("127.0.0.1", proxy.port)) as idle:
         idle.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")

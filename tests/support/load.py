@@ -106,9 +106,15 @@ class Load:
     """Some clients that ask without pause until they are stopped."""
 
     def __init__(
-        self, port: int, clients: int = 4, pause: float = 0.002, may_refuse: bool = False
+        self,
+        port: int,
+        clients: int = 4,
+        pause: float = 0.002,
+        may_refuse: bool = False,
+        keep_alive: bool = True,
     ) -> None:
         """With `may_refuse`, a client whose *connect* is refused ends quietly (drain)."""
+        self._keep_alive = keep_alive
         self.answers: dict[tuple[int, bytes], int] = {}
         self.lost: list[str] = []
         self._lock = threading.Lock()
@@ -136,6 +142,8 @@ class Load:
             else:
                 with self._lock:
                     self.answers[answer] = self.answers.get(answer, 0) + 1
+                if not self._keep_alive:
+                    client.close()
             time.sleep(pause)
         client.close()
 
