@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import os
 import socket
+import struct
 from dataclasses import replace
 
 from fastproxy.settings import EntryPoint, Settings
@@ -12,6 +15,12 @@ from fastproxy.settings import EntryPoint, Settings
 BACKLOG = 4096  # the kernel cuts it down to net.core.somaxconn
 KEEP_ALIVE = 180  # seconds between probes (Traefik 1.7: 3 minutes)
 DEFER_ACCEPT = 5  # seconds the kernel waits for the first byte
+_SO_ATTACH_FILTER = 26
+# Classic BPF on the TCP header: load the flags; is SYN set? then drop, else pass.
+_NO_SYN = b"".join(
+    struct.pack("=HBBI", *instruction)
+    for instruction in ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFF))
+)
 
 
 class ListenError(Exception):
@@ -104,6 +113,21 @@ def _listener(name: str, point: EntryPoint) -> socket.socket:
     except OSError as error:
         raise _explained(name, point, error) from error
     return listener
+
+
+def refuse_handshakes(listener: socket.socket) -> None:
+    """Let a listening socket ignore new SYN segments, while handshakes under way complete.
+
+    What is queued when a listening socket is closed is reset by the kernel, although the client
+    counts it as established. So a socket is first made deaf, then emptied, then closed; a client
+    that tries meanwhile repeats its SYN after a second and is refused, which it may safely retry.
+    """
+    program = (ctypes.c_ubyte * len(_NO_SYN)).from_buffer_copy(_NO_SYN)
+    count = len(_NO_SYN) // 8
+    # struct sock_fprog: the number of instructions, and where they stand.
+    descriptor = struct.pack("@HP", count, ctypes.addressof(program))
+    with contextlib.suppress(OSError):  # a sandbox may forbid it; then a queue may be reset
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, descriptor)
 
 
 def _explained(name: str, point: EntryPoint, error: OSError) -> ListenError:

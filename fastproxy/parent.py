@@ -23,7 +23,7 @@ from typing import Any
 from fastproxy import children, logs
 from fastproxy.channel import Channel, Message, channel_pair, close_all
 from fastproxy.generations import Generations, Stage
-from fastproxy.listeners import open_listeners
+from fastproxy.listeners import open_listeners, refuse_handshakes
 from fastproxy.processors import usable_processors
 from fastproxy.settings import Settings
 from fastproxy.tls_options import rotated
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 FORWARDED = (signal.SIGHUP, signal.SIGUSR1)
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 TICKET_ROTATION = 6 * 3600.0  # seconds; a ticket lives two hours and its key four rotations
+SETTLE = 0.1  # seconds in which handshakes under way complete, before the listeners are closed
 LAST_WORD = 2.0  # seconds a process may take to end beyond the times of [lifeCycle]
 
 
@@ -122,7 +123,8 @@ class Parent:
         self._rotate_at = clock() + TICKET_ROTATION if with_tls else None
         self._generations = Generations(lambda: self.workers, self.controller.send)
         self._stopping: float | None = None  # since when
-        self._stop_accepting_at: float | None = None
+        self._deaf_at: float | None = None  # when the listeners take no more handshakes
+        self._drain_at: float | None = None
 
     def run(self) -> int:
         wake, woken = socket.socketpair(type=socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -148,7 +150,7 @@ class Parent:
     def _wait(self) -> float | None:
         """Return the seconds until something is due."""
         moments = [child.due for child in self._children()]
-        moments += [self._generations.deadline, self._stop_accepting_at, self._kill_at()]
+        moments += [self._generations.deadline, self._deaf_at, self._drain_at, self._kill_at()]
         moments.append(self._rotate_at)
         known = [moment for moment in moments if moment is not None]
         return max(0.0, min(known) - self._clock()) if known else None
@@ -159,9 +161,13 @@ class Parent:
         if self._rotate_at is not None and now >= self._rotate_at:
             self._rotate_at = now + TICKET_ROTATION
             self._rotate_ticket_keys()
-        if self._stop_accepting_at is not None and now >= self._stop_accepting_at:
-            self._stop_accepting_at = None
-            self._stop_accepting()
+        if self._deaf_at is not None and now >= self._deaf_at:
+            self._deaf_at = None
+            self._stop_handshakes()
+            self._drain_at = now + SETTLE
+        if self._drain_at is not None and now >= self._drain_at:
+            self._drain_at = None
+            self._drain()
         deadline = self._kill_at()
         if deadline is not None and now >= deadline:
             self._kill_all()
@@ -170,7 +176,13 @@ class Parent:
         if self._stopping is None:
             return None
         life = self.settings.life_cycle
-        return self._stopping + life.request_accept_grace_timeout + life.grace_time_out + LAST_WORD
+        return (
+            self._stopping
+            + life.request_accept_grace_timeout
+            + life.grace_time_out
+            + SETTLE
+            + LAST_WORD
+        )
 
     def _rotate_ticket_keys(self) -> None:
         self._ticket_keys = rotated(self._ticket_keys)
@@ -294,16 +306,19 @@ class Parent:
             return
         log.info("%s: stopping", signal.Signals(number).name)
         self._stopping = self._clock()
-        self._stop_accepting_at = (
-            self._stopping + self.settings.life_cycle.request_accept_grace_timeout
-        )
+        self._deaf_at = self._stopping + self.settings.life_cycle.request_accept_grace_timeout
         for child in self._children():
             child.due = None
         self._generations.tell_health(False)
 
-    def _stop_accepting(self) -> None:
+    def _stop_handshakes(self) -> None:
         # The controller has lived until here so that endpoints stayed current.
         self.controller.signal(signal.SIGTERM)
+        for worker in self.workers:
+            for _, listener in worker.listeners:
+                refuse_handshakes(listener)
+
+    def _drain(self) -> None:
         for worker in self.workers:
             # Ours first: when a worker closes its own, nothing can queue behind its last look.
             for _, listener in worker.listeners:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from fastproxy.listeners import ListenError, open_listeners
+from fastproxy.listeners import ListenError, open_listeners, refuse_handshakes
 from fastproxy.settings import EntryPoint, Settings
 
 
@@ -66,3 +66,26 @@ def test_deferred_accept() -> None:
     _, rows = open_listeners(Settings(entry_points={"http": point}), 1)
     with rows[0][0][1] as listener:
         assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT) > 0
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0"])
+def test_a_deaf_listener_keeps_what_is_queued_and_refuses_the_rest(address: str) -> None:
+    try:
+        bound, rows = open_listeners(settings(http=address), 1)
+    except ListenError:
+        pytest.skip("this machine has no IPv6")
+    (_, listener), *_ = rows[0]
+    place = (bound.entry_points["http"].host, bound.entry_points["http"].port)
+    with listener, socket.create_connection(place, 5) as queued:
+        refuse_handshakes(listener)
+        with pytest.raises(TimeoutError):
+            socket.create_connection(place, 0.2)
+        queued.sendall(b"hello")
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.settimeout(5)
+            assert accepted.recv(5) == b"hello"
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(place, 5)
