@@ -77,7 +77,11 @@ def test_endpoints_change_without_a_generation(running: Running) -> None:
     running.command(("shop", (Endpoint("http", "10.9.9.9", 81),)))
     assert running.command(desired("a", urls=2))[:2] == (True, 1)
     expected = ["http://10.0.0.1:80", "http://10.0.0.2:80"]
-    assert [w["endpoints"]["shop"] for w in running.describe()] == [expected, expected]
+
+    def live() -> bool:  # workers do not acknowledge endpoints
+        return [w["endpoints"]["shop"] for w in running.describe()] == [expected, expected]
+
+    wait_until(live, "the new endpoints")
 
 
 def test_a_killed_worker_is_replaced_with_the_live_state(running: Running) -> None:
@@ -93,9 +97,12 @@ def test_a_killed_worker_is_replaced_with_the_live_state(running: Running) -> No
 
     wait_until(replaced, "a new worker 0")
     print(f"replaced after {time.monotonic() - started:.3f} s")
-    workers = running.describe()
-    assert [w["routes"] for w in workers] == [["a", "b"]] * 2
-    assert [w["endpoints"]["shop"] for w in workers] == [["http://10.9.9.9:81"]] * 2
+    assert [w["routes"] for w in running.describe()] == [["a", "b"]] * 2
+
+    def moved() -> bool:
+        return [w["endpoints"]["shop"] for w in running.describe()] == [["http://10.9.9.9:81"]] * 2
+
+    wait_until(moved, "the moved endpoints")
     assert running.get("/ready", "traefik")[0] == 200
 
 
@@ -149,14 +156,14 @@ def test_a_long_history_is_cut_and_replayed(running: Running) -> None:
 def test_sigterm_finishes_requests_and_refuses_new_connections(running: Running) -> None:
     running.command(desired("a"))
     answers: list[int] = []
-    thread = threading.Thread(target=lambda: answers.append(running.get("/slow/1")[0]))
+    thread = threading.Thread(target=lambda: answers.append(running.get("/slow/3")[0]))
     thread.start()
     time.sleep(0.3)
     os.kill(running.pid, signal.SIGTERM)
 
     def refused() -> bool:
-        try:
-            get(running.ports["http"])
+        try:  # at first a SYN is ignored, then refused
+            get(running.ports["http"], timeout=0.3)
         except OSError:
             return True
         return False
