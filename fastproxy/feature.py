@@ -147,6 +147,10 @@ class Filter:
     def on_response(self, exchange: Exchange, head: ResponseHead) -> None:
         return None
 
+    def backend_for(self, status: int) -> str | None:
+        """The backend `on_intercept` would ask; None, or one no route uses: nothing is replaced."""
+        return None
+
     async def on_intercept(self, exchange: Exchange, status: int) -> Reply | None:
         """Replace a response whose status an `ErrorPages` operation names; None keeps it."""
         return None

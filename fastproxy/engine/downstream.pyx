@@ -416,7 +416,7 @@ cdef void downstream_reply(Stream* stream, const Reply* reply) noexcept nogil:
     cdef const char* reason = status_text(reply.status)
     cdef const char* kind = reply.type
     cdef bint body_allowed = reply.status >= 200 and reply.status != 204 and reply.status != 304
-    if not reply.raw and page_wanted(stream, reply.status) and _intercept(downstream, reply.status):
+    if page_wanted(stream, reply.status) and _intercept(downstream, reply.status):
         return
     writer.data = engine.out
     writer.size = 0

@@ -570,6 +570,8 @@ cdef class SubRequest:
                     _text(head.fields[i].name, head.fields[i].name_size),
                     _text(head.fields[i].value, head.fields[i].value_size),
                 ))
+        if self.stream.is_head and head.content_length >= 0:
+            self.headers.append(("Content-Length", str(head.content_length)))
         self.stream.status = head.status
 
     cdef void _on_body(self, const char* data, size_t size, bint last) noexcept:
@@ -679,7 +681,10 @@ cdef int _fill_reply(Stream* stream, Exchange exchange, reply) except -1:
     cdef Writer writer
     cdef bytearray lines = bytearray()
     cdef bytes block
+    cdef uint64_t length = len(body)
     for name, value in reply.headers:
+        if name.lower() == "content-length" and stream.is_head and not body and value.isdecimal():
+            length = int(value)  # of the body a GET would get
         if name.lower() in ("content-length", "transfer-encoding", "connection"):
             continue
         if any(character in "\r\n\0" for character in name + value):
@@ -695,7 +700,7 @@ cdef int _fill_reply(Stream* stream, Exchange exchange, reply) except -1:
     memset(&engine.reply, 0, sizeof(engine.reply))
     engine.reply.status = reply.status
     engine.reply.body = <const char*> body
-    engine.reply.body_size = len(body)
+    engine.reply.body_size = length
     engine.reply.lines = <const char*> block
     engine.reply.lines_size = len(block)
     engine.reply.raw = 1
@@ -824,12 +829,28 @@ cdef int _keep_head(Stream* stream, Head* head) noexcept with gil:
         return -1
 
 
+cdef bint _has_backend(const Table* table, bytes wanted):
+    """Does a route, on whatever entry point, use this backend?"""
+    cdef const char* data = wanted
+    cdef size_t size = len(wanted)
+    cdef uint32_t i
+    for i in range(table.header.route_count):
+        if table.routes[i].backend_name_size == size and (
+            memcmp(table.block + table.routes[i].backend_name_offset, data, size) == 0
+        ):
+            return True
+    return False
+
+
 cdef int _intercept(Stream* stream, uint32_t slot, int status) noexcept with gil:
     """Replace a response by what the filter makes of its status; 0 = the stream is parked."""
     cdef Exchange exchange
     try:
         exchange = _exchange_of(stream)
         filter_ = <object> stream.table.filters[slot]
+        backend = filter_.backend_for(status)
+        if backend is None or not _has_backend(stream.table, backend.encode()):
+            return -1
         awaitable = _page(filter_, exchange, status)
         exchange.task = asyncio.ensure_future(_run(exchange, awaitable), loop=exchange.plane.event_loop)
         return 0

@@ -59,6 +59,7 @@ cdef enum Code:
     FIX_LOCATION = 15
     ERROR_PAGES = 16
     SCRIPTED = 17
+    OFFER_CERTIFICATE = 19  # done where the endpoints are connected to
 
 cdef enum:
     EXTRACT_CLIENT = 0
@@ -336,6 +337,8 @@ cdef int _step(int code, Stream* stream, Head* head, Payload* payload) noexcept 
     if code == ERROR_PAGES:
         if not stream.sub_request and stream.engine.keep_head(stream, head) == 0:
             stream.pages = payload.at
+        return STEP_GO_ON
+    if code == OFFER_CERTIFICATE:
         return STEP_GO_ON
     return plain_reply(stream.engine, 500, "Internal Server Error")
 

@@ -22,7 +22,7 @@ from fastproxy.annotation_values import (
 )
 from fastproxy.engine.operations import ErrorPages as ErrorPagesOperation
 from fastproxy.engine.operations import Operation
-from fastproxy.errors import BackendError, TooLarge, UnknownBackend
+from fastproxy.errors import BackendError, TooLarge
 from fastproxy.feature import (
     Annotation,
     BuildContext,
@@ -146,8 +146,15 @@ class PageFetcher(Filter):
     def __init__(self, config: ErrorPages) -> None:
         self._pages = config.pages
 
+    def _page(self, status: int) -> Page | None:
+        return next((page for page in self._pages if includes(page, status)), None)
+
+    def backend_for(self, status: int) -> str | None:
+        page = self._page(status)
+        return None if page is None else page.backend
+
     async def on_intercept(self, exchange: Exchange, status: int) -> Reply | None:
-        page = next((page for page in self._pages if includes(page, status)), None)
+        page = self._page(status)
         if page is None:
             return None
         path = page.query.replace("{status}", str(status))
@@ -157,9 +164,8 @@ class PageFetcher(Filter):
             answer = await exchange.fetch(
                 f"http://0.0.0.0{path}", headers=headers, backend=page.backend, limit=PAGE_LIMIT
             )
-        except UnknownBackend:
-            return None
         except (BackendError, TooLarge):
+            # Also when the backend exists, but not on this entry point (UnknownBackend).
             return Reply(status, b"Internal Server Error", [TEXT])
         kept = [pair for pair in answer.headers if pair[0].lower() not in FRAMING]
         return Reply(status, answer.body, kept)

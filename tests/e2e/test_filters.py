@@ -329,6 +329,14 @@ ERRORS = [
         {"error-pages": "a: {status: ['404'], backend: nope.test/, query: /}"},
         ask=ask("/x", answering(status=404)),
         status=404,
+        body=b"server 0",
+    ),
+    Row(
+        "backend of another entry point",
+        {"error-pages": "a: {status: ['404'], backend: other_pages2.test/, query: /}"},
+        ask=ask("/x", answering(status=404)),
+        status=404,
+        body=b"Internal Server Error",
     ),
     Row(
         "strip stands outside of error pages",
@@ -494,6 +502,8 @@ def test_entry_points(points: Field, name, request_, status, location) -> None:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     page = ingress("pages", "pages.test", "/", "pages", {})
+    page += "\n---\n"
+    page += ingress("pages2", "pages2.test", "/", "pages", {"frontend-entry-points": "other"})
     yield from running(
         tmp_path_factory.mktemp("pages"), ERRORS, manifests=f"{page}\n---\n{SECRETS[0]}",
         pages=True,

@@ -86,7 +86,7 @@ ANSWERS = [
     (404, page, None),
     (503, failing(BackendTimeout()), Reply(503, b"Internal Server Error", [TEXT])),
     (503, failing(TooLarge()), Reply(503, b"Internal Server Error", [TEXT])),
-    (503, failing(UnknownBackend()), None),
+    (503, failing(UnknownBackend()), Reply(503, b"Internal Server Error", [TEXT])),
 ]
 
 
@@ -117,3 +117,8 @@ def test_the_first_page_by_name_wins():
     live = FEATURE.filter(pages)
     answer = run(live.on_intercept(MemoryExchange(remote=remote), 404))
     assert answer.body == b"http://0.0.0.0/a"
+
+
+@pytest.mark.parametrize(("status", "backend"), [(410, "other"), (404, "own"), (200, None)])
+def test_the_engine_can_ask_for_the_backend(status, backend):
+    assert FEATURE.filter(ErrorPages((OWN, OTHER))).backend_for(status) == backend
