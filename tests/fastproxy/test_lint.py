@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from fastproxy.cli import main
+from tests.support.api_server import ApiServer
 from tests.support.cases import FOLDER
+from tests.support.kubernetes_objects import ingress
 
 # case, exit code, what its output names
 CASES = [
@@ -99,3 +101,15 @@ def test_refused(
 ) -> None:
     assert main(["lint", "--configfile", str(no_settings_file), *arguments]) == 2
     assert part in capsys.readouterr().err
+
+
+def test_a_cluster_is_looked_at_as_the_settings_say(
+    no_settings_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with ApiServer() as server:
+        server.create("Ingress", ingress("shop", "shop.example", service="gone"))
+        text = no_settings_file.read_text()
+        no_settings_file.write_text(f'{text}[kubernetes]\nendpoint = "{server.url}"\n')
+        assert main(["lint", "--configfile", str(no_settings_file)]) == 1
+    assert "error   FP102 Ingress default/shop" in capsys.readouterr().out
