@@ -47,7 +47,7 @@ class Publisher(Protocol):
     """What `fastproxy.publish` offers."""
 
     def publish(self, desired: Desired) -> bool: ...
-    def set_endpoints(self, backend_name: str, endpoints: tuple[Endpoint, ...]) -> object: ...
+    def move(self, moved: Mapping[str, tuple[Endpoint, ...]]) -> object: ...
 
 
 class Controller:
@@ -103,8 +103,7 @@ class Controller:
         if self._moved is None and desired == self._published:
             self._published = desired
         elif self._moved is not None and self._published is not None:
-            for name, endpoints in self._moved.items():
-                self._publisher.set_endpoints(name, endpoints)
+            self._publisher.move(self._moved)
         else:
             if self._options.debug_log_generated_template:
                 log.debug("generated configuration: %s", describe(desired))

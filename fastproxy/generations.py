@@ -204,6 +204,11 @@ class Generations:
         if message.values.get("rebase"):  # the last two are the whole state, this step included
             outdated += descriptors[:-2]
             descriptors = descriptors[-2:]
+        elif steps := message.values.get("merge"):  # the last is the union of so many steps
+            kept = len(live.steps) - (steps - 1)
+            outdated += [*descriptors[:-1], *(d for step in live.steps[kept:] for d in step)]
+            del live.steps[kept:]
+            descriptors = descriptors[-1:]
         live.steps.append(tuple(descriptors))
         close_all(outdated)
 

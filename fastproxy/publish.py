@@ -13,7 +13,7 @@ import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from fastproxy.channel import Channel, close_all, read_memory, sealed_memory
 from fastproxy.compile import Compiled, MatcherBuilder, Piece, Slots, compile_table, restored
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 K = TypeVar("K")
 
+FAN = 8  # moves of endpoints that are merged into one step
 LONGEST_LOG = 60  # entries; a replay sends two descriptors for each, at most 253 in one message
 SMALLEST_REBASE = 1 << 20  # bytes of deltas below which re-basing is not worth it
 PATIENCE = 60.0  # seconds the parent may take; it gives up on a wedged worker long before
@@ -78,6 +79,41 @@ def full_delta(compiled: Compiled) -> Delta:
     )
 
 
+class Merged(NamedTuple):
+    backends: Mapping[int, BackendSpecification]
+    steps: int  # how many steps of the log it stands for, the newest included
+
+
+class Moves:
+    """The steps at the end of the log that moved endpoints only, merged like the digits of a
+    counter: `FAN` steps of one level become one of the next. So a day of moves stays a few dozen
+    entries, and each move is written again only a few times."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[int, Mapping[int, BackendSpecification], int]] = []
+
+    def add(self, backends: Mapping[int, BackendSpecification], size: int) -> Merged | None:
+        """Append a step of `size` bytes; say what to merge at the end of the log, if anything."""
+        self._steps.append((0, backends, size))
+        count = 1
+        while len(tail := self._steps[-FAN:]) == FAN and len({level for level, *_ in tail}) == 1:
+            union: dict[int, BackendSpecification] = {}
+            for _, part, _ in tail:
+                union.update(part)
+            del self._steps[-FAN:]
+            self._steps.append((tail[0][0] + 1, union, sum(size for *_, size in tail)))
+            count += FAN - 1
+        if count == 1:
+            return None
+        return Merged(self._steps[-1][1], count)
+
+    def resize(self, size: int) -> int:
+        """Note the size of the last merged step; return by how much the log has shrunk."""
+        level, backends, before = self._steps[-1]
+        self._steps[-1] = (level, backends, size)
+        return before - size
+
+
 def _dump(value: Delta | Memory) -> bytes:
     return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
 
@@ -106,6 +142,8 @@ class Publisher:
         self._log_size = 0
         self._full_size = 0
         self._continued = False  # False: the next generation replaces all, whatever is live
+        self._moves = Moves()
+        self._slots_of: dict[str, list[int]] | None = None  # of the live backends, by name
         self._live = self._restore()
 
     @property
@@ -150,20 +188,36 @@ class Publisher:
 
     def set_endpoints(self, backend_name: str, endpoints: tuple[Endpoint, ...]) -> None:
         """Replace the endpoints of one backend, wherever it is used, without a new generation."""
+        self.move({backend_name: endpoints})
+
+    def move(self, moved: Mapping[str, tuple[Endpoint, ...]]) -> None:
+        """Replace the endpoints of some backends, by name, in one step."""
+        if self._slots_of is None:
+            self._slots_of = {}
+            for slot, specification in self._live.backends.items():
+                self._slots_of.setdefault(specification.name, []).append(slot)
         backends = {
-            slot: replace(specification, endpoints=endpoints)
-            for slot, specification in self._live.backends.items()
-            if specification.name == backend_name and specification.endpoints != endpoints
+            slot: replace(self._live.backends[slot], endpoints=endpoints)
+            for name, endpoints in moved.items()
+            for slot in self._slots_of.get(name, ())
+            if self._live.backends[slot].endpoints != endpoints
         }
         if backends:
             self._send_endpoints(Delta(backends=backends))
 
     def _send_endpoints(self, delta: Delta) -> None:
         new = replace(self._live, backends={**self._live.backends, **delta.backends})
-        data = _dump(delta)
+        parts = [_dump(delta)]
         self._log_entries += 1
-        self._log_size += len(data)
-        self._exchange("endpoints", [data], new)
+        self._log_size += len(parts[0])
+        merged = self._moves.add(delta.backends, len(parts[0]))
+        if merged is None:
+            self._exchange("endpoints", parts, new)
+        else:
+            parts.append(_dump(Delta(backends=merged.backends)))
+            self._log_entries -= merged.steps - 1
+            self._log_size -= self._moves.resize(len(parts[1]))
+            self._exchange("endpoints", parts, new, merge=merged.steps)
         self._live = new
 
     def _exchange(self, kind: str, parts: list[bytes], new: Compiled, **values: int) -> bool:
@@ -173,6 +227,8 @@ class Publisher:
             or self._log_size > max(SMALLEST_REBASE, 2 * self._full_size)
         )
         if rebase:
+            if values.pop("merge", 0):
+                del parts[-1]
             parts += [_dump(full_delta(new)), _dump(Memory(new.pieces))]
         descriptors = [sealed_memory(f"fastproxy-{kind}", part) for part in parts]
         try:
@@ -190,7 +246,11 @@ class Publisher:
         if answer.kind == "refused":
             log.error("generation %d is refused: %s", new.generation, answer.values["reason"])
             return False
-        if rebase:
+        if rebase or kind == "publish":
+            self._moves = Moves()
+        if kind == "publish":
+            self._slots_of = None
+        if rebase or values.get("full"):
             self._log_entries, self._log_size = 1, 0
             self._full_size = len(parts[-1]) + len(parts[-2])
         return True

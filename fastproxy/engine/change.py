@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastproxy.model import Certificate, Endpoint
 
@@ -21,6 +21,10 @@ class BackendSpecification:
     endpoints: tuple[Endpoint, ...]
     statistics_slot: int  # in shared memory; drr and breaker
     certificate_of: str = ""  # pass-tls-cert: the entry point whose certificate is shown
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = (self.name, self.method, self.endpoints, self.statistics_slot)
+        return BackendSpecification, (*values, self.certificate_of)
 
 
 @dataclass(frozen=True, slots=True)

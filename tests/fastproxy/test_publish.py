@@ -346,6 +346,20 @@ def test_counters_are_cleared_before_they_mean_something_else() -> None:
         assert it.cleared == [("rate", 0)]
 
 
+def test_many_moves_stay_a_short_log() -> None:
+    with system() as it:
+        publisher = it.start_controller()
+        publisher.publish(desired(("a", "x"), ("b", "y")))
+        for number in range(1, 1000):
+            endpoints = (Endpoint("http", "10.9.0.1", number),)
+            publisher.move({f"backend-{'ab'[number % 2]}": endpoints})
+        assert len(it.generations.live.steps) <= 1 + 4 * publish.FAN
+        it.kill_worker(0)
+        it.start_worker()
+        moved = {b.endpoints[0].port for b in publisher._live.backends.values()}
+        assert moved == {998, 999}
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(
@@ -364,13 +378,14 @@ STEPS = st.lists(
 
 
 @settings(deadline=None, max_examples=150)
-@given(steps=STEPS, longest=st.sampled_from([2, 60]))
+@given(steps=STEPS, longest=st.sampled_from([2, 60]), fan=st.sampled_from([2, 3, 8]))
 def test_any_history_leaves_every_worker_with_what_is_desired(
-    steps: list[Any], longest: int
+    steps: list[Any], longest: int, fan: int
 ) -> None:
     """The twin is the desired state itself; deaths, refusals and re-based logs in between."""
     with system() as it, pytest.MonkeyPatch.context() as patch:
         patch.setattr(publish, "LONGEST_LOG", longest)
+        patch.setattr(publish, "FAN", fan)
         publisher = it.start_controller()
         state = Desired()
         publisher.publish(state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 
 from controller.api import Api
@@ -39,7 +40,11 @@ class Recorder:
         self.published.append((self.clock.now, desired))
         return True
 
-    def set_endpoints(self, backend_name: str, endpoints: tuple[Endpoint, ...]) -> None:
+    def move(self, moved: Mapping[str, tuple[Endpoint, ...]]) -> None:
+        for name, endpoints in moved.items():
+            self._set_endpoints(name, endpoints)
+
+    def _set_endpoints(self, backend_name: str, endpoints: tuple[Endpoint, ...]) -> None:
         self.moves.append((self.clock.now, backend_name, [e.host for e in endpoints]))
         self._moves.append((self.clock.now, backend_name, endpoints))
 
