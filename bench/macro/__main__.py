@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.macro import extra, features, report
-from bench.macro.measure import Backend, Sample, memory_kib, run_wrk
+from bench.macro.measure import Backend, Sample, certificate, memory_kib, run_wrk
 from bench.macro.peers import PEERS, Peer
 from bench.macro.workloads import BY_NAME, WORKLOADS, Workload
 
@@ -79,6 +79,7 @@ def measure_workload(
             if workload.peers and name not in workload.peers:
                 continue
             peer = PEERS[name](folder)
+            peer.certificate = certificate(folder) if workload.tls else None
             try:
                 peer.start(backend.port, workload.hosts, workload.paths, workload.deferred)
             except RuntimeError as error:
@@ -87,10 +88,10 @@ def measure_workload(
             running.append(peer)
         load = (workload.connections, workload.arguments())
         for peer in running:
-            run_wrk(peer.port, peer.pid, 1, *load)
+            run_wrk(peer.port, peer.pid, 1, *load, tls=workload.tls)
         for turn in range(options.rounds):
             for peer in running if turn % 2 == 0 else reversed(running):
-                sample = run_wrk(peer.port, peer.pid, options.seconds, *load)
+                sample = run_wrk(peer.port, peer.pid, options.seconds, *load, tls=workload.tls)
                 samples.setdefault(peer.name, []).append(sample)
         for peer in running:
             figures[peer.name] = report.figures(samples[peer.name], memory_kib(peer.pid))

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -93,10 +94,33 @@ def free_port() -> int:
         return port
 
 
-def answers(port: int, host: str, path: str) -> bytes:
+def certificate(folder: Path) -> Path:
+    """A self-signed ECDSA P-256 certificate and its key in one PEM file."""
+    target = folder / "certificate.pem"
+    if not target.exists():
+        key, chain = folder / "key.pem", folder / "chain.pem"
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "30"),
+                *("-pkeyopt", "ec_paramgen_curve:P-256", "-subj", "/CN=h0.example"),
+                *("-keyout", str(key), "-out", str(chain)),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        target.write_bytes(chain.read_bytes() + key.read_bytes())
+    return target
+
+
+def answers(port: int, host: str, path: str, *, tls: bool = False) -> bytes:
     """The bytes of one answer, b"" when there is none."""
     request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2) as client:
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            client = context.wrap_socket(client, server_hostname=host)
         client.sendall(request.encode())
         parts = []
         while part := client.recv(65536):
@@ -105,12 +129,14 @@ def answers(port: int, host: str, path: str) -> bytes:
     return b""
 
 
-def wait_for(process: subprocess.Popen[str], port: int, host: str, path: str) -> bytes:
+def wait_for(
+    process: subprocess.Popen[str], port: int, host: str, path: str, *, tls: bool = False
+) -> bytes:
     """Ask until there is a 200; RuntimeError after 30 s or when the process has ended."""
     end = time.monotonic() + 30
     answer = b""
     while time.monotonic() < end and process.poll() is None:
-        answer = answers(port, host, path)
+        answer = answers(port, host, path, tls=tls)
         if answer.startswith(b"HTTP/1.1 200"):
             return answer
         time.sleep(0.1)
@@ -151,12 +177,19 @@ class Sample:
 
 
 def run_wrk(
-    port: int, root: int, seconds: int, connections: int, arguments: Sequence[str]
-) -> Sample:
+    port: int, root: int, seconds: int, connections: int, arguments: Sequence[str],
+    *, tls: bool = False,
+) -> Sample:  # fmt: skip
     """Load one proxy (process tree `root`) for some seconds."""
     command = [
         *("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"),
-        *("-s", str(HERE / "load.lua"), f"http://127.0.0.1:{port}/", "--", *arguments),
+        *(
+            "-s",
+            str(HERE / "load.lua"),
+            f"{'https' if tls else 'http'}://127.0.0.1:{port}/",
+            "--",
+            *arguments,
+        ),
     ]
     before, begin = cpu_seconds(root), time.monotonic()
     process = start(command, LOAD_CPU, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -37,6 +37,7 @@ class Peer:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = 0
         self.process: subprocess.Popen[str] | None = None
+        self.certificate: Path | None = None  # set to one PEM file with chain and key: TLS
 
     @classmethod
     def available(cls) -> bool:
@@ -59,7 +60,8 @@ class Peer:
         log.close()
         try:
             host, path = list(pairs(hosts, paths))[-1]
-            measure.wait_for(self.process, self.port, host, f"{path}/s")
+            tls = self.certificate is not None
+            measure.wait_for(self.process, self.port, host, f"{path}/s", tls=tls)
         except RuntimeError as error:
             self.stop()
             tail = (self.folder / "log").read_text()[-1500:]
@@ -101,11 +103,15 @@ class Nginx(Peer):
             locations = "\n".join(self.location(f"/p{path}") for path in range(paths))
             # the option of a listening socket may be given once
             listen = f"127.0.0.1:{self.port}{option if host == 0 else ''}"
+            if self.certificate is not None:
+                listen += " ssl"
             if host == 0:
                 listen += " backlog=4096"
             servers.append(
                 f"server {{ listen {listen}; server_name h{host}.example;\n{locations}\n}}"
             )
+        pem = self.certificate
+        tls = f"ssl_certificate {pem}; ssl_certificate_key {pem};" if pem is not None else ""
         (self.folder / "nginx.conf").write_text(
             f"""
 daemon off;
@@ -140,6 +146,7 @@ http {{
     server 127.0.0.1:{backend};
     keepalive 2000; keepalive_requests 1000000000; keepalive_timeout 300s;
   }}
+  {tls}
   {self.http}
   {"".join(servers)}
 }}
@@ -158,6 +165,8 @@ class Haproxy(Peer):
         routes = "".join(f"{host}{path} backend\n" for host, path in pairs(hosts, paths))
         (self.folder / "routes.map").write_text(routes)
         option = " defer-accept" if deferred else ""
+        if self.certificate is not None:
+            option += f" ssl crt {self.certificate}"
         (self.folder / "haproxy.cfg").write_text(
             f"""
 global
@@ -282,6 +291,14 @@ class Fastproxy(Peer):
     def configure(self, backend: int, hosts: int, paths: int, deferred: bool) -> list[str]:
         (self.folder / "manifests").mkdir(exist_ok=True)
         self.write_manifests(backend, hosts, paths)
+        pem = self.certificate
+        tls = ""
+        if pem is not None:
+            tls = f"""[entryPoints.http.tls]
+[[entryPoints.http.tls.certificates]]
+certFile = "{pem}"
+keyFile = "{pem}"
+"""
         (self.folder / "fastproxy.toml").write_text(
             f"""
 defaultEntryPoints = ["http"]
@@ -290,6 +307,7 @@ providersThrottleDuration = "500ms"
 [entryPoints.http]
 address = "127.0.0.1:{self.port}"
 deferAccept = {str(deferred).lower()}
+{tls}
 [entryPoints.ping]
 address = "127.0.0.1:{measure.free_port()}"
 [ping]

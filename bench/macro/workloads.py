@@ -18,6 +18,7 @@ class Workload:
     close: bool = False
     suffix: str = "s"
     deferred: bool = False
+    tls: bool = False  # ECDSA P-256; wrk does not resume sessions
     nginx: float = 0.0
     haproxy: float = 0.0
     peers: tuple[str, ...] = ()  # empty: all
@@ -60,6 +61,18 @@ WORKLOADS = (
     Workload(
         "connect-deferred", "a connection per request, deferred accept",
         close=True, deferred=True, nginx=1.2, haproxy=1.1,
+    ),
+    Workload(
+        "tls", "TLS, GET with 12 headers, 64 keep-alive connections", headers=12, tls=True,
+        nginx=1.2, haproxy=1.35, quick=True, peers=("fastproxy", "nginx", "haproxy"),
+    ),
+    Workload(
+        "tls-handshake", "a full TLS handshake per request", close=True, tls=True,
+        nginx=1.0, haproxy=1.0, peers=("fastproxy", "nginx", "haproxy"),
+    ),
+    Workload(
+        "tls-1m", "TLS, 1 MiB responses", suffix="m", tls=True, nginx=1.0, haproxy=1.0,
+        peers=("fastproxy", "nginx", "haproxy"),
     ),
     Workload("get-10k", "10 KiB responses", suffix="k", nginx=1.15, haproxy=1.35),
     Workload("post-10k", "10 KiB uploads", body=10240, nginx=1.15, haproxy=1.35),
