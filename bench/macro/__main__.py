@@ -133,6 +133,7 @@ def main(arguments: list[str]) -> int:
                 )
             elif not options.quick and not options.workloads:
                 others["idle"] = extra.idle(names, Path(folder), backend.port)
+                others["idle-tls"] = extra.idle(names, Path(folder), backend.port, tls=True)
                 if "fastproxy" in names:
                     others["swap"] = extra.swaps(Path(folder), backend.port, 2 * options.seconds)
         except KeyboardInterrupt:

@@ -112,15 +112,20 @@ def certificate(folder: Path) -> Path:
     return target
 
 
+def blind_context() -> ssl.SSLContext:
+    """A client that trusts everybody."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def answers(port: int, host: str, path: str, *, tls: bool = False) -> bytes:
     """The bytes of one answer, b"" when there is none."""
     request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2) as client:
         if tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            client = context.wrap_socket(client, server_hostname=host)
+            client = blind_context().wrap_socket(client, server_hostname=host)
         client.sendall(request.encode())
         parts = []
         while part := client.recv(65536):

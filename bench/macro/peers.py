@@ -111,7 +111,11 @@ class Nginx(Peer):
                 f"server {{ listen {listen}; server_name h{host}.example;\n{locations}\n}}"
             )
         pem = self.certificate
-        tls = f"ssl_certificate {pem}; ssl_certificate_key {pem};" if pem is not None else ""
+        tls = ""
+        if pem is not None:
+            # Debian's nginx leaves out TLS 1.3, which the others speak.
+            tls = f"ssl_certificate {pem}; ssl_certificate_key {pem};"
+            tls += " ssl_protocols TLSv1.2 TLSv1.3;"
         (self.folder / "nginx.conf").write_text(
             f"""
 daemon off;
