@@ -11,6 +11,7 @@ import http.client
 import http.server
 import json
 import threading
+import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,6 +104,7 @@ class Backend:
                     status = int(self.headers.get("X-Page-Status") or 200)
                     wanted = {"headers": [["X-Page", "1"]]}
                     text = f"page {self.command} {self.path} {self.headers['Host']}".encode()
+                time.sleep(wanted.get("delay", 0))
                 self.send_response_only(status)
                 for name, value in wanted.get("headers", []):
                     self.send_header(name, value)
@@ -154,6 +156,8 @@ class Field:
         words: Mapping[str, str] | None = None,
         default_entry_points: str = '["http", "other"]',
         pages: bool = False,
+        workers: int = 1,
+        dead_port: int = 0,
     ) -> None:
         points = {"http": "", "other": "", "traefik": "", **(entry_points or {})}
         self.pages = Backend(1, echo=True) if pages else None
@@ -171,7 +175,8 @@ class Field:
                 continue
             name = f"row{number}"
             self._hosts[row.group or row.title] = f"{name}.test"
-            service = backend_manifest(name, self.backend.ports[: row.endpoints])
+            ports = [dead_port] if dead_port else self.backend.ports[: row.endpoints]
+            service = backend_manifest(name, ports)
             documents.append(
                 service.replace(
                     f"metadata: {{name: {name}, namespace: default}}",
@@ -189,7 +194,7 @@ class Field:
             f'[entryPoints.{name}]\naddress = "127.0.0.1:{self.ports[name]}"\n{more}\n'
             for name, more in points.items()
         )
-        text = f"workers = 1\ndefaultEntryPoints = {default_entry_points}\n{settings}\n{tables}\n"
+        text = f"workers = {workers}\ndefaultEntryPoints = {default_entry_points}\n{settings}\n{tables}\n"
         text += "[kubernetes]\n"
         self.proxy = Proxy(folder, folder / "manifests", text, self.ports["http"])
 

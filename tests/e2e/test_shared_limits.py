@@ -1,0 +1,182 @@
+"""Limits, breakers and stickiness with two workers: they hold for the whole proxy."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.feature_rows import Answer, Ask, Field, Row, answering, running
+from tests.support.running import free_port
+
+ONE_PER_HOUR = "period: 1h, average: 1, burst: "
+ROWS = {
+    row.title: row
+    for row in (
+        Row("plain"),
+        Row(
+            "rate",
+            {"rate-limit": f"{{extractorfunc: client.ip, rateset: {{a: {{{ONE_PER_HOUR}7}}}}}}"},
+        ),
+        Row(
+            "rate by header",
+            {
+                "rate-limit": "{extractorfunc: request.header.X-Key, "
+                f"rateset: {{a: {{{ONE_PER_HOUR}2}}}}}}"
+            },
+        ),
+        Row(
+            "two rates",
+            {
+                "rate-limit": "{extractorfunc: client.ip, "
+                f"rateset: {{a: {{{ONE_PER_HOUR}5}}, b: {{period: 2h, average: 1, burst: 3}}}}}}"
+            },
+        ),
+        Row("connections", {}, {"max-conn-amount": "2", "max-conn-extractor-func": "request.host"}),
+        Row(
+            "breaker",
+            {},
+            {"circuit-breaker-expression": "ResponseCodeRatio(500, 600, 0, 600) > 0.5"},
+        ),
+        Row("sticky", {}, {"affinity": "true"}, endpoints=3),
+        Row(
+            "buffered",
+            {},
+            {"buffering": "maxrequestbodybytes: 6000000"},
+        ),
+        Row(
+            "rate inside breaker",
+            {"rate-limit": f"{{extractorfunc: client.ip, rateset: {{a: {{{ONE_PER_HOUR}1}}}}}}"},
+            {"circuit-breaker-expression": "ResponseCodeRatio(429, 430, 0, 600) > 0.4"},
+        ),
+        Row(
+            "max connections before rate",
+            {"rate-limit": f"{{extractorfunc: client.ip, rateset: {{a: {{{ONE_PER_HOUR}2}}}}}}"},
+            {"max-conn-amount": "1", "max-conn-extractor-func": "client.ip"},
+        ),
+    )
+}
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+    rows = list(ROWS.values())
+    yield from running(tmp_path_factory.mktemp("limits"), rows, workers=2)
+
+
+def ask(proxy: Field, title: str, *headers: tuple[str, str], target: str = "/", **more) -> Answer:
+    return proxy.ask(Ask(target, headers=headers, **more), proxy.host(ROWS[title]))
+
+
+def at_once(proxy: Field, title: str, count: int, *headers: tuple[str, str]) -> list[Answer]:
+    answers: list[Answer] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(ask(proxy, title, *headers)))
+        for _ in range(count)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    return answers
+
+
+def statuses(answers: list[Answer]) -> Counter[int]:
+    return Counter(answer.status for answer in answers)
+
+
+def test_two_workers_answer(proxy: Field) -> None:
+    assert statuses(at_once(proxy, "plain", 8)) == {200: 8}
+
+
+def test_a_rate_holds_for_all_workers(proxy: Field) -> None:
+    answers = at_once(proxy, "rate", 20)
+    assert statuses(answers) == {200: 7, 429: 13}
+    refused = next(answer for answer in answers if answer.status == 429)
+    assert refused.headers["X-Retry-In"] == "1h0m0s"
+    assert refused.headers["Retry-After"] == "3600"
+    assert refused.body == b"max rate reached: retry-in 1h0m0s"
+
+
+def test_a_rate_is_counted_by_key(proxy: Field) -> None:
+    for key in ("a", "b"):
+        assert statuses(at_once(proxy, "rate by header", 5, ("x-key", key))) == {200: 2, 429: 3}
+    assert statuses(at_once(proxy, "rate by header", 5)) == {200: 2, 429: 3}
+
+
+def test_the_smallest_of_several_rates_counts(proxy: Field) -> None:
+    assert statuses(at_once(proxy, "two rates", 8)) == {200: 3, 429: 5}
+
+
+def test_connections_are_counted_over_all_workers_and_given_back(proxy: Field) -> None:
+    slow = answering(delay=0.7)
+    for _ in range(2):
+        answers = at_once(proxy, "connections", 5, slow)
+        assert statuses(answers) == {200: 2, 429: 3}
+        refused = next(answer for answer in answers if answer.status == 429)
+        assert refused.body == b"max connections reached: 2"
+        assert refused.headers["Retry-After"] is None
+
+
+def test_a_breaker_opens_for_all_workers_and_recovers(proxy: Field) -> None:
+    """10 s closed to everybody, then 10 s in which the share of admitted requests grows."""
+    assert ask(proxy, "breaker", answering(status=500)).status == 500
+    proxy.backend.seen.clear()
+    answers = at_once(proxy, "breaker", 10)
+    assert statuses(answers) == {503: 10}
+    assert answers[0].body == b"Service Unavailable"
+    assert proxy.backend.seen == []
+    deadline = time.monotonic() + 30
+    while ask(proxy, "breaker").status != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    time.sleep(10)
+    assert statuses(at_once(proxy, "breaker", 10)) == {200: 10}
+
+
+def test_a_cookie_keeps_the_endpoint_on_every_worker(proxy: Field) -> None:
+    for _ in range(3):
+        first = ask(proxy, "sticky")
+        cookie = first.headers["Set-Cookie"].partition(";")[0]
+        for _ in range(6):
+            answer = ask(proxy, "sticky", ("Cookie", f"a=b; {cookie}; c=d"))
+            assert answer.body == first.body
+            assert answer.headers["Set-Cookie"] is None
+    bodies = Counter(ask(proxy, "sticky").body for _ in range(24))
+    assert len(bodies) == 3
+
+
+def test_large_bodies_pass_the_buffer_whole(proxy: Field) -> None:
+    body = bytes(range(256)) * 20_000
+    proxy.backend.seen.clear()
+    answer = ask(proxy, "buffered", method="POST", body=body)
+    assert answer.status == 200
+    assert proxy.backend.seen[-1].body == body
+
+
+def test_a_rate_limit_lies_inside_the_breaker(proxy: Field) -> None:
+    """The 429 of the limit is an answer the breaker sees, and opens on."""
+    assert ask(proxy, "rate inside breaker").status == 200
+    time.sleep(0.2)
+    assert ask(proxy, "rate inside breaker").status == 429
+    assert ask(proxy, "rate inside breaker").status == 503
+
+
+def test_a_connection_too_many_takes_no_token(proxy: Field) -> None:
+    """max-conn stands before the rate limit: what it refuses costs no token of the rate."""
+    answers = at_once(proxy, "max connections before rate", 4, answering(delay=0.7))
+    assert statuses(answers) == {200: 1, 429: 3}
+    assert [ask(proxy, "max connections before rate").status for _ in range(2)] == [200, 429]
+
+
+def test_a_dead_endpoint_opens_a_breaker_on_network_errors(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    row = Row("dead", {}, {"circuit-breaker-expression": "NetworkErrorRatio() > 0.9"})
+    dead = free_port()
+    for field in running(tmp_path_factory.mktemp("dead"), [row], workers=1, dead_port=dead):
+        host = field.host(row)
+        assert [field.ask(Ask(), host).status for _ in range(3)] == [502, 503, 503]
