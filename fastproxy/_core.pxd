@@ -6,6 +6,8 @@ from fastproxy._core_balance cimport (
     BALANCER_EMPTY, BALANCER_ZERO, Balancer, balancer_free, balancer_new, balancer_pick,
     balancer_update, drr_adjust,
 )
+# 0 when the section is well formed; matching in a section that passed never reads outside it.
+from fastproxy._core_check cimport core_check
 
 cdef enum:
     NO_ROUTE = 0xFFFFFFFF
@@ -48,5 +50,3 @@ cdef struct MatchResult:
 cdef void core_match(
     const char* section, const MatchRequest* request, MatchResult* result,
 ) noexcept nogil
-# 0 when the section is well formed; matching in a section that passed never reads outside it.
-cdef int core_check(const char* section, size_t size) noexcept nogil

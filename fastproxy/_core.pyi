@@ -13,7 +13,7 @@ from fastproxy._core_balance import WeightedRoundRobin as WeightedRoundRobin
 from fastproxy._core_balance import drr_step as drr_step
 from fastproxy._core_build import MatchEntry as MatchEntry
 from fastproxy._core_build import build_matcher as build_matcher
-from fastproxy._core_build import normalise_path as normalise_path
+from fastproxy.paths import normalise_path as normalise_path
 
 __all__ = [
     "DynamicRoundRobin",

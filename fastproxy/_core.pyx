@@ -15,8 +15,9 @@ is a list of conditions, looked at only for a candidate that would win.
 *Slash rule.* `Path:/p` also matches `/p/`, as a redirect. Every `Path` matcher of a route must
 then agree that it is a redirect, or that it is none; of one route the plain match wins.
 
-The balancers stand in `_core_balance.pyx`, the writer of sections in `_core_build.pyx`, their
-layout in `_section.pxd`; this module is where both are imported from.
+The balancers stand in `_core_balance.pyx`, the writer of sections in `_core_rows.pyx` and
+`_core_build.pyx`, the check in `_core_check.pyx`, the layout in `_section.pxd`; this module is
+where all of it is imported from.
 
 Invariants
 ----------
@@ -40,19 +41,20 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memset
 
+from fastproxy._core_check cimport core_check
 from fastproxy._section cimport (
-    ALTERNATIVE_KINDS, HEADER_PRESENT, HEADER_REGEX, HOLDS_CANDIDATES, HOLDS_ROUTE, HOST_EXACT, HOST_NONE, HOST_REGEX,
+    HEADER_PRESENT, HOLDS_CANDIDATES, HOLDS_ROUTE, HOST_EXACT, HOST_NONE, HOST_REGEX,
     HOST_WILDCARD, PATH_ELEMENTS, PATH_EXACT, PATH_KINDS, PATH_PREFIX, PATH_REGEX,
-    PATH_SLASH_FREE, PATH_SLASHED, QUERY_PRESENT, QUERY_REGEX, SECTION_VERSION,
-    TEMPLATE_SLASH_FREE, TEMPLATE_SLASHED, TEXT_HEADER, TEXT_HOST, TEXT_HOST_WILDCARD,
-    TEXT_METHOD, TEXT_QUERY, Alternative, Candidate, Condition, Header, Node, Regex, Slot,
-    host_hash, same_bytes, section_magic,
+    PATH_SLASH_FREE, PATH_SLASHED, QUERY_PRESENT, TEMPLATE_SLASH_FREE, TEMPLATE_SLASHED,
+    HEADER_REGEX, TEXT_HEADER, TEXT_HOST, TEXT_HOST_WILDCARD, TEXT_METHOD, TEXT_QUERY,
+    Alternative, Candidate, Condition, Header, Node, Regex, Slot, host_hash, same_bytes,
 )
 
 from functools import lru_cache
 
 from fastproxy._core_balance import DynamicRoundRobin, WeightedRoundRobin, drr_step
-from fastproxy._core_build import MatchEntry, build_matcher, normalise_path
+from fastproxy._core_build import MatchEntry, build_matcher
+from fastproxy.paths import normalise_path
 
 __all__ = [
     "DynamicRoundRobin", "MatchEntry", "WeightedRoundRobin", "build_matcher", "check",
@@ -441,110 +443,6 @@ cdef void core_match(
     result.flags = 0
     if walk.redirect:
         result.flags = MATCH_REMOVE_SLASH if walk.slash else MATCH_ADD_SLASH
-
-
-# ---------------------------------------------------------------------------------- checking
-
-cdef inline bint area(
-    const Header* header, uint32_t offset, uint64_t count, uint64_t each,
-) noexcept nogil:
-    return (
-        offset >= sizeof(Header) and offset <= header.size
-        and (each == 1 or offset % 4 == 0) and count * each <= header.size - offset
-    )
-
-
-cdef inline bint inside(uint64_t first, uint64_t count, uint64_t limit) noexcept nogil:
-    return first + count <= limit
-
-
-cdef bint header_checks(const Header* header, size_t size) noexcept nogil:
-    return (
-        header.magic == section_magic() and header.version == SECTION_VERSION
-        and header.size == size
-        and area(header, header.slots, header.slot_count, sizeof(Slot))
-        and area(header, header.nodes, header.node_count, sizeof(Node))
-        and area(header, header.candidates, header.candidate_count, sizeof(Candidate))
-        and area(header, header.conditions, header.condition_count, sizeof(Condition))
-        and area(header, header.alternatives, header.alternative_count, sizeof(Alternative))
-        and area(header, header.regexes, header.regex_count, sizeof(Regex))
-        and area(header, header.firsts, header.node_count, 1)
-        and area(header, header.text, header.text_size, 1)
-        and header.slot_count > 0 and header.slot_count & (header.slot_count - 1) == 0
-    )
-
-
-cdef bint index_checks(const char* section, const Header* header) noexcept nogil:
-    """Hosts, nodes and candidates."""
-    cdef const Slot* slots = <const Slot*>(section + header.slots)
-    cdef const Node* nodes = <const Node*>(section + header.nodes)
-    cdef const Candidate* candidates = <const Candidate*>(section + header.candidates)
-    cdef uint32_t at
-    for at in range(header.slot_count):
-        if slots[at].kind and not (
-            slots[at].root < header.node_count
-            and inside(slots[at].name, slots[at].name_size, header.text_size)
-        ):
-            return False
-    for at in range(header.node_count):
-        if not inside(nodes[at].label, nodes[at].label_size, header.text_size):
-            return False
-        if nodes[at].kind >= PATH_KINDS:
-            return False
-        if nodes[at].holds == HOLDS_CANDIDATES and nodes[at].held >= header.candidate_count:
-            return False
-        if nodes[at].child_count and not (
-            # Children after parents: no walk can come back to where it was.
-            nodes[at].first_child > at
-            and inside(nodes[at].first_child, nodes[at].child_count, header.node_count)
-        ):
-            return False
-    for at in range(header.candidate_count):
-        if candidates[at].kind >= PATH_KINDS or not inside(
-            candidates[at].condition, candidates[at].condition_count, header.condition_count
-        ):
-            return False
-    return header.candidate_count == 0 or candidates[header.candidate_count - 1].last != 0
-
-
-cdef bint alternative_checks(const Header* header, const Alternative* item) noexcept nogil:
-    if item.kind >= ALTERNATIVE_KINDS:
-        return False
-    if not inside(item.text, item.text_size, header.text_size):
-        return False
-    if item.kind in (
-        TEMPLATE_SLASH_FREE, TEMPLATE_SLASHED, PATH_REGEX, HOST_REGEX, HEADER_REGEX, QUERY_REGEX
-    ):
-        return item.value < header.regex_count
-    return inside(item.value, item.value_size, header.text_size)
-
-
-cdef int core_check(const char* section, size_t size) noexcept nogil:
-    cdef const Header* header = <const Header*>section
-    cdef const Condition* conditions
-    cdef const Alternative* alternatives
-    cdef const Regex* regexes
-    cdef uint32_t at
-    if size < sizeof(Header) or not header_checks(header, size):
-        return -1
-    if not index_checks(section, header):
-        return -1
-    conditions = <const Condition*>(section + header.conditions)
-    alternatives = <const Alternative*>(section + header.alternatives)
-    regexes = <const Regex*>(section + header.regexes)
-    for at in range(header.condition_count):
-        if not inside(
-            conditions[at].alternative, conditions[at].alternative_count,
-            header.alternative_count,
-        ):
-            return -1
-    for at in range(header.alternative_count):
-        if not alternative_checks(header, alternatives + at):
-            return -1
-    for at in range(header.regex_count):
-        if not inside(regexes[at].text, regexes[at].text_size, header.text_size):
-            return -1
-    return 0
 
 
 # -------------------------------------------------------------------------------- Python side

@@ -1,0 +1,1 @@
+cdef int core_check(const char* section, size_t size) noexcept nogil

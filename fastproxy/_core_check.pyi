@@ -1,0 +1,1 @@
+"""Checking sections; see `fastproxy._core.check`."""
