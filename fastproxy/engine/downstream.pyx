@@ -55,7 +55,7 @@ from fastproxy.engine.upstream cimport (
     stream_forget_head, upstream_shutdown, upstream_tunnel,
 )
 from fastproxy.engine.wire cimport (
-    WIRE_DONE, WIRE_MORE, Trailers, Window, wire_body, wire_free, wire_head, wire_init, wire_next,
+    WIRE_DONE, WIRE_MORE, WIRE_TOO_MUCH, Trailers, Window, wire_body, wire_free, wire_head, wire_init, wire_next,
     window_copy, window_free, window_grow, window_reset,
 )
 
@@ -138,6 +138,7 @@ cdef void downstream_accept(Engine* engine, int descriptor, uint32_t entry_point
     _set_client(downstream, address)
     wire_init(&downstream.wire, HTTP_REQUEST)
     downstream.wire.max_lines = <uint16_t> engine.header_lines
+    downstream.wire.max_body = engine.max_body
     setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
     if source_add(engine.reactor, &downstream.source, descriptor, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0:
         close(descriptor)
@@ -588,12 +589,16 @@ cdef void _dispatch(Downstream* downstream) noexcept nogil:
     downstream.keep_alive = head.keep_alive
     if engine.requests_per_connection and downstream.requests >= engine.requests_per_connection:
         downstream.keep_alive = 0
+    if head.upgrade:
+        # Unless it becomes a tunnel: what follows the head may be the other protocol already.
+        downstream.keep_alive = 0
     downstream.http10 = head.version_minor == 0
     downstream.paused = 0
     downstream.body_received = 0
     stream.is_head = head.method == METHOD_HEAD
     stream.te_trailers = head.te_trailers
     stream.upgrade = head.upgrade
+    stream.upgrade_hash = head.upgrade_hash
     stream.chunked = head.chunked
     stream.request_done = 0
     stream.response_started = 0
@@ -606,7 +611,7 @@ cdef void _dispatch(Downstream* downstream) noexcept nogil:
     downstream.wire.keep_trailers = head.te_trailers
     code = wire_body(&downstream.wire, rest, size, &consumed)
     if code != WIRE_DONE and code != WIRE_MORE:
-        _refuse(downstream, 400)
+        _refuse(downstream, WIRE_TOO_MUCH if code == WIRE_TOO_MUCH else 400)
         return
     if code == WIRE_DONE and consumed < size and not head.upgrade:
         if _keep_pending(downstream, rest + consumed, size - consumed) < 0:
@@ -699,6 +704,8 @@ cdef void _forward(Downstream* downstream, Head* head) noexcept nogil:
     cdef Writer writer
     cdef int failure
     cdef uint8_t last = downstream.wire.message_done
+    cdef Trailers* trailers = downstream.wire.trailers
+    cdef bint trailing = last and trailers != NULL and trailers.size and downstream.wire.keep_trailers
     forwarding.client = stream.client
     forwarding.client_size = stream.client_size
     forwarding.server = engine.server
@@ -726,10 +733,13 @@ cdef void _forward(Downstream* downstream, Head* head) noexcept nogil:
     stream.host_offset = head.method_size + 1 + head.path_size + (1 + head.query_size if head.query_size else 0) + 17
     stream.host_size = head.host_size if forwarding.host == NULL else forwarding.host_size
     failure = upstream_begin(
-        stream, writer.data, writer.size, downstream.wire.body, downstream.wire.body_size, last
+        stream, writer.data, writer.size, downstream.wire.body, downstream.wire.body_size, last and not trailing
     )
     if failure:
         _failed(stream, failure)
+    elif trailing:
+        downstream.wire.body_size = 0
+        _send_last(downstream)
     elif not last and upstream_full(stream):
         downstream.paused = 1
     elif not last and downstream.readable and not downstream.waiting_continue:
@@ -786,7 +796,7 @@ cdef void _forward_body(Downstream* downstream, size_t count) noexcept nogil:
         if stream.response_started:
             _close(downstream)
         else:
-            _refuse(downstream, 400)
+            _refuse(downstream, WIRE_TOO_MUCH if code == WIRE_TOO_MUCH else 400)
         return
     downstream.body_received += downstream.wire.body_size
     if downstream.collecting:

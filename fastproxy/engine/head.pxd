@@ -83,6 +83,7 @@ cdef struct Head:
     uint32_t name_size
     const char* upgrade_value
     uint32_t upgrade_size
+    uint32_t upgrade_hash  # of the lower-case name of the only protocol, 0 = none or several
     # response
     uint16_t status
     const char* reason

@@ -354,7 +354,7 @@ cdef int _absolute_form(Head* head, const char** authority, uint32_t* authority_
 cdef int _host_name(Head* head, Scratch* scratch) noexcept nogil:
     """Check `host[:port]` and keep the bare lower-case name."""
     cdef const char* host = head.host
-    cdef uint32_t size = head.host_size, i, name = size, digits
+    cdef uint32_t size = head.host_size, i, name = size, digits, port = 0
     if size > 300:
         return 400
     for i in range(size):
@@ -385,7 +385,10 @@ cdef int _host_name(Head* head, Scratch* scratch) noexcept nogil:
         while digits < size:
             if not c'0' <= host[digits] <= c'9':
                 return 400
+            port = port * 10 + <uint32_t> (host[digits] - c'0')
             digits += 1
+        if port > 65535:
+            return 400
     for i in range(name):
         scratch.name[i] = <char> _lower[<uint8_t> host[i]]
     if name > 1 and scratch.name[name - 1] == c'.':
@@ -538,6 +541,7 @@ cdef int request_head(Head* head, Wire* wire, Scratch* scratch, uint32_t request
     head.expect_continue = 0
     head.te_trailers = 0
     head.upgrade = UPGRADE_NONE
+    head.upgrade_hash = 0
     head.has_forwarded = 0
     head.host = NULL
     head.host_size = 0
@@ -624,6 +628,8 @@ cdef int request_head(Head* head, Wire* wire, Scratch* scratch, uint32_t request
         if status:
             return status
     head.keep_alive = llhttp().should_keep_alive(&wire.parser) != 0
+    if head.version_minor == 0 and head.keep_alive:
+        head.keep_alive = _asks_to_keep_alive(head)
     if connection != NULL:
         for field in head.fields[:head.count]:
             if field.kind == KIND_CONNECTION:
@@ -633,10 +639,32 @@ cdef int request_head(Head* head, Wire* wire, Scratch* scratch, uint32_t request
     return 0
 
 
+cdef bint _asks_to_keep_alive(const Head* head) noexcept nogil:
+    """HTTP/1.0 persists by `Connection: keep-alive` only; llhttp takes Proxy-Connection for it too."""
+    cdef uint32_t i
+    for i in range(head.count):
+        if head.fields[i].kind == KIND_CONNECTION and has_token(
+            head.fields[i].value, head.fields[i].value_size, "keep-alive", 10
+        ):
+            return True
+    return False
+
+
+cdef uint32_t _protocol_hash(const char* value, uint32_t size) noexcept nogil:
+    """FNV-1a of one lower-case protocol name; 0 for a list."""
+    cdef uint32_t hash = 2166136261, i
+    for i in range(size):
+        if value[i] == c',':
+            return 0
+        hash = (hash ^ _lower[<uint8_t> value[i]]) * 16777619
+    return hash
+
+
 cdef int _upgrade(Head* head, Field* upgrade) noexcept nogil:
     """Which upgrade this is, if it may be one at all (http-safety.md 30 to 34)."""
     cdef Field* key
     cdef Field* version
+    cdef uint32_t i, keys = 0
     if has_token(upgrade.value, upgrade.value_size, "h2c", 3):
         return 0
     if head.chunked or head.content_length > 0:
@@ -644,7 +672,8 @@ cdef int _upgrade(Head* head, Field* upgrade) noexcept nogil:
     head.upgrade_value = upgrade.value
     head.upgrade_size = upgrade.value_size
     if not has_token(upgrade.value, upgrade.value_size, "websocket", 9):
-        head.upgrade = UPGRADE_OTHER
+        head.upgrade_hash = _protocol_hash(upgrade.value, upgrade.value_size)
+        head.upgrade = UPGRADE_OTHER if head.upgrade_hash else UPGRADE_NONE
         return 0
     if head.method != METHOD_GET:
         return 400
@@ -654,9 +683,15 @@ cdef int _upgrade(Head* head, Field* upgrade) noexcept nogil:
         return 400
     if version == NULL or not (version.value_size == 2 and memcmp(version.value, "13", 2) == 0):
         return STATUS_UPGRADE_REQUIRED
+    for i in range(head.count):
+        keys += same_text(head.fields[i].name, head.fields[i].name_size, "Sec-WebSocket-Key", 17)
+        keys += same_text(head.fields[i].name, head.fields[i].name_size, "Sec-WebSocket-Version", 21)
+    if keys != 2:
+        return 400
     head.upgrade = UPGRADE_WEBSOCKET
     head.upgrade_value = "websocket"
     head.upgrade_size = 9
+    head.upgrade_hash = _protocol_hash("websocket", 9)
     return 0
 
 
@@ -677,6 +712,7 @@ cdef int response_head(Head* head, Wire* wire) noexcept nogil:
     head.has_server = 0
     head.upgrade = UPGRADE_NONE
     head.upgrade_size = 0
+    head.upgrade_hash = 0
     if wire.parser.http_major != 1 or head.status < 100 or head.status > 599:
         return 502
     field = head.fields
@@ -689,6 +725,9 @@ cdef int response_head(Head* head, Wire* wire) noexcept nogil:
             if field.kind == KIND_CONNECTION:
                 connection = field
             elif field.kind == KIND_UPGRADE:
+                head.upgrade_hash = (
+                    _protocol_hash(field.value, field.value_size) if head.upgrade == UPGRADE_NONE else 0
+                )
                 head.upgrade = UPGRADE_OTHER
                 head.upgrade_value = field.value
                 head.upgrade_size = field.value_size
@@ -1039,8 +1078,6 @@ cdef void write_response(
         if not field.dropped:
             _copy_field(writer, field)
         field += 1
-    if not head.has_server:
-        _put(writer, "Server: fastproxy\r\n", 19)
     if not head.has_date:
         _put(writer, date, 37)
     if chunked:

@@ -193,6 +193,7 @@ cdef struct Stream:
     uint8_t is_safe  # GET, HEAD, OPTIONS, TRACE without body
     uint8_t chunked  # framing of the request towards the endpoint
     uint8_t upgrade
+    uint32_t upgrade_hash  # of the protocol asked for
     uint8_t request_done  # the whole request was handed to the upstream side
     uint8_t response_started
     uint8_t fresh_only  # do not take an idle connection (again)

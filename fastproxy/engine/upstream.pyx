@@ -20,7 +20,7 @@ So a failed write only makes the connection `deaf`; reading decides.
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from fastproxy.engine.buffers cimport Chunk, Queue, chunk_data, queue_append, queue_append_rest, queue_clear, queue_consume, queue_vector
 from fastproxy.engine.head cimport Head, response_head
@@ -683,7 +683,7 @@ cdef void _send_again(Upstream* upstream) noexcept nogil:
 cdef void _read_head(Upstream* upstream) noexcept nogil:
     cdef Engine* engine = upstream.engine
     cdef Stream* stream = upstream.stream
-    cdef uint32_t start, room
+    cdef uint32_t start, begin, room
     cdef ssize_t count
     cdef int code
     cdef size_t consumed
@@ -705,6 +705,7 @@ cdef void _read_head(Upstream* upstream) noexcept nogil:
     upstream.answered = 1
     upstream.wire.window.used += <uint32_t> count
     while True:
+        begin = upstream.wire.window.head_size  # behind the interim answers seen so far
         code = wire_head(&upstream.wire, start)
         if code == WIRE_MORE:
             if _keep_head(upstream) < 0:
@@ -712,7 +713,11 @@ cdef void _read_head(Upstream* upstream) noexcept nogil:
                 return
             _read_on(upstream)
             return
-        if code != WIRE_DONE or response_head(&engine.response, &upstream.wire):
+        if (
+            code != WIRE_DONE
+            or memcmp(upstream.wire.window.data + begin, "HTTP/", 5) != 0  # llhttp knows more names
+            or response_head(&engine.response, &upstream.wire)
+        ):
             _fail(upstream, FAIL_MALFORMED)
             return
         if engine.response.status >= 200 or engine.response.status == 101:
@@ -770,7 +775,8 @@ cdef void _head_complete(Upstream* upstream) noexcept nogil:
     cdef uint8_t keep_alive = head.keep_alive
     deadline_clear(engine.reactor, &upstream.source.deadline)
     if head.status == 101:
-        if not stream.upgrade:
+        # http-safety.md 32: only what was asked for
+        if not stream.upgrade or head.upgrade_hash != stream.upgrade_hash:
             _fail(upstream, FAIL_MALFORMED)
             return
         upstream.tunnel = 1

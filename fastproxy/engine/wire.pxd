@@ -10,6 +10,7 @@ cdef enum:
     WIRE_DONE = 1
     # errors, as the status a request would be answered with
     WIRE_BAD = 400
+    WIRE_TOO_MUCH = 413
     WIRE_TOO_LONG = 414
     WIRE_TOO_LARGE = 431
     WIRE_UNKNOWN_METHOD = 501
@@ -51,6 +52,8 @@ cdef struct Wire:
     size_t body_size
     const char* mark  # end of the last accounted framing byte
     Trailers* trailers
+    uint64_t max_body  # bytes of a chunked body; 0 = unlimited
+    uint64_t chunked_size  # sum of the chunk sizes announced so far
     uint32_t gap  # framing bytes since the last body byte
     uint32_t extension_size  # bytes of chunk extensions in this message
     uint32_t extension_gap  # of them, in this chunk's line

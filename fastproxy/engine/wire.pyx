@@ -15,7 +15,7 @@ framing: the digits of a chunk size, the bytes of chunk extensions, the trailers
 Framing bytes are counted as the gap between the end of one piece of body and the start of the next.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uintptr_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -122,6 +122,20 @@ cdef int _on_body(llhttp_t* parser, const char* at, size_t size) noexcept nogil:
     if wire.body + wire.body_size != at:
         memmove(wire.body + wire.body_size, at, size)
     wire.body_size += size
+    return 0
+
+
+cdef int _on_chunk_header(llhttp_t* parser) noexcept nogil:
+    """Refuse a chunk when its size is announced, not after it was passed on."""
+    cdef Wire* wire = <Wire*> parser
+    cdef uint64_t size = parser.content_length
+    if size >= <uint64_t> 1 << 63:
+        wire.error = WIRE_BAD
+        return HPE_USER
+    wire.chunked_size += size
+    if wire.max_body and wire.chunked_size > wire.max_body:
+        wire.error = WIRE_TOO_MUCH
+        return HPE_USER
     return 0
 
 
@@ -348,6 +362,7 @@ cdef int wire_head(Wire* wire, uint32_t start) noexcept nogil:
         wire.gap = 0
         wire.extension_gap = 0
         wire.extension_size = 0
+        wire.chunked_size = 0
         wire.first_chunk = 1
         wire.in_trailer_value = 0
         return WIRE_DONE
@@ -404,5 +419,6 @@ _settings.on_headers_complete = _on_headers_complete
 _settings.on_body = _on_body
 _settings.on_message_complete = _on_message_complete
 _settings.on_header_field_complete = _on_field_complete
+_settings.on_chunk_header = _on_chunk_header
 _settings.on_chunk_extension_name = _on_extension
 _settings.on_chunk_extension_value = _on_extension

@@ -13,7 +13,7 @@ from tests.safety.corpus import Case
 from tests.safety.messages import Incomplete, Message, read_response
 from tests.safety.origin import FENCE, send
 
-PATIENCE = 1.0  # seconds; only a failing case waits this long
+PATIENCE = 2.5  # seconds; only a failing case waits this long
 PROBE = f"GET {FENCE} HTTP/1.1\r\nHost: a.test\r\n\r\n".encode()
 
 

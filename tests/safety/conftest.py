@@ -20,6 +20,9 @@ workers = 1
 [entryPoints.http]
 address = "127.0.0.1:{port}"
 
+[entryPoints.traefik]
+address = "127.0.0.1:{internal}"
+
 [limits]
 requestBody = 1048576
 """
@@ -57,4 +60,4 @@ def started(folder: Path, origin: Origin) -> Proxy:
     documents = [backend_manifest(name, [port]) for name, port in origin.ports.items()]
     (manifests / "all.yaml").write_text("---\n".join([*documents, ingress_manifest("all", rules)]))
     port = free_port()
-    return Proxy(folder, manifests, SETTINGS.format(port=port), port)
+    return Proxy(folder, manifests, SETTINGS.format(port=port, internal=free_port()), port)
