@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from controller.objects import KubernetesObject, Malformed, parse_object, reference_of
+from controller.fields import Malformed
+from controller.objects import KubernetesObject, parse_object, reference_of
 from controller.snapshot import Snapshot
 from fastproxy import findings
 from fastproxy.findings import Finding

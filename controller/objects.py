@@ -14,20 +14,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from controller.fields import (
+    Malformed,
+    as_flag,
+    as_list,
+    as_mapping,
+    as_port,
+    as_text,
+    as_texts,
+    present,
+)
 from fastproxy.model import ObjectReference
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 EXACT, PREFIX, IMPLEMENTATION_SPECIFIC = "Exact", "Prefix", "ImplementationSpecific"
-
-
-class Malformed(ValueError):
-    """An object whose shape is wrong: `field` is the path to it, the text a sentence."""
-
-    def __init__(self, field: str, sentence: str) -> None:
-        super().__init__(f"{field}: {sentence}")
-        self.field = field
-        self.sentence = sentence
 
 
 class PortReference(NamedTuple):
@@ -144,128 +145,68 @@ class IngressClass(KubernetesObject):
     controller: str = ""
 
 
-# -- reading JSON values: `at` is the path to the value, for the sentence -------------------------
-
-
-def _mapping(value: Any, at: str) -> Mapping[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise Malformed(at, f"must be a mapping, not {_type_name(value)}")
-    return value
-
-
-def _items(value: Any, at: str) -> list[Any]:
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise Malformed(at, f"must be a list, not {_type_name(value)}")
-    return value
-
-
-def _text(value: Any, at: str) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise Malformed(at, f"must be a string, not {_type_name(value)}; quote the value")
-    return value
-
-
-def _flag(value: Any, at: str, default: bool) -> bool:
-    if value is None:
-        return default
-    if not isinstance(value, bool):
-        raise Malformed(at, f"must be true or false, not {_type_name(value)}")
-    return value
-
-
-def _port(value: Any, at: str) -> int:
-    if value is None:
-        return 0
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise Malformed(at, f"must be a number, not {_type_name(value)}")
-    if not 0 <= value <= 65535:
-        raise Malformed(at, f"must lie between 0 and 65535, not {value}")
-    return value
-
-
-def _type_name(value: Any) -> str:
-    names = {dict: "a mapping", list: "a list", str: "a string", bool: "a boolean"}
-    return names.get(type(value), "a number" if isinstance(value, (int, float)) else "this type")
-
-
-def _texts(value: Any, at: str) -> dict[str, str]:
-    return {
-        _text(key, at): _text(text, f"{at}[{key}]") for key, text in _mapping(value, at).items()
-    }
+# -- one function per kind ------------------------------------------------------------------------
 
 
 def _addresses(value: Any, at: str) -> tuple[Address, ...]:
     entries = []
-    for number, item in enumerate(_items(value, at)):
-        entry = _mapping(item, f"{at}[{number}]")
-        entries.append(Address(_text(entry.get("ip"), at), _text(entry.get("hostname"), at)))
+    for number, item in enumerate(as_list(value, at)):
+        entry = as_mapping(item, f"{at}[{number}]")
+        entries.append(Address(as_text(entry.get("ip"), at), as_text(entry.get("hostname"), at)))
     return tuple(entries)
 
 
-# -- one function per kind ------------------------------------------------------------------------
-
-
 def _ingress(data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Identity) -> Ingress:
-    spec = _mapping(data.get("spec"), "spec")
-    annotations = _texts(metadata.get("annotations"), "metadata.annotations")
+    spec = as_mapping(data.get("spec"), "spec")
+    annotations = as_texts(metadata.get("annotations"), "metadata.annotations")
     annotations.pop(LAST_APPLIED, None)
     default = spec.get("defaultBackend")
     if default is None:
         default = spec.get("backend")
     at = "spec.defaultBackend"
-    balancer = _mapping(_mapping(data.get("status"), "status").get("loadBalancer"), "status")
+    balancer = as_mapping(as_mapping(data.get("status"), "status").get("loadBalancer"), "status")
     class_name = spec.get("ingressClassName")
     return Ingress(
         *identity,
-        created=_text(metadata.get("creationTimestamp"), "metadata.creationTimestamp"),
-        uid=_text(metadata.get("uid"), "metadata.uid"),
+        created=as_text(metadata.get("creationTimestamp"), "metadata.creationTimestamp"),
+        uid=as_text(metadata.get("uid"), "metadata.uid"),
         annotations=annotations,
-        labels=_texts(metadata.get("labels"), "metadata.labels"),
-        class_name=None if class_name is None else _text(class_name, "spec.ingressClassName"),
-        default_backend=None if default is None else _backend(_mapping(default, at), at),
+        labels=as_texts(metadata.get("labels"), "metadata.labels"),
+        class_name=None if class_name is None else as_text(class_name, "spec.ingressClassName"),
+        default_backend=None if default is None else _backend(as_mapping(default, at), at),
         has_default_backend=default is not None,
         rules=tuple(
-            _rule(_present(item, f"spec.rules[{number}]"), f"spec.rules[{number}]")
-            for number, item in enumerate(_items(spec.get("rules"), "spec.rules"))
+            _rule(present(item, f"spec.rules[{number}]"), f"spec.rules[{number}]")
+            for number, item in enumerate(as_list(spec.get("rules"), "spec.rules"))
         ),
         tls_secrets=tuple(
-            _text(_mapping(item, f"spec.tls[{number}]").get("secretName"), f"spec.tls[{number}]")
-            for number, item in enumerate(_items(spec.get("tls"), "spec.tls"))
+            as_text(
+                as_mapping(item, f"spec.tls[{number}]").get("secretName"), f"spec.tls[{number}]"
+            )
+            for number, item in enumerate(as_list(spec.get("tls"), "spec.tls"))
         ),
         addresses=_addresses(balancer.get("ingress"), "status.loadBalancer.ingress"),
     )
 
 
-def _present(value: Any, at: str) -> Mapping[str, Any]:
-    if value is None:
-        raise Malformed(at, "must not be null")
-    return _mapping(value, at)
-
-
 def _rule(rule: Mapping[str, Any], at: str) -> IngressRule:
-    host = _text(rule.get("host"), f"{at}.host")
+    host = as_text(rule.get("host"), f"{at}.host")
     if rule.get("http") is None:
         return IngressRule(host, None)
-    http = _mapping(rule["http"], f"{at}.http")
+    http = as_mapping(rule["http"], f"{at}.http")
     paths = []
-    for number, value in enumerate(_items(http.get("paths"), f"{at}.http.paths")):
+    for number, value in enumerate(as_list(http.get("paths"), f"{at}.http.paths")):
         here = f"{at}.http.paths[{number}]"
-        item = _present(value, here)
-        path_type = _text(item.get("pathType"), f"{here}.pathType") or IMPLEMENTATION_SPECIFIC
+        item = present(value, here)
+        path_type = as_text(item.get("pathType"), f"{here}.pathType") or IMPLEMENTATION_SPECIFIC
         if path_type not in (EXACT, PREFIX, IMPLEMENTATION_SPECIFIC):
             raise Malformed(f"{here}.pathType", f"{path_type!r} is not a path type")
         backend = item.get("backend")
         paths.append(
             IngressPath(
-                _text(item.get("path"), f"{here}.path"),
+                as_text(item.get("path"), f"{here}.path"),
                 path_type,
-                None if backend is None else _backend(_mapping(backend, here), f"{here}.backend"),
+                None if backend is None else _backend(as_mapping(backend, here), f"{here}.backend"),
             )
         )
     return IngressRule(host, tuple(paths))
@@ -274,13 +215,13 @@ def _rule(rule: Mapping[str, Any], at: str) -> IngressRule:
 def _backend(backend: Mapping[str, Any], at: str) -> BackendReference | None:
     service = backend.get("service")
     if service is not None:  # networking.k8s.io/v1
-        service = _mapping(service, f"{at}.service")
-        port = _mapping(service.get("port"), f"{at}.service.port")
+        service = as_mapping(service, f"{at}.service")
+        port = as_mapping(service.get("port"), f"{at}.service.port")
         value = port.get("name") or port.get("number")
-        name = _text(service.get("name"), f"{at}.service.name")
+        name = as_text(service.get("name"), f"{at}.service.name")
         return BackendReference(name, port_reference(value, f"{at}.service.port"))
     if backend.get("serviceName") is not None:  # v1beta1 of both groups
-        name = _text(backend["serviceName"], f"{at}.serviceName")
+        name = as_text(backend["serviceName"], f"{at}.serviceName")
         return BackendReference(
             name, port_reference(backend.get("servicePort"), f"{at}.servicePort")
         )
@@ -295,28 +236,28 @@ def port_reference(value: Any, at: str = "servicePort") -> PortReference:
         digits = value.removeprefix("+").removeprefix("-")
         numeric = digits.isascii() and digits.isdigit() and len(digits) < 10
         return PortReference(value, int(value) if numeric else 0)
-    return PortReference(str(_port(value, at)), value)
+    return PortReference(str(as_port(value, at)), value)
 
 
 def _service(data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Identity) -> Service:
-    spec = _mapping(data.get("spec"), "spec")
-    annotations = _texts(metadata.get("annotations"), "metadata.annotations")
+    spec = as_mapping(data.get("spec"), "spec")
+    annotations = as_texts(metadata.get("annotations"), "metadata.annotations")
     annotations.pop(LAST_APPLIED, None)
     ports = []
-    for number, value in enumerate(_items(spec.get("ports"), "spec.ports")):
+    for number, value in enumerate(as_list(spec.get("ports"), "spec.ports")):
         at = f"spec.ports[{number}]"
-        item = _mapping(value, at)
+        item = as_mapping(value, at)
         ports.append(
             ServicePort(
-                _text(item.get("name"), f"{at}.name"),
-                _port(item.get("port"), f"{at}.port"),
-                _text(item.get("appProtocol"), f"{at}.appProtocol"),
+                as_text(item.get("name"), f"{at}.name"),
+                as_port(item.get("port"), f"{at}.port"),
+                as_text(item.get("appProtocol"), f"{at}.appProtocol"),
             )
         )
     external = None
     if spec.get("type") == "ExternalName":
-        external = _text(spec.get("externalName"), "spec.externalName")
-    balancer = _mapping(_mapping(data.get("status"), "status").get("loadBalancer"), "status")
+        external = as_text(spec.get("externalName"), "spec.externalName")
+    balancer = as_mapping(as_mapping(data.get("status"), "status").get("loadBalancer"), "status")
     addresses = None
     if balancer.get("ingress") is not None:
         addresses = _addresses(balancer["ingress"], "status.loadBalancer.ingress")
@@ -325,13 +266,13 @@ def _service(data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Id
 
 def _ports(value: Any, at: str) -> tuple[EndpointPort, ...]:
     ports = []
-    for number, raw in enumerate(_items(value, at)):
-        item = _mapping(raw, f"{at}[{number}]")
+    for number, raw in enumerate(as_list(value, at)):
+        item = as_mapping(raw, f"{at}[{number}]")
         ports.append(
             EndpointPort(
-                _text(item.get("name"), f"{at}[{number}].name"),
-                _port(item.get("port"), f"{at}[{number}].port"),
-                _text(item.get("appProtocol"), f"{at}[{number}].appProtocol"),
+                as_text(item.get("name"), f"{at}[{number}].name"),
+                as_port(item.get("port"), f"{at}[{number}].port"),
+                as_text(item.get("appProtocol"), f"{at}[{number}].appProtocol"),
             )
         )
     return tuple(ports)
@@ -339,32 +280,32 @@ def _ports(value: Any, at: str) -> tuple[EndpointPort, ...]:
 
 def _pod(item: Mapping[str, Any], at: str) -> str:
     target = item.get("targetRef")
-    return "" if target is None else _text(_mapping(target, at).get("name"), f"{at}.targetRef")
+    return "" if target is None else as_text(as_mapping(target, at).get("name"), f"{at}.targetRef")
 
 
 def _slice(
     data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Identity
 ) -> EndpointSlice:
-    labels = _mapping(metadata.get("labels"), "metadata.labels")
+    labels = as_mapping(metadata.get("labels"), "metadata.labels")
     addresses = []
-    for number, value in enumerate(_items(data.get("endpoints"), "endpoints")):
+    for number, value in enumerate(as_list(data.get("endpoints"), "endpoints")):
         at = f"endpoints[{number}]"
-        item = _mapping(value, at)
-        hosts = _items(item.get("addresses"), f"{at}.addresses")
-        if not hosts or not _text(hosts[0], f"{at}.addresses[0]"):
+        item = as_mapping(value, at)
+        hosts = as_list(item.get("addresses"), f"{at}.addresses")
+        if not hosts or not as_text(hosts[0], f"{at}.addresses[0]"):
             continue
-        state = _mapping(item.get("conditions"), f"{at}.conditions")
-        serving = _flag(state.get("serving"), f"{at}.conditions.serving", True)
-        terminating = _flag(state.get("terminating"), f"{at}.conditions.terminating", False)
+        state = as_mapping(item.get("conditions"), f"{at}.conditions")
+        serving = as_flag(state.get("serving"), f"{at}.conditions.serving", True)
+        terminating = as_flag(state.get("terminating"), f"{at}.conditions.terminating", False)
         addresses.append(
             EndpointAddress(
                 hosts[0],
                 _pod(item, at),
-                _flag(state.get("ready"), f"{at}.conditions.ready", True),
+                as_flag(state.get("ready"), f"{at}.conditions.ready", True),
                 serving and terminating,
             )
         )
-    service = _text(labels.get(SERVICE_NAME_LABEL), f"metadata.labels[{SERVICE_NAME_LABEL}]")
+    service = as_text(labels.get(SERVICE_NAME_LABEL), f"metadata.labels[{SERVICE_NAME_LABEL}]")
     subset = Subset(tuple(addresses), _ports(data.get("ports"), "ports"))
     return EndpointSlice(*identity, service, subset)
 
@@ -373,13 +314,13 @@ def _endpoints(
     data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Identity
 ) -> Endpoints:
     subsets = []
-    for number, value in enumerate(_items(data.get("subsets"), "subsets")):
+    for number, value in enumerate(as_list(data.get("subsets"), "subsets")):
         at = f"subsets[{number}]"
-        subset = _mapping(value, at)
+        subset = as_mapping(value, at)
         addresses = []
-        for raw in _items(subset.get("addresses"), f"{at}.addresses"):
-            item = _mapping(raw, f"{at}.addresses")
-            host = _text(item.get("ip"), f"{at}.addresses.ip")
+        for raw in as_list(subset.get("addresses"), f"{at}.addresses"):
+            item = as_mapping(raw, f"{at}.addresses")
+            host = as_text(item.get("ip"), f"{at}.addresses.ip")
             if host:
                 addresses.append(EndpointAddress(host, _pod(item, at)))
         subsets.append(Subset(tuple(addresses), _ports(subset.get("ports"), f"{at}.ports")))
@@ -388,12 +329,12 @@ def _endpoints(
 
 def _secret(data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Identity) -> Secret:
     values = {}
-    for key, text in _texts(data.get("data"), "data").items():
+    for key, text in as_texts(data.get("data"), "data").items():
         try:
             values[key] = base64.b64decode("".join(text.split()), validate=True)
         except (binascii.Error, ValueError):
             raise Malformed(f"data[{key}]", "is not base64") from None
-    for key, text in _texts(data.get("stringData"), "stringData").items():
+    for key, text in as_texts(data.get("stringData"), "stringData").items():
         values[key] = text.encode()
     return Secret(*identity, values)
 
@@ -401,8 +342,8 @@ def _secret(data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Ide
 def _ingress_class(
     data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Identity
 ) -> IngressClass:
-    spec = _mapping(data.get("spec"), "spec")
-    return IngressClass("", identity.name, _text(spec.get("controller"), "spec.controller"))
+    spec = as_mapping(data.get("spec"), "spec")
+    return IngressClass("", identity.name, as_text(spec.get("controller"), "spec.controller"))
 
 
 class _Identity(NamedTuple):
@@ -442,7 +383,7 @@ def parse_object(data: Any, default_namespace: str = "default") -> KubernetesObj
     Raises `Malformed`. `data` must carry `apiVersion` and `kind` (list items of the API server do
     not; `parse_kind` reads those).
     """
-    document = _present(data, "the object")
+    document = present(data, "the object")
     kind, version = document.get("kind"), document.get("apiVersion")
     known = READERS.get(kind) if isinstance(kind, str) else None
     if known is None or version not in known[0]:
@@ -452,10 +393,10 @@ def parse_object(data: Any, default_namespace: str = "default") -> KubernetesObj
 
 def parse_kind(kind: str, data: Any, default_namespace: str = "default") -> KubernetesObject:
     """Read an object whose kind is already known. Raises `Malformed`."""
-    document = _present(data, "the object")
-    metadata = _mapping(document.get("metadata"), "metadata")
-    name = _text(metadata.get("name"), "metadata.name")
+    document = present(data, "the object")
+    metadata = as_mapping(document.get("metadata"), "metadata")
+    name = as_text(metadata.get("name"), "metadata.name")
     if not name:
         raise Malformed("metadata.name", "is missing")
-    namespace = _text(metadata.get("namespace"), "metadata.namespace") or default_namespace
+    namespace = as_text(metadata.get("namespace"), "metadata.namespace") or default_namespace
     return READERS[kind][1](document, metadata, _Identity(namespace, name))

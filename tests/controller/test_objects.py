@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.fields import Malformed
 from controller.objects import (
     READERS,
     Address,
@@ -20,7 +21,6 @@ from controller.objects import (
     IngressPath,
     IngressRule,
     KubernetesObject,
-    Malformed,
     PortReference,
     Secret,
     Service,

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from controller.contribution import Contributor
 from controller.objects import (
     BackendReference,
     Ingress,
@@ -21,6 +20,7 @@ from controller.objects import (
     parse_kind,
 )
 from controller.snapshot import Snapshot
+from controller.steps import Contributor
 from controller.translate import translate
 from fastproxy.features import KNOWN_ANNOTATIONS
 from fastproxy.model import ObjectReference
