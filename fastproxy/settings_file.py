@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fastproxy import durations, settings_check
+from fastproxy import durations, settings_check, settings_points
 from fastproxy.settings import Settings
 
 # Providers and services of Traefik 1.7 which a Kubernetes Ingress proxy does not have.
@@ -82,7 +82,14 @@ def load(path: Path | None) -> Loaded:
     except UnicodeDecodeError as error:
         sentence = f"is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
         raise SettingsError((Problem(str(path), "", sentence),)) from error
-    return parse(text, str(path))
+    loaded = parse(text, str(path))
+    unreadable = tuple(
+        Problem(str(path), key, sentence)
+        for key, sentence in settings_points.unreadable(loaded.settings)
+    )
+    if unreadable:
+        raise SettingsError(unreadable)
+    return loaded
 
 
 def parse(text: str, file: str) -> Loaded:

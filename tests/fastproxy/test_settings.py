@@ -217,6 +217,7 @@ PROBLEMS = [
     ("[entryPoints.a]\naddress=':80'\n[entryPoints.a.forwardedHeaders]\ntrustedIPs=['x']", "entryPoints.a.forwardedHeaders.trustedIPs: 'x' is not an address or a range; write for example \"10.0.0.0/8\""),
     ("[entryPoints.a]\naddress=':80'\n[[entryPoints.a.tls.certificates]]\ncertFile='x'", "entryPoints.a.tls.certificates[0]: needs both certFile and keyFile; add what is missing"),
     ("[entryPoints.a]\naddress=':80'\n[entryPoints.a.tls.clientCA]", "entryPoints.a.tls.clientCA.files: is empty; list the CA files, or remove the table"),
+    ("[entryPoints.a]\naddress=':80'\n[entryPoints.a.tls]\ncipherSuites=['X']", "entryPoints.a.tls.cipherSuites: 'X' is not one of Go's names of suites; correct it"),
     ("[accessLog.filters]\nstatusCodes=['2xx']", "accessLog.filters.statusCodes: '2xx' is not a status or a range; write for example \"200\" or \"500-599\""),
     ("[accessLog.fields.names]\nx='y'", "accessLog.fields.names.x: is 'y'; write one of keep, drop"),
     ("[accessLog.fields.headers.names]\nx='y'", "accessLog.fields.headers.names.x: is 'y'; write one of keep, drop, redact"),
@@ -266,6 +267,44 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"a = '\xff'")
     with pytest.raises(SettingsError, match="is not UTF-8 text"):
         load(tmp_path / "latin")
+
+
+def test_files_that_cannot_be_read_are_all_named(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").touch()
+    (tmp_path / "f.toml").write_text(
+        f"""
+rootCAs = ["-----BEGIN CERTIFICATE-----", "{tmp_path}/ca.pem", "/missing/a"]
+[entryPoints.http]
+address = ":80"
+[entryPoints.http.auth.basic]
+usersFile = "/missing/b"
+[entryPoints.http.auth.forward]
+address = "http://a"
+[entryPoints.http.auth.forward.tls]
+ca = "/missing/c"
+cert = "/missing/d"
+key = "/missing/e"
+[entryPoints.http.tls.clientCA]
+files = ["/missing/f"]
+[[entryPoints.http.tls.certificates]]
+certFile = "/missing/only logged"
+keyFile = "/missing/only logged"
+"""
+    )
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path / "f.toml")
+    assert [problem.key for problem in caught.value.problems] == [
+        "rootCAs[2]",
+        "entryPoints.http.tls.clientCA.files[0]",
+        "entryPoints.http.auth.basic.usersFile",
+        "entryPoints.http.auth.forward.tls.ca",
+        "entryPoints.http.auth.forward.tls.cert",
+        "entryPoints.http.auth.forward.tls.key",
+    ]
+    assert caught.value.problems[0].sentence == (
+        "'/missing/a' cannot be read (No such file or directory);"
+        " correct the path or its permissions"
+    )
 
 
 def test_where_the_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
