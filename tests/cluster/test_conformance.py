@@ -8,7 +8,6 @@ own.
 from __future__ import annotations
 
 import hashlib
-import ssl
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -152,7 +151,6 @@ def test_host_rules(case: Case) -> None:
     assert [(host, case.serving.pod(host)) for host, _ in HOSTS] == HOSTS
 
 
-@pytest.mark.xfail(raises=ssl.SSLError, reason="entry points do not speak TLS yet")
 def test_server_name_indication(case: Case) -> None:
     authority = trustme.CA()
     fingerprints = {}

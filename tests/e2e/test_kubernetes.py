@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.support.api_server import ApiServer
 from tests.support.api_store import wait_until
-from tests.support.kubernetes_objects import endpoint_slice, ingress, service
+from tests.support.kubernetes_objects import endpoint_slice, ingress, secret, service
 from tests.support.serving import Pod, Serving
 
 
@@ -130,6 +132,106 @@ def test_outage_410_and_controller_death_are_not_noticed(
     load.stop()
     assert load.count and not load.failures
     assert serving.ready() == 200
+
+
+LIMITED = {
+    "ingress.kubernetes.io/rate-limit": """
+extractorfunc: request.host
+rateset:
+  one:
+    period: 3600s
+    average: 1
+    burst: 3
+"""
+}
+
+
+def test_limits_survive_changes_of_everything_else(
+    server: ApiServer, serving: Serving, pods: list[Pod]
+) -> None:
+    """The bucket is empty, and stays so while endpoints, other routes and the controller change."""
+    server.create("Ingress", ingress("limited", "l.example", annotations=LIMITED))
+    wait_until(lambda: serving.status("l.example") == 429)
+    server.update("EndpointSlice", endpoints_of(pods[1]))
+    wait_until(lambda: serving.pod("a.example") == "two")
+    assert serving.status("l.example") == 429
+    server.create("Ingress", ingress("j", "b.example"))
+    wait_until(lambda: serving.pod("b.example") == "two")
+    assert serving.status("l.example") == 429
+    os.kill(serving.controller(), signal.SIGKILL)
+    server.create("Ingress", ingress("k", "c.example"))
+    wait_until(lambda: serving.pod("c.example") == "two", 15)
+    assert serving.status("l.example") == 429
+
+
+def test_balancing_goes_on_where_it_was(server: ApiServer, tmp_path: Path) -> None:
+    """With one worker two pods take turns, whatever is published between two requests."""
+    pair = [Pod("left", "127.0.0.2"), Pod("right", "127.0.0.3", 0)]
+    server.create("Service", service("pair"))
+    for pod in pair:
+        item = endpoint_slice("pair", (pod.address,), pod.port, suffix=pod.name)
+        server.create("EndpointSlice", item)
+    server.create("Ingress", ingress("pair", "p.example", service="pair"))
+    with Serving(tmp_path, server.url, workers=1) as serving:
+        serving.wait_ready()
+        answered = []
+        for number in range(6):
+            answered.append(serving.pod("p.example"))
+            server.create("Ingress", ingress(f"x{number}", f"x{number}.example"))
+            wait_until(lambda host=f"x{number}.example": serving.status(host) == 200)  # type: ignore[misc]
+        assert answered[::2] == answered[:1] * 3 and answered[1::2] == answered[1:2] * 3
+        assert {*answered} == {"left", "right"}
+    for pod in pair:
+        pod.stop()
+
+
+GUARDED = {
+    "ingress.kubernetes.io/auth-type": "basic",
+    "ingress.kubernetes.io/auth-secret": "users",
+}
+USERS = {"users": b"test:$apr1$H6uskkkW$IgXLP6ewTrSuBkTrqE8wj/\n"}
+
+
+def test_auth_is_never_dropped(server: ApiServer, serving: Serving) -> None:
+    """Secrets become unreadable while the route changes: it still asks for a password."""
+    server.create("Secret", secret("users", USERS))
+    server.create("Ingress", ingress("g", "g.example", annotations=GUARDED))
+    wait_until(lambda: serving.status("g.example") == 401)
+    server.faults.refuse(403, "Forbidden", kind="Secret")
+    server.faults.drop_watches()
+    server.update("Ingress", ingress("g", "g.example", path="/new", annotations=GUARDED))
+    wait_until(lambda: serving.status("g.example") == 404)
+    assert {serving.status("g.example", "/new") for _ in range(8)} == {401}
+
+
+def test_unreadable_secrets_fail_closed(server: ApiServer, tmp_path: Path) -> None:
+    server.create("Secret", secret("users", USERS))
+    server.create("Ingress", ingress("g", "g.example", annotations=GUARDED))
+    server.faults.refuse(403, "Forbidden", kind="Secret")
+    with Serving(tmp_path, server.url) as serving:
+        serving.wait_ready()
+        assert serving.pod("a.example") == "one"
+        assert serving.status("g.example") == 404
+
+
+def test_certificates_follow_their_secret(server: ApiServer, serving: Serving) -> None:
+    authority = trustme.CA()
+
+    def issue() -> tuple[dict[str, bytes], bytes]:
+        made = authority.issue_cert("t.example")
+        chain = b"".join(pem.bytes() for pem in made.cert_chain_pems)
+        pair = {"tls.crt": chain, "tls.key": made.private_key_pem.bytes()}
+        return pair, ssl.PEM_cert_to_DER_cert(made.cert_chain_pems[0].bytes().decode())
+
+    data, first = issue()
+    server.create("Secret", secret("cert", data, type="kubernetes.io/tls"))
+    server.create("Ingress", ingress("t", "t.example", tls_secret="cert"))
+    wait_until(lambda: serving.pod("t.example") == "one")
+    answer, shown = serving.get_tls("t.example")
+    assert (answer.seen["pod"], shown) == ("one", first)
+    data, second = issue()
+    server.update("Secret", secret("cert", data, type="kubernetes.io/tls"))
+    wait_until(lambda: serving.get_tls("t.example")[1] == second)
 
 
 def test_namespace_forbidden(server: ApiServer, tmp_path: Path, pods: list[Pod]) -> None:
