@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import orjson
 import yaml
 
 from controller.fields import Malformed
@@ -55,7 +56,7 @@ class Loaded(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class _File:
     stamp: Stamp
-    objects: tuple[KubernetesObject, ...] = ()
+    objects: tuple[tuple[ObjectReference, KubernetesObject], ...] = ()
     findings: tuple[Finding, ...] = ()
 
 
@@ -66,6 +67,7 @@ class Manifests:
     path: Path
     interval: float = INTERVAL
     _files: dict[Path, _File] = field(default_factory=dict)
+    _objects: dict[ObjectReference, KubernetesObject] = field(default_factory=dict)
     _loaded: Loaded = field(default_factory=lambda: Loaded(Snapshot(), ()))
 
     def load(self) -> Loaded:
@@ -116,24 +118,29 @@ class Manifests:
                 known = _read_file(path, self._shown(path), stamp)
             files[path] = known
         self._files = files
-        objects: dict[ObjectReference, tuple[KubernetesObject, Path]] = {}
+        objects: dict[ObjectReference, KubernetesObject] = {}
+        holders: dict[ObjectReference, Path] = {}
         for path in sorted(files):
             problems += files[path].findings
-            for item in files[path].objects:
-                reference = item.reference
+            for reference, item in files[path].objects:
                 if reference in objects:
-                    first, second = self._shown(objects[reference][1]), self._shown(path)
-                    problems.append(
-                        findings.DEFINED_TWICE(
-                            reference, second, reference=reference, first=first, second=second
-                        )
-                    )
-                objects[reference] = (item, path)
-        old = self._loaded.snapshot
-        gone = [item.reference for item in old if item.reference not in objects]
-        snapshot = old.with_changes((item for item, _ in objects.values()), gone)
-        self._loaded = Loaded(snapshot, tuple(problems))
+                    problems.append(self._twice(reference, holders[reference], path))
+                objects[reference] = item
+                holders[reference] = path
+        self._loaded = Loaded(self._follow(objects), tuple(problems))
         return self._loaded
+
+    def _follow(self, objects: dict[ObjectReference, KubernetesObject]) -> Snapshot:
+        """Apply what differs from the objects before."""
+        before, self._objects = self._objects, objects
+        changed = [item for name, item in objects.items() if before.get(name) is not item]
+        return self._loaded.snapshot.with_changes(changed, before.keys() - objects.keys())
+
+    def _twice(self, reference: ObjectReference, before: Path, path: Path) -> Finding:
+        first, second = self._shown(before), self._shown(path)
+        return findings.DEFINED_TWICE(
+            reference, second, reference=reference, first=first, second=second
+        )
 
     def _shown(self, path: Path) -> str:
         return str(path.relative_to(self.path)) if path != self.path else path.name
@@ -159,7 +166,8 @@ def _read_file(path: Path, shown: str, stamp: Stamp) -> _File:
     except (OSError, UnicodeDecodeError) as problem:
         reason = getattr(problem, "strerror", None) or "it is not UTF-8 text"
         return _File(stamp, findings=(_unreadable(shown, reason),))
-    return _File(stamp, *read_documents(text, shown))
+    objects, problems = read_documents(text, shown)
+    return _File(stamp, tuple((item.reference, item) for item in objects), problems)
 
 
 def read_documents(
@@ -170,8 +178,7 @@ def read_documents(
     problems: list[Finding] = []
     for number, (line, document) in enumerate(_documents(text), 1):
         try:
-            _check_depth(document)
-            data = yaml.load(document, Loader=_Loader)
+            data = _parsed(document)
         except (yaml.YAMLError, RecursionError, ValueError) as problem:
             mark = getattr(problem, "problem_mark", None)
             problems.append(
@@ -200,6 +207,17 @@ def read_documents(
             else:
                 objects += [found] if found is not None else []
     return tuple(objects), tuple(problems)
+
+
+def _parsed(document: str) -> Any:
+    """JSON a hundred times faster than as the YAML it also is."""
+    if document.lstrip()[:1] == "{":
+        try:
+            return orjson.loads(document)
+        except ValueError:
+            pass
+    _check_depth(document)
+    return yaml.load(document, Loader=_Loader)
 
 
 def _check_depth(document: str) -> None:

@@ -106,7 +106,7 @@ class Snapshot:
             kind, name = reference.kind, reference[1:]
             objects = kinds[kind] if kind in kinds else self._kinds[kind]
             old = objects.get(name)
-            if old == item:
+            if old is item or old == item:
                 continue
             if kind not in kinds:
                 objects = kinds[kind] = dict(objects)

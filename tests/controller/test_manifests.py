@@ -29,6 +29,8 @@ DOCUMENTS = [
     ("apiVersion: v1\nkind: List\nitems:\n- " + service("a").replace("\n", "\n  "), ["a"], []),
     ("apiVersion: v1\nkind: ServiceList\nitems:\n- {metadata: {name: a}}\n- 7\n", ["a"], ["FP181"]),
     ('{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}}', ["a"], []),
+    ("{apiVersion: v1, kind: Service, metadata: {name: a}}", ["a"], []),
+    ('{"kind": "Service"', [], ["FP182"]),
     ("%YAML 1.1\n---\n" + service("a"), ["a"], []),
     ("a: &a [*a]\n", [], []),
     ("kind: " + "[" * 300_000 + "]" * 300_000, [], ["FP182"]),
