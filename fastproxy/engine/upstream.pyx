@@ -574,6 +574,8 @@ cdef void _flush(Upstream* upstream) noexcept nogil:
             deadline_set(&upstream.source, &upstream.source.deadline, DEADLINE_UPSTREAM_STALL)
     if upstream.tunnel == 2:
         upstream.tunnel = 1
+        if upstream.ssl != NULL:
+            upstream.engine.tls.shutdown(upstream.ssl)
         shutdown(upstream.source.descriptor, SHUT_WR)
     if not upstream.tunnel:
         _request_sent(upstream)

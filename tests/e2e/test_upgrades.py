@@ -1,0 +1,378 @@
+"""WebSocket and other upgrades through the whole program, in the clear and through TLS."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Close
+from websockets.sync.client import ClientConnection, connect
+from websockets.sync.server import ServerConnection, serve
+
+from tests.support.running import Proxy, free_port
+from tests.support.tls import AUTHORITY, client_context, pem, server_context
+from tests.support.whole import Running, ingress, secret, service, within
+
+SETTINGS = """
+defaultEntryPoints = ["http", "https"]
+workers = 1
+rootCAs = ["{folder}/roots.pem"]
+
+[ping]
+entryPoint = "http"
+[lifeCycle]
+graceTimeOut = "1s"
+
+[entryPoints.http]
+address = "127.0.0.1:{http}"
+[entryPoints.https]
+address = "127.0.0.1:{https}"
+[entryPoints.https.tls]
+"""
+
+HANDSHAKE = (
+    b"GET /raw HTTP/1.1\r\nHost: raw.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+CUSTOM = b"GET /raw HTTP/1.1\r\nHost: raw.test\r\nConnection: Upgrade\r\nUpgrade: custom\r\n\r\n"
+
+
+def answer(connection: ServerConnection) -> None:
+    """Echo; the path may ask for something else."""
+    path = connection.request.path if connection.request else ""
+    if path.startswith("/close/"):
+        _, _, code, reason = path.split("/", 3)
+        connection.close(int(code), unquote(reason))
+        return
+    if path == "/pinging":
+        waiter = connection.ping(b"from behind")
+        connection.send("pong" if waiter.wait(5) else "nothing")
+    for message in connection:
+        connection.send(message)
+
+
+@contextmanager
+def websocket_origin(context: ssl.SSLContext | None = None) -> Iterator[int]:
+    with serve(
+        answer,
+        "127.0.0.1",
+        0,
+        ssl=context,
+        max_size=None,
+        subprotocols=["chat"],  # type: ignore[list-item]
+    ) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.socket.getsockname()[1]
+        server.shutdown()
+
+
+class Raw:
+    """An origin that answers 101 and then does what `script` says with the socket."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        self.script: Callable[[socket.socket], None] = lambda _: None
+        self.heads: list[bytes] = []
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                end, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(end,), daemon=True).start()
+
+    def _serve(self, end: socket.socket) -> None:
+        with end:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                piece = end.recv(65536)
+                if not piece:
+                    return
+                head += piece
+            self.heads.append(head)
+            kind = b"websocket" if b"websocket" in head.lower() else b"custom"
+            end.sendall(
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + kind
+                + b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+            )  # fmt: skip
+            self.script(end)
+
+    def close(self) -> None:
+        self.listener.close()
+
+
+@pytest.fixture(scope="module")
+def raw() -> Iterator[Raw]:
+    made = Raw()
+    yield made
+    made.close()
+
+
+@contextmanager
+def started(folder: Path, raw: Raw, plain: int, secure: int) -> Iterator[Running]:
+    (folder / "manifests").mkdir()
+    (folder / "roots.pem").write_bytes(AUTHORITY.cert_pem.bytes())
+    ports = {name: free_port() for name in ("http", "https")}
+    objects = [
+        *service("plain", plain),
+        *service("secure", secure),
+        *service("raw", raw.port),
+        secret("one", *pem(AUTHORITY.issue_cert("plain.test", "secure.test", "raw.test"))),
+        ingress("plain", "plain.test", "plain", "one"),
+        ingress("secure", "secure.test", "secure", "one", protocol="https"),
+        ingress("raw", "raw.test", "raw", "one"),
+        ingress("a", "a.test", "plain"),  # what the harness waits for
+    ]
+    settings = SETTINGS.format(folder=folder, **ports)
+    proxy = Proxy(folder, folder / "manifests", settings, ports["http"])
+    made = Running(folder, ports, proxy, objects)
+    made.write()
+    with proxy:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, raw: Raw) -> Iterator[Running]:
+    context = server_context(AUTHORITY.issue_cert("127.0.0.1"))
+    with (
+        websocket_origin() as plain,
+        websocket_origin(context) as secure,
+        started(tmp_path_factory.mktemp("upgrades"), raw, plain, secure) as made,
+    ):
+        yield made
+
+
+WAYS = [("ws", "plain.test"), ("wss", "plain.test"), ("ws", "secure.test"), ("wss", "secure.test")]
+
+
+def open_websocket(running: Running, way: tuple[str, str], path: str = "/echo") -> ClientConnection:
+    scheme, host = way
+    port = running.ports["https" if scheme == "wss" else "http"]
+    return connect(
+        f"{scheme}://{host}{path}",
+        sock=socket.create_connection(("127.0.0.1", port), 10),
+        ssl=client_context() if scheme == "wss" else None,
+        subprotocols=["chat"],  # type: ignore[list-item]
+        max_size=None,
+        ping_interval=None,
+    )
+
+
+def text(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        piece = connection.recv(65536)
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+def open_raw(running: Running, *, tls: bool, head: bytes = HANDSHAKE) -> socket.socket:
+    """A client that has received the 101 and nothing more."""
+    client: socket.socket = socket.create_connection(
+        ("127.0.0.1", running.ports["https" if tls else "http"]), 10
+    )
+    if tls:
+        client = client_context().wrap_socket(client, server_hostname="raw.test")
+    client.sendall(head)
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        piece = client.recv(1)
+        assert piece, answer
+        answer += piece
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    return client
+
+
+MESSAGES = [
+    "text",
+    "",
+    "äöü €",
+    b"",
+    b"\0\xff" * 10,
+    b"x" * 125,
+    b"x" * 126,
+    b"x" * 65535,
+    b"x" * 65536,
+    os.urandom(3_000_000),
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_messages_of_every_size_and_kind(running: Running, way: tuple[str, str]) -> None:
+    with open_websocket(running, way) as client:
+        assert client.subprotocol == "chat"
+        assert client.protocol.extensions  # agreed with the endpoint, as without a proxy
+        for message in MESSAGES:
+            client.send(message)
+            assert client.recv(10) == message
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_fragments_and_pings(running: Running, way: tuple[str, str]) -> None:
+    with open_websocket(running, way) as client:
+        client.send(["one ", "two ", "three"])
+        assert client.recv(10) == "one two three"
+        client.send([b"a" * 70000, b"b", b"c" * 3])
+        assert client.recv(10) == b"a" * 70000 + b"b" + b"c" * 3
+        assert client.ping(b"are you there").wait(10)
+    with open_websocket(running, way, "/pinging") as client:
+        assert client.recv(10) == "pong"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("code", "reason"), [(1000, ""), (1001, "away"), (3000, "x" * 100), (4999, "€")]
+)
+def test_close_codes_of_the_endpoint(
+    running: Running, way: tuple[str, str], code: int, reason: str
+) -> None:
+    with open_websocket(running, way, f"/close/{code}/{reason}") as client:
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(10)
+        assert closed.value.rcvd == Close(code, reason)
+
+
+def test_a_thousand_messages_in_flight(running: Running) -> None:
+    with open_websocket(running, ("wss", "secure.test")) as client:
+        sent = [str(number) * (number % 50) for number in range(1000)]
+        sender = threading.Thread(target=lambda: [client.send(message) for message in sent])
+        sender.start()
+        assert [client.recv(10) for _ in sent] == sent
+        sender.join()
+
+
+# --- bytes, not messages: what passes is what was sent ---
+
+FRAMES = [
+    b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58",  # the example of RFC 6455
+    b"\xf3\x80\0\0\0\0",  # reserved bits and opcode
+    b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff",  # an impossible length
+    b"not a frame at all\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+    os.urandom(200_000),
+]
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("head", [HANDSHAKE, CUSTOM])
+@pytest.mark.parametrize("frames", FRAMES)
+def test_bytes_pass_unchanged_both_ways(
+    running: Running, raw: Raw, tls: bool, head: bytes, frames: bytes
+) -> None:
+    received: list[bytes] = []
+
+    def script(end: socket.socket) -> None:
+        data = text(end, len(frames))
+        received.append(data)
+        end.sendall(data[::-1])
+
+    raw.script = script
+    with open_raw(running, tls=tls, head=head) as client:
+        client.sendall(frames)
+        assert text(client, len(frames)) == frames[::-1]
+    assert received == [frames]
+
+
+def test_early_bytes_wait_for_the_101(running: Running, raw: Raw) -> None:
+    raw.script = lambda end: end.sendall(text(end, 5).upper())
+    with open_raw(running, tls=False, head=CUSTOM + b"early") as client:
+        assert text(client, 5) == b"EARLY"
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_endpoint_ends_first(running: Running, raw: Raw, tls: bool) -> None:
+    raw.script = lambda end: end.sendall(b"last words")
+    with open_raw(running, tls=tls, head=CUSTOM) as client:
+        assert text(client, 1000) == b"last words"
+
+
+def test_the_client_ends_its_half(running: Running, raw: Raw) -> None:
+    def script(end: socket.socket) -> None:
+        data = text(end, 1 << 30)  # to the end
+        end.sendall(hashlib.sha256(data).hexdigest().encode())
+
+    raw.script = script
+    data = os.urandom(500_000)
+    with open_raw(running, tls=False, head=CUSTOM) as client:
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        assert text(client, 1000) == hashlib.sha256(data).hexdigest().encode()
+
+
+def memory(running: Running) -> int:
+    """Bytes of all processes of the proxy."""
+    total = 0
+    for pid in [running.proxy.pid, *running.proxy.children()]:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Private_Dirty:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_slow_reader_stops_the_sender(running: Running, raw: Raw, tls: bool) -> None:
+    size = 64 << 20
+    sent = threading.Event()
+
+    def script(end: socket.socket) -> None:
+        end.sendall(b"x" * size)
+        sent.set()
+        end.recv(1)
+
+    raw.script = script
+    before = memory(running)
+    with open_raw(running, tls=tls, head=CUSTOM) as client:
+        assert not sent.wait(1.0)
+        assert memory(running) - before < 2 << 20
+        received = 0
+        while received < size:
+            received += len(client.recv(1 << 20))
+        assert sent.wait(10)
+
+
+def test_an_answer_that_is_no_101_is_an_answer(running: Running) -> None:
+    with socket.create_connection(("127.0.0.1", running.ports["http"]), 10) as client:
+        client.sendall(
+            b"GET / HTTP/1.1\r\nHost: plain.test\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+        )
+        status = client.recv(65536).split(b"\r\n", 1)[0]
+    assert status.startswith(b"HTTP/1.1 4")
+
+
+def test_tunnels_end_with_the_grace_time(tmp_path: Path, raw: Raw) -> None:
+    raw.script = lambda end: end.sendall(text(end, 1 << 30))
+    with started(tmp_path, raw, free_port(), free_port()) as own:
+        client = open_raw(own, tls=True, head=CUSTOM)
+        begin = time.monotonic()
+        assert own.proxy.stop() == 0
+        assert 0.9 < time.monotonic() - begin < 5
+        assert text(client, 1) == b""
+        client.close()
+
+
+def test_nothing_is_left_open(running: Running, raw: Raw) -> None:
+    raw.script = lambda end: None
+    (worker, *_) = sorted(running.proxy.children(), key=lambda pid: -len(descriptors(pid)))
+    before = len(descriptors(worker))
+    for tls in (False, True) * 10:
+        with open_raw(running, tls=tls, head=CUSTOM) as client:
+            assert text(client, 1) == b""
+    assert within(5, lambda: len(descriptors(worker)) <= before)
+
+
+def descriptors(pid: int) -> list[Path]:
+    return list(Path(f"/proc/{pid}/fd").iterdir())
