@@ -44,7 +44,9 @@ class ClientContext:
         certificate: Certificate | None = None,
         sessions: int = 1024,
     ) -> None:
-        """`roots` (paths or PEM texts) replace the system's; () trusts nobody. `insecure` verifies nothing.
+        """`roots` (paths or PEM texts) replace the system's; () trusts nobody.
+
+        `insecure` verifies nothing.
         `certificate` is shown to backends that ask. `sessions` are kept for resumption.
 
         Raises OSError and ValueError for roots and certificates that cannot be read.

@@ -194,7 +194,8 @@ class Field:
             f'[entryPoints.{name}]\naddress = "127.0.0.1:{self.ports[name]}"\n{more}\n'
             for name, more in points.items()
         )
-        text = f"workers = {workers}\ndefaultEntryPoints = {default_entry_points}\n{settings}\n{tables}\n"
+        text = f"workers = {workers}\ndefaultEntryPoints = {default_entry_points}\n"
+        text += f"{settings}\n{tables}\n"
         text += "[kubernetes]\n"
         self.proxy = Proxy(folder, folder / "manifests", text, self.ports["http"])
 
