@@ -16,6 +16,7 @@ differs, everything otherwise.
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -244,6 +245,8 @@ def run(
     answered 404, as by Traefik 1.7.
     """
     stop = stop or stop_on_sigterm()
+    # A snapshot is many small values which live long; walking all of them often finds nothing.
+    gc.set_threshold(50_000, 20, 50)
     options = settings.kubernetes or Kubernetes()
     if options.filename:
         log.error(

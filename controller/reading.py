@@ -170,6 +170,8 @@ def unknown_annotations(
 ) -> list[Finding]:
     """Annotations under our prefixes that nothing reads here, with the name probably meant."""
     own = [key for key in annotations if key.startswith(OUR_PREFIXES)]
+    if not own:
+        return []
     found = [
         findings.ANNOTATION_UNKNOWN(
             reference, annotation_field(key), hint=f"; {near} does" if near else ""
