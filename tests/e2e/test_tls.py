@@ -13,7 +13,7 @@ import trustme
 
 from tests.support.running import Proxy, free_port
 from tests.support.tls import AUTHORITY, client_context, pem, server_context
-from tests.support.whole import Running, ask, ingress, origin, secret, service, within
+from tests.support.whole import Running, ask, ingress, origin, secret, service, shown, within
 
 CLIENTS = trustme.CA()
 CLIENT = CLIENTS.create_child_ca().issue_cert(
@@ -45,16 +45,6 @@ keyFile = "{folder}/static.key"
 [entryPoints.mutual.tls.clientCA]
 files = ["{folder}/clients.pem"]
 """
-
-
-def shown(client: ssl.SSLSocket) -> list[str]:
-    from cryptography import x509
-
-    der = client.getpeercert(binary_form=True)
-    assert der is not None
-    extension = x509.load_der_x509_certificate(der).extensions
-    names = extension.get_extension_for_class(x509.SubjectAlternativeName).value
-    return names.get_values_for_type(x509.DNSName)
 
 
 @pytest.fixture(scope="module")

@@ -198,7 +198,7 @@ def open_raw(running: Running, *, tls: bool, head: bytes = HANDSHAKE) -> socket.
     return client
 
 
-MESSAGES = [
+MESSAGES: list[str | bytes] = [
     "text",
     "",
     "äöü €",
@@ -250,7 +250,12 @@ def test_close_codes_of_the_endpoint(
 def test_a_thousand_messages_in_flight(running: Running) -> None:
     with open_websocket(running, ("wss", "secure.test")) as client:
         sent = [str(number) * (number % 50) for number in range(1000)]
-        sender = threading.Thread(target=lambda: [client.send(message) for message in sent])
+
+        def send() -> None:
+            for message in sent:
+                client.send(message)
+
+        sender = threading.Thread(target=send)
         sender.start()
         assert [client.recv(10) for _ in sent] == sent
         sender.join()

@@ -181,3 +181,13 @@ def within(seconds: float, question: Callable[[], bool]) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def shown(client: ssl.SSLSocket) -> list[str]:
+    from cryptography import x509
+
+    der = client.getpeercert(binary_form=True)
+    assert der is not None
+    extension = x509.load_der_x509_certificate(der).extensions
+    names = extension.get_extension_for_class(x509.SubjectAlternativeName).value
+    return names.get_values_for_type(x509.DNSName)

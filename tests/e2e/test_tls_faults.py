@@ -1,0 +1,186 @@
+"""What bad clients and bad secrets do to TLS entry points: nothing, beyond themselves."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.running import Proxy, free_port
+from tests.support.tls import AUTHORITY, client_context, pem
+from tests.support.whole import Running, ask, ingress, origin, secret, service, shown, within
+
+SETTINGS = """
+defaultEntryPoints = ["http", "https"]
+workers = 1
+
+[ping]
+entryPoint = "http"
+
+[limits]
+tlsHandshakeTimeout = "1s"
+
+[entryPoints.http]
+address = "127.0.0.1:{http}"
+
+[entryPoints.https]
+address = "127.0.0.1:{https}"
+[entryPoints.https.tls]
+"""
+HALF_OPEN = 1000
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("faults")
+    (folder / "manifests").mkdir()
+    ports = {name: free_port() for name in ("http", "https")}
+    with origin() as plain:
+        objects = [
+            *service("plain", plain),
+            secret("a", *pem(AUTHORITY.issue_cert("a.test"))),
+            ingress("a", "a.test", "plain", "a"),
+        ]
+        proxy = Proxy(folder, folder / "manifests", SETTINGS.format(**ports), ports["http"])
+        made = Running(folder, ports, proxy, objects)
+        made.write()
+        with proxy:
+            yield made
+
+
+def hello(name: str = "a.test") -> bytes:
+    """A complete ClientHello."""
+    outgoing = ssl.MemoryBIO()
+    client = client_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
+
+
+def plain(running: Running) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", running.ports["https"]), 10)
+
+
+UNFINISHED = [b"", b"\x16", hello()[:100], hello()]
+
+
+@pytest.mark.parametrize("start", UNFINISHED, ids=["nothing", "a byte", "half a hello", "a hello"])
+def test_a_handshake_has_a_deadline(running: Running, start: bytes) -> None:
+    begin = time.monotonic()
+    with plain(running) as client:
+        client.sendall(start)
+        while client.recv(65536):  # a hello is answered, then comes the end
+            pass
+    assert 0.9 < time.monotonic() - begin < 2.5
+
+
+def test_bytes_do_not_extend_the_deadline(running: Running) -> None:
+    begin = time.monotonic()
+    with plain(running) as client:
+        try:
+            for byte in hello():
+                client.send(bytes([byte]))
+                time.sleep(0.05)
+        except OSError:
+            pass
+    assert 0.9 < time.monotonic() - begin < 2.5
+
+
+def test_a_handshake_byte_by_byte(running: Running) -> None:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_context().wrap_bio(incoming, outgoing, server_hostname="a.test")
+    with plain(running) as end:
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(10):
+            try:
+                client.do_handshake()
+            except ssl.SSLWantReadError:
+                for byte in outgoing.read():
+                    end.send(bytes([byte]))
+                incoming.write(end.recv(65536))
+            else:
+                break
+        client.write(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+        for byte in outgoing.read():
+            end.send(bytes([byte]))
+        while data := end.recv(65536):
+            incoming.write(data)
+        assert client.read().startswith(b"HTTP/1.1 200")
+
+
+def test_half_open_handshakes_do_not_disturb_others(running: Running) -> None:
+    greeting = hello()
+    with running.connect("a.test") as good:
+        clients = []
+        for _ in range(HALF_OPEN):
+            client = plain(running)
+            client.sendall(greeting)
+            clients.append(client)
+        for _ in range(20):
+            begin = time.monotonic()
+            assert ask(good, "a.test")[0] == 200
+            assert time.monotonic() - begin < 1
+        for client in clients:
+            while client.recv(65536):
+                pass
+            client.close()
+        assert ask(good, "a.test")[0] == 200
+
+
+def test_clients_that_vanish(running: Running) -> None:
+    for moment in range(3):
+        for _ in range(50):
+            client = plain(running)
+            if moment:
+                client.sendall(hello())
+            if moment == 2:
+                client.recv(100)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            client.close()
+    assert running.get("a.test")[0] == 200
+
+
+def test_a_cut_response_does_not_end_like_a_whole_one(running: Running) -> None:
+    """A client that stops reading in the middle costs its connection only."""
+    for _ in range(10):
+        with running.connect("a.test") as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\nX-Size: 5000000\r\n\r\n")
+            client.recv(1000)
+    assert running.get("a.test")[0] == 200
+
+
+def test_requests_while_certificates_change(running: Running) -> None:
+    """Twenty new certificates under load: every request and every handshake succeeds."""
+    failures: list[BaseException] = []
+    ending = threading.Event()
+
+    def work(keep: bool) -> None:
+        context = client_context()
+        try:
+            while not ending.is_set():
+                with running.connect("a.test", context=context) as client:
+                    for _ in range(20 if keep else 1):
+                        assert ask(client, "a.test")[0] == 200
+        except BaseException as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=work, args=(keep,)) for keep in (True, False)]
+    for thread in threads:
+        thread.start()
+    for number in range(20):
+        running.replace(secret("a", *pem(AUTHORITY.issue_cert("a.test", f"v{number}.test"))))
+        time.sleep(0.1)
+
+    def last_is_shown() -> bool:
+        with running.connect("a.test") as client:
+            return "v19.test" in shown(client)
+
+    assert within(15, last_is_shown)
+    ending.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
