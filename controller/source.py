@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 
 from controller.api import Api
 from controller.feeds import Feeds
-from controller.manifests import Loaded, Manifests
 from controller.fields import Malformed
+from controller.manifests import Loaded, Manifests
 from controller.objects import KubernetesObject, parse_kind
 from controller.snapshot import Snapshot
 from controller.watch import Change
