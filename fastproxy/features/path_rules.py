@@ -34,6 +34,7 @@ from fastproxy.feature import (
     Scope,
 )
 from fastproxy.model import Config, Route
+from fastproxy.paths import RAW, normalise_path
 from fastproxy.rules import Matcher, Path, PathPrefix
 from fastproxy.templates import Pattern, replacement
 
@@ -184,22 +185,9 @@ def changes_path(config: PathRules) -> bool:
     )
 
 
-# Bytes which stand for themselves in a normalised path (`http-safety.md` 3). `%` is kept too:
-# escapes in an annotation are taken as escapes.
-KEPT = "!\"#$%&'()*+,/:;<=>@[\\]^`{|}"
-ESCAPED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-
-
 def literal(path: str) -> bytes:
     """A path from an annotation in the normalised form in which the engine compares paths."""
-    safe = KEPT.replace("#", "")
-    text = quote_from_bytes(ESCAPED.sub(b"%25", path.encode()), safe=safe)
-    return re.sub(r"%[0-9A-Fa-f]{2}", lambda m: unreserved(m[0]), text).encode()
-
-
-def unreserved(escape: str) -> str:
-    char = chr(int(escape[1:], 16))
-    return char if char.isascii() and (char.isalnum() or char in "-._~") else escape.upper()
+    return normalise_path(path).encode()
 
 
 PLAIN = re.compile(r"[A-Za-z0-9/_~!@%&',:;=<>` -]*")
@@ -268,7 +256,7 @@ class RegexRewrite(Filter):
         new = self._pattern.replace_all(decoded(old), self._replacement)
         if new is None or self._replacement.empty:
             return None
-        path = quote_from_bytes(new, safe=KEPT.replace("#", ""))
+        path = quote_from_bytes(new, safe=RAW + b"%")
         exchange.add_header("X-Replaced-Path", old)
         exchange.path = path if path.startswith("/") else "/" + path
         return None
