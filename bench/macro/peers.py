@@ -184,7 +184,8 @@ defaults
   timeout connect 5s
   timeout http-keep-alive 300s
   option http-keep-alive
-  option splice-auto
+  option splice-response
+  option splice-request
   http-reuse always
 frontend entry
   bind 127.0.0.1:{self.port} backlog 4096{option}

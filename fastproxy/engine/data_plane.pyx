@@ -13,6 +13,7 @@ backends that name it.
 import asyncio
 import contextlib
 import errno as errno_names
+import fcntl
 import ipaddress
 import os
 import socket
@@ -55,6 +56,7 @@ from fastproxy.engine.wire cimport window_free, window_new
 cdef enum:
     BODY_BUFFER = 128 * 1024
     OUT_BUFFER = 96 * 1024
+    PIPE_SIZE = 256 * 1024
     DEFAULT_PORT_HTTP = 80
     DEFAULT_PORT_HTTPS = 443
 
@@ -245,6 +247,9 @@ cdef class DataPlane:
         engine.body_size = BODY_BUFFER
         engine.out = <char*> malloc(OUT_BUFFER)
         engine.out_size = OUT_BUFFER
+        engine.pipe_read, engine.pipe_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(engine.pipe_write, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         engine.scratch = <Scratch*> calloc(1, sizeof(Scratch))
         if engine.window == NULL or engine.body == NULL or engine.out == NULL or engine.scratch == NULL:
             raise MemoryError
@@ -646,6 +651,10 @@ cdef class DataPlane:
             handle.close()
         self.resolver.close()
         reactor_unhook(self.engine.reactor)
+        if self.engine.pipe_read >= 0:
+            os.close(self.engine.pipe_read)
+            os.close(self.engine.pipe_write)
+        self.engine.pipe_read = self.engine.pipe_write = -1
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 

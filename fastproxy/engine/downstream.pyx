@@ -956,6 +956,17 @@ cdef void _on_body(Stream* stream, char* data, size_t size, uint8_t last) noexce
         upstream_pause(stream)
 
 
+cdef int _raw(Stream* stream) noexcept nogil:
+    """The client's socket, when nothing waits before the next byte of an unframed body."""
+    cdef Downstream* downstream = downstream_of(stream)
+    if (
+        downstream.ssl != NULL or downstream.response_chunked or downstream.head_waiting
+        or downstream.output.first != NULL or downstream.state != DOWNSTREAM_BUSY
+    ):
+        return -1
+    return downstream.source.descriptor
+
+
 cdef int _frame(Stream* stream, iovec* vector, char* line, char* block, char* data, size_t size, uint8_t last) noexcept nogil:
     """Describe one piece of a chunked response; at most 4 entries."""
     cdef int count = 0, i
@@ -1196,3 +1207,4 @@ _owner.on_failed = _failed
 _owner.on_writable = _on_writable
 _owner.on_continue = _on_continue
 _owner.on_upgraded = _on_upgraded
+_owner.raw = _raw

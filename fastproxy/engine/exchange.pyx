@@ -647,6 +647,10 @@ cdef void _collect_nothing(Stream* stream) noexcept nogil:
     pass
 
 
+cdef int _collect_raw(Stream* stream) noexcept nogil:
+    return -1
+
+
 cdef void _collect_upgraded(Stream* stream, char* data, size_t size) noexcept nogil:
     pass
 
@@ -657,6 +661,7 @@ _collector.on_failed = _collect_failed
 _collector.on_writable = _collect_nothing
 _collector.on_continue = _collect_nothing
 _collector.on_upgraded = _collect_upgraded
+_collector.raw = _collect_raw
 
 
 # --- the bridge ---

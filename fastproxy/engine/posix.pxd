@@ -178,3 +178,9 @@ cdef extern from "<dlfcn.h>" nogil:
     void* dlopen(const char* path, int flags)
     void* dlsym(void* handle, const char* name)
     char* dlerror()
+
+cdef extern from "<fcntl.h>" nogil:
+    enum:
+        SPLICE_F_MOVE
+        SPLICE_F_NONBLOCK
+    ssize_t splice(int source, void* source_offset, int target, void* target_offset, size_t size, unsigned int flags)

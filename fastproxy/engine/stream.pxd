@@ -159,6 +159,8 @@ cdef struct StreamOwner:
     void (*on_writable)(Stream*) noexcept nogil  # more request body may be sent
     void (*on_continue)(Stream*) noexcept nogil  # 100 came
     void (*on_upgraded)(Stream*, char*, size_t) noexcept nogil  # after on_head with 101
+    # the socket to which body bytes may now go past on_body, unchanged; -1: none
+    int (*raw)(Stream*) noexcept nogil
 
 cdef struct Stream:
     const StreamOwner* owner
@@ -262,6 +264,8 @@ cdef struct Engine:
     Window* window  # heads that arrive whole
     char* body  # one large read buffer
     size_t body_size
+    int pipe_read  # empty between turns; -1: bodies are always read
+    int pipe_write
     char* out  # heads on their way out
     size_t out_size
     Scratch* scratch

@@ -24,11 +24,11 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastproxy.engine.buffers cimport Chunk, Queue, chunk_data, queue_append, queue_append_rest, queue_clear, queue_consume, queue_vector
 from fastproxy.engine.head cimport Head, response_head
-from fastproxy.engine.llhttp cimport F_SKIPBODY, HTTP_RESPONSE
+from fastproxy.engine.llhttp cimport F_CHUNKED, F_CONTENT_LENGTH, F_SKIPBODY, HTTP_RESPONSE
 from fastproxy.engine.posix cimport (
-    EINPROGRESS, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, IPPROTO_TCP, SHUT_WR,
-    SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, TCP_NODELAY, close, connect,
-    errno, getsockopt, iovec, setsockopt, shutdown, sockaddr, socket, socklen_t, ssize_t,
+    EINPROGRESS, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EAGAIN, IPPROTO_TCP, SHUT_WR,
+    SPLICE_F_MOVE, SPLICE_F_NONBLOCK, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, TCP_NODELAY, close, connect,
+    errno, getsockopt, iovec, read, setsockopt, shutdown, sockaddr, socket, socklen_t, splice, ssize_t,
 )
 from fastproxy.engine.reactor cimport (
     DEADLINE_CONNECT, DEADLINE_POOL, DEADLINE_RESPONSE, DEADLINE_TUNNEL,
@@ -49,6 +49,10 @@ from fastproxy.engine.wire cimport (
 cdef enum:
     MAX_INTERIM = 8
     SAVED_BLOCK = 2048
+    SPLICE_LEAST = 64 * 1024  # of a body still to come
+    SPLICE_TAIL = 1024  # left to the parser
+    SPLICE_MOST = 256 * 1024  # at once
+    F_FRAMING = F_CHUNKED | F_CONTENT_LENGTH
 
 
 # --- pools ---
@@ -839,8 +843,62 @@ cdef void _deliver(Upstream* upstream, char* data, size_t size) noexcept nogil:
     window_free(window)
 
 
+cdef bint _splice(Upstream* upstream) noexcept nogil:
+    """Move body bytes to the client inside the kernel; False when they have to be read.
+
+    The parser is told by its countdown of Content-Length, and always reads the end of the body
+    itself. What the client's socket does not take is read out of the pipe and queued, so that one
+    pipe serves all connections.
+    """
+    cdef Engine* engine = upstream.engine
+    cdef Stream* stream = upstream.stream
+    cdef uint64_t most = upstream.wire.parser.content_length - SPLICE_TAIL
+    cdef ssize_t count, part, moved = 0
+    cdef int target = stream.owner.raw(stream)
+    if target < 0:
+        return False
+    count = splice(
+        upstream.source.descriptor, NULL, engine.pipe_write, NULL, most if most < SPLICE_MOST else SPLICE_MOST,
+        SPLICE_F_MOVE | SPLICE_F_NONBLOCK,
+    )
+    if count <= 0:
+        if count == 0 or errno != EAGAIN:
+            return False  # reading tells what has happened
+        upstream.readable = 0
+        return True
+    upstream.wire.parser.content_length -= <uint64_t> count
+    while moved < count:
+        part = splice(engine.pipe_read, NULL, target, NULL, count - moved, SPLICE_F_MOVE | SPLICE_F_NONBLOCK)
+        if part <= 0:
+            break
+        moved += part
+    while moved < count:
+        part = read(engine.pipe_read, engine.body, engine.body_size)
+        if part <= 0:
+            break
+        moved += part
+        if not upstream.source.dead and upstream.stream == stream:
+            stream.owner.on_body(stream, engine.body, part, 0)
+            upstream_pause(stream)
+    if moved < count:
+        # Cannot happen; but what is left in the pipe must never reach another client.
+        close(engine.pipe_read)
+        close(engine.pipe_write)
+        engine.pipe_read = engine.pipe_write = -1
+        if not upstream.source.dead and upstream.stream == stream:
+            _fail(upstream, FAIL_TRUNCATED)
+        return True
+    _read_on(upstream)
+    return True
+
+
 cdef void _read_body(Upstream* upstream) noexcept nogil:
     cdef Engine* engine = upstream.engine
+    if (
+        upstream.wire.parser.content_length >= SPLICE_LEAST and upstream.wire.parser.flags & F_FRAMING == F_CONTENT_LENGTH
+        and upstream.ssl == NULL and engine.pipe_read >= 0 and _splice(upstream)
+    ):
+        return
     cdef ssize_t count = transport_read(engine, upstream.source.descriptor, upstream.ssl, engine.body, engine.body_size)
     if count <= 0:
         if count == TRANSPORT_AGAIN:

@@ -1,0 +1,209 @@
+"""Large responses, which the engine moves inside the kernel: every byte, to the right client."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from tests.support.running import Proxy, backend_manifest, free_port, ingress_manifest
+
+SETTINGS = """
+defaultEntryPoints = ["http"]
+workers = 1
+[entryPoints.http]
+address = "127.0.0.1:{port}"
+[entryPoints.ping]
+address = "127.0.0.1:{ping}"
+[ping]
+entryPoint = "ping"
+"""
+BLOCK = 1 << 20
+
+
+@lru_cache(maxsize=8)
+def content(seed: int, size: int) -> bytes:
+    """Bytes that differ between seeds everywhere."""
+    return random.Random(seed).randbytes(min(size, BLOCK)) * (size // BLOCK + 1)
+
+
+class Origin:
+    """Answers `/SEED/SIZE/PIECE`: SIZE bytes of that seed, written PIECE bytes at a time.
+
+    A piece of 0 means: half of the body, then close.
+    """
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client:
+            data = b""
+            while True:
+                while b"\r\n\r\n" not in data:
+                    part = client.recv(65536)
+                    if not part:
+                        return
+                    data += part
+                head, _, data = data.partition(b"\r\n\r\n")
+                path = head.split(b" ", 2)[1].decode()
+                if path == "/fence":
+                    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                    continue
+                seed, size, piece = (int(value) for value in path.split("/")[1:])
+                body = content(seed, size)[:size]
+                try:
+                    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+                    if piece == 0:
+                        client.sendall(body[: size // 2])
+                        return
+                    for start in range(0, size, piece):
+                        client.sendall(body[start : start + piece])
+                except OSError:
+                    return
+
+    def close(self) -> None:
+        self.listener.close()
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    folder = tmp_path_factory.mktemp("large")
+    (folder / "manifests").mkdir()
+    origin = Origin()
+    documents = backend_manifest("main", [origin.port])
+    documents += "---" + ingress_manifest("all", [("", "/", "main")])
+    (folder / "manifests" / "all.yaml").write_text(documents)
+    port = free_port()
+    settings = SETTINGS.format(port=port, ping=free_port())
+    with Proxy(folder, folder / "manifests", settings, port) as proxy:
+        yield proxy
+    origin.close()
+
+
+@pytest.fixture
+def address(proxy: Proxy) -> tuple[str, int]:
+    return proxy.address
+
+
+def ask(address: tuple[str, int], path: str, receive_buffer: int = 0) -> socket.socket:
+    client = socket.socket()
+    if receive_buffer:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    client.settimeout(30)
+    client.connect(address)
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n".encode())
+    return client
+
+
+def receive(client: socket.socket, pause: float = 0.0) -> bytes:
+    """The body of one response, as far as it comes."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += client.recv(65536)
+    head, _, rest = data.partition(b"\r\n\r\n")
+    length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    parts, size = [rest], len(rest)
+    while size < length:
+        part = client.recv(1 << 18)
+        if not part:
+            break
+        parts.append(part)
+        size += len(part)
+        if pause:
+            time.sleep(pause)
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("piece", [1 << 20, 70_001, 4096])
+@pytest.mark.parametrize("size", [65_535, 65_536, 66_560, 300_000, 1 << 20, (5 << 20) + 3])
+def test_every_byte_arrives(address: tuple[str, int], size: int, piece: int) -> None:
+    with ask(address, f"/{size}/{size}/{piece}") as client:
+        assert receive(client) == content(size, size)[:size]
+        # the connection is in order for the next request, and for a small one
+        for again in (size, 10):
+            client.sendall(f"GET /7/{again}/999999 HTTP/1.1\r\nHost: a.test\r\n\r\n".encode())
+            assert receive(client) == content(7, again)[:again]
+
+
+def test_slow_and_fast_clients_get_their_own_bytes(address: tuple[str, int]) -> None:
+    def one(number: int) -> bool:
+        seed, size = number, 3_000_000 + number
+        slow = number % 3 == 0
+        with ask(address, f"/{seed}/{size}/262144", 8192 if slow else 0) as client:
+            body = receive(client, 0.002 if slow else 0.0)
+        wanted = hashlib.sha256(content(seed, size)[:size]).digest()
+        return hashlib.sha256(body).digest() == wanted
+
+    with ThreadPoolExecutor(12) as pool:
+        assert all(pool.map(one, range(48)))
+
+
+def test_clients_that_leave_harm_nobody(address: tuple[str, int]) -> None:
+    ending = threading.Event()
+
+    def leave() -> None:
+        while not ending.is_set():
+            with ask(address, "/1/8000000/1048576", 16384) as client:
+                client.recv(random.choice([1, 50_000, 500_000]))
+                if random.random() < 0.5:  # a reset instead of an end
+                    linger = (1).to_bytes(4, "little") + bytes(4)
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    threads = [threading.Thread(target=leave) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(20):
+            with ask(address, f"/{number}/2000000/262144") as client:
+                assert receive(client) == content(number, 2_000_000)[:2_000_000]
+    finally:
+        ending.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_truncated_body_is_not_completed(address: tuple[str, int]) -> None:
+    with ask(address, "/3/4000000/0") as client:
+        body = receive(client)
+        assert len(body) <= 2_000_000
+        assert body == content(3, 4_000_000)[: len(body)]
+    with ask(address, "/4/100000/100000") as client:
+        assert receive(client) == content(4, 100_000)[:100_000]
+
+
+def test_a_client_that_reads_nothing_costs_little(proxy: Proxy) -> None:
+    before = memory(proxy.pid)
+    clients = [ask(proxy.address, "/5/30000000/1048576", 4096) for _ in range(5)]
+    time.sleep(1.0)
+    assert memory(proxy.pid) - before < 20 << 20
+    for client in clients:
+        client.close()
+
+
+def memory(root: int) -> int:
+    """Resident bytes of a process and its children."""
+    total = 0
+    for pid in (root, *map(int, Path(f"/proc/{root}/task/{root}/children").read_text().split())):
+        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+        total += int(pages) * os.sysconf("SC_PAGE_SIZE")
+    return total
