@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from controller.contribution import DEFAULT_BACKEND, Part
+from controller.contribution import DEFAULT_BACKEND, DEFAULT_ROUTE, Part
 from controller.endpoints import resolve, united
 from controller.objects import Subset
 from controller.reading import Reading
@@ -107,7 +107,7 @@ def merge_backend(merged: Merged, subsets_of: FindSubsets) -> MergedBackend | No
         for target in part.targets:
             found = resolve(target, subsets_of(target.namespace, target.service))
             endpoints += found.endpoints
-            at = f"{part.field}.backend" if part.path or part.host else part.field
+            at = part.field if part.name == DEFAULT_ROUTE else f"{part.field}.backend"
             service, port = target.service, target.port.name or target.port.number
             if found.unusable and target.external_name == "":
                 problems.append(findings.EMPTY_EXTERNAL_NAME(part.origin, at, service=service))
