@@ -80,6 +80,7 @@ def measure_workload(
                 continue
             peer = PEERS[name](folder)
             peer.certificate = certificate(folder) if workload.tls else None
+            peer.large = workload.large
             try:
                 peer.start(backend.port, workload.hosts, workload.paths, workload.deferred)
             except RuntimeError as error:

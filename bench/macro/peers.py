@@ -31,6 +31,7 @@ class Peer:
 
     name = ""
     program = ""
+    large = False  # whether bodies are
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / self.name
@@ -171,6 +172,9 @@ class Haproxy(Peer):
         option = " defer-accept" if deferred else ""
         if self.certificate is not None:
             option += f" ssl crt {self.certificate}"
+        # its best in both cases: the automatic choice reads all of our large bodies
+        automatic, always = "option splice-auto", "option splice-response\n  option splice-request"
+        splicing = always if self.large else automatic
         (self.folder / "haproxy.cfg").write_text(
             f"""
 global
@@ -184,8 +188,7 @@ defaults
   timeout connect 5s
   timeout http-keep-alive 300s
   option http-keep-alive
-  option splice-response
-  option splice-request
+  {splicing}
   http-reuse always
 frontend entry
   bind 127.0.0.1:{self.port} backlog 4096{option}

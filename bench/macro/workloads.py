@@ -28,6 +28,10 @@ class Workload:
     def routes(self) -> int:
         return self.hosts * self.paths
 
+    @property
+    def large(self) -> bool:
+        return self.suffix == "m" or self.body >= 1 << 20
+
     def arguments(self) -> list[str]:
         """For load.lua, in its order."""
         return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -53,7 +54,11 @@ class Origin:
                 client, _ = self.listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            threading.Thread(target=self._until_gone, args=(client,), daemon=True).start()
+
+    def _until_gone(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            self._serve(client)
 
     def _serve(self, client: socket.socket) -> None:
         with client:
@@ -71,15 +76,12 @@ class Origin:
                     continue
                 seed, size, piece = (int(value) for value in path.split("/")[1:])
                 body = content(seed, size)[:size]
-                try:
-                    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
-                    if piece == 0:
-                        client.sendall(body[: size // 2])
-                        return
-                    for start in range(0, size, piece):
-                        client.sendall(body[start : start + piece])
-                except OSError:
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+                if piece == 0:
+                    client.sendall(body[: size // 2])
                     return
+                for start in range(0, size, piece):
+                    client.sendall(body[start : start + piece])
 
     def close(self) -> None:
         self.listener.close()
