@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -47,12 +48,35 @@ def check_secret(
     """Say why an Ingress cannot use the Secret; the whole Ingress is skipped then."""
     if secret is None:
         return findings.TLS_SECRET_MISSING(ingress, field, secret=name)
+    if secret.former is not None:
+        return None
     for entry in (CERTIFICATE_ENTRY, KEY_ENTRY):
         if not secret.data.get(entry):
             return findings.TLS_SECRET_INCOMPLETE(ingress, field, secret=name, entry=entry)
         if not is_pem(secret.data[entry]):
             return findings.TLS_SECRET_NOT_PEM(ingress, field, secret=name, entry=entry)
     return None
+
+
+def trouble(data: Mapping[str, bytes]) -> str:
+    """Say why these are not a certificate and its key; "" if they are."""
+    for entry in (CERTIFICATE_ENTRY, KEY_ENTRY):
+        if not data.get(entry):
+            return f"{entry} is missing."
+        if not is_pem(data[entry]):
+            return f"{entry} is not PEM."
+    return certificate_names(data[CERTIFICATE_ENTRY], data[KEY_ENTRY]).problem
+
+
+def keeping(secret: Secret, old: Secret) -> Secret:
+    """Let a Secret that has become unusable remember the certificate it held: traffic must not
+    suffer from a bad renewal."""
+    if CERTIFICATE_ENTRY not in old.data and old.former is None:
+        return secret
+    if not trouble(secret.data):
+        return secret
+    former = old.former if trouble(old.data) else old.data
+    return replace(secret, former=former)
 
 
 class Names(NamedTuple):
@@ -116,7 +140,7 @@ def choose(wanted: Iterable[Wanted]) -> Chosen:
 def _certificate(
     secret: Secret, entry_points: set[str], holders: dict[tuple[str, tuple[str, ...]], str]
 ) -> tuple[Certificate | None, Finding | None]:
-    data: Mapping[str, bytes] = secret.data
+    data = secret.data if secret.former is None else secret.former
     chain, key = data[CERTIFICATE_ENTRY], data[KEY_ENTRY]
     name = f"{secret.namespace}/{secret.name}"
     names = certificate_names(chain, key)
@@ -128,7 +152,10 @@ def _certificate(
     for entry_point in free:
         holders[entry_point, names.names] = name
     problem = None
-    if taken:
+    if secret.former is not None:
+        reason = trouble(secret.data)
+        problem = findings.CERTIFICATE_KEPT(secret.reference, "data", secret=name, reason=reason)
+    elif taken:
         problem = findings.CERTIFICATE_DUPLICATE(
             secret.reference,
             "data",

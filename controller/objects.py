@@ -136,6 +136,8 @@ class Endpoints(KubernetesObject):
 @dataclass(frozen=True, slots=True)
 class Secret(KubernetesObject):
     data: Mapping[str, bytes] = field(default_factory=dict, hash=False, repr=False)
+    # The data it had when it last held a usable certificate, if it does not now.
+    former: Mapping[str, bytes] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

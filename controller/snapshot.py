@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from controller.certificates import keeping
 from controller.objects import (
     Endpoints,
     EndpointSlice,
@@ -110,6 +111,8 @@ class Snapshot:
                 continue
             if kind not in kinds:
                 objects = kinds[kind] = dict(objects)
+            if isinstance(old, Secret) and isinstance(item, Secret):
+                item = keeping(item, old)
             if item is None:
                 del objects[name]
             else:

@@ -250,6 +250,12 @@ CERTIFICATE_DUPLICATE = _warning(
     "Secret {secret} holds a certificate for the same names as {other}, used on {entry_points}.",
     "The first certificate in the order of namespace/name is used.",
 )
+CERTIFICATE_KEPT = _error(
+    "FP146",
+    "former certificate kept",
+    "Secret {secret} cannot be used any more: {reason} Store a PEM certificate and its key.",
+    "The certificate it held before is served, until the controller restarts.",
+)
 
 # -- service weights --
 

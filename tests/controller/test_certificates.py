@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from controller.certificates import Wanted, certificate_names, check_secret, choose, is_pem
 from controller.objects import Secret
+from controller.snapshot import Snapshot
 from fastproxy.model import ObjectReference
 from tests.support.cases import FOLDER, read_case
 
@@ -101,3 +104,35 @@ def test_keys_do_not_show() -> None:
     (certificate,) = choose([Wanted(ONE, ("a",))]).certificates
     assert b"PRIVATE" in certificate.key
     assert "PRIVATE" not in repr(certificate)
+
+
+# data of the Secret, one after the other; which of them is served, finding
+LIVES = [
+    ([ONE.data], 0, None),
+    ([ONE.data, {"tls.crt": b"x", "tls.key": b"x"}], 0, "FP146"),
+    ([ONE.data, {}], 0, "FP146"),
+    ([ONE.data, {"tls.crt": CHAIN, "tls.key": TWO.data["tls.key"]}], 0, "FP146"),
+    ([ONE.data, {}, {"tls.crt": b"x"}], 0, "FP146"),
+    ([ONE.data, {}, TWO.data], 2, None),
+    ([ONE.data, {}, TWO.data, {}], 2, "FP146"),
+    ([{"tls.crt": CHAIN, "tls.key": TWO.data["tls.key"]}], None, "FP144"),
+    ([ONE.data, None, {"tls.crt": CHAIN, "tls.key": TWO.data["tls.key"]}], None, "FP144"),
+]
+
+
+@pytest.mark.parametrize(("lives", "served", "code"), LIVES)
+def test_a_secret_gone_bad_keeps_its_certificate(
+    lives: list[dict[str, bytes] | None], served: int | None, code: str | None
+) -> None:
+    snapshot = Snapshot()
+    for data in lives:
+        if data is None:
+            snapshot = snapshot.without(ONE.reference)
+        else:
+            snapshot = snapshot.with_object(replace(ONE, data=data))
+    secret = snapshot.secrets["default", "one"]
+    assert check_secret(secret, "one", INGRESS, "spec.tls[0]") is None
+    chosen = choose([Wanted(secret, ("https",))])
+    expected = [] if served is None else [lives[served]["tls.crt"]]  # type: ignore[index]
+    assert [certificate.chain for certificate in chosen.certificates] == expected
+    assert [finding.code for finding in chosen.findings] == ([code] if code else [])

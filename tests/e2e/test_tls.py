@@ -12,12 +12,16 @@ import pytest
 import trustme
 
 from tests.support.running import Proxy, free_port
-from tests.support.tls import AUTHORITY, client_context, pem, server_context
+from tests.support.tls import AUTHORITY, PLAIN, client_context, pem, server_context
 from tests.support.whole import Running, ask, ingress, origin, secret, service, shown, within
 
 CLIENTS = trustme.CA()
 CLIENT = CLIENTS.create_child_ca().issue_cert(
     "client@example.org", common_name="Client", organization_name="Cheese"
+)
+MISMATCH = (
+    pem(AUTHORITY.issue_cert("*.wild.test"))[0],
+    pem(AUTHORITY.issue_cert("*.wild.test"))[1],
 )
 
 SETTINGS = """
@@ -78,6 +82,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             *service("refused", free_port()),
             secret("a", *pem(AUTHORITY.issue_cert("a.test"))),
             secret("wild", *pem(AUTHORITY.issue_cert("*.wild.test"))),
+            secret("bad", *MISMATCH),
+            ingress("bad", "bad.test", "plain", "bad"),
             ingress("a", "a.test", "plain", "a"),
             ingress("wild", "x.wild.test", "plain", "wild"),
             ingress("secure", "secure.test", "secure", protocol="https"),
@@ -234,12 +240,31 @@ def test_certificates_change_under_open_connections(running: Running) -> None:
 
 
 def test_a_pair_that_does_not_match_is_absent_and_reported(running: Running) -> None:
+    log = running.proxy.log
+    assert within(15, lambda: "the private key belongs to another" in log.read_text())
+    with running.connect("bad.test") as client:
+        assert b"TRAEFIK DEFAULT CERT" in (client.getpeercert(binary_form=True) or b"")
+        assert ask(client, "bad.test")[0] == 200
+
+
+GARBAGE = [
+    (b"garbage", b"garbage", "tls.crt is not PEM"),
+    (b"", b"", "tls.crt is missing"),
+    (*MISMATCH, "the private key belongs to another"),
+]
+
+
+@pytest.mark.parametrize(("chain", "key", "reason"), GARBAGE)
+def test_a_secret_replaced_by_garbage_keeps_its_certificate(
+    running: Running, chain: bytes, key: bytes, reason: str
+) -> None:
     before = next(d for d in running.objects if d["metadata"]["name"] == "wild")
-    chain, _ = pem(AUTHORITY.issue_cert("*.wild.test"))
-    running.replace(secret("wild", chain, pem(AUTHORITY.issue_cert("*.wild.test"))[1]))
+    running.replace(secret("wild", chain, key))
     try:
-        assert within(15, lambda: "belongs to another" in running.proxy.log.read_text())
-        assert running.get("x.wild.test")[0] == 200  # with whatever certificate there is
+        assert within(15, lambda: f"any more: {reason}" in running.proxy.log.read_text())
+        with running.connect("x.wild.test", context=client_context()) as client:
+            assert shown(client) == ["*.wild.test"]
+            assert ask(client, "x.wild.test")[0] == 200
     finally:
         running.replace(before)
 
@@ -248,10 +273,15 @@ def test_curl_and_openssl(running: Running) -> None:
     port = running.ports["https"]
     command = ["curl", "-sS", "--noproxy", "*", "--cacert", str(running.folder / "roots.pem")]
     command += ["--resolve", f"a.test:{port}:127.0.0.1", f"https://a.test:{port}/"]
-    answer = subprocess.run(command, capture_output=True, timeout=20, check=True)
+    answer = subprocess.run(command, capture_output=True, timeout=20, check=True, env=PLAIN)
     assert json.loads(answer.stdout)["headers"]["Host"] == f"a.test:{port}"
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", "a.test"]
     answer = subprocess.run(
-        [*command, "-alpn", "h2,http/1.1"], input=b"", capture_output=True, timeout=20, check=True
+        [*command, "-alpn", "h2,http/1.1"],
+        input=b"",
+        capture_output=True,
+        timeout=20,
+        check=True,
+        env=PLAIN,
     )
     assert b"ALPN protocol: http/1.1" in answer.stdout

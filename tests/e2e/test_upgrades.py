@@ -40,6 +40,7 @@ address = "127.0.0.1:{https}"
 [entryPoints.https.tls]
 """
 
+SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")
 HANDSHAKE = (
     b"GET /raw HTTP/1.1\r\nHost: raw.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -342,7 +343,8 @@ def test_a_slow_reader_stops_the_sender(running: Running, raw: Raw, tls: bool) -
     before = memory(running)
     with open_raw(running, tls=tls, head=CUSTOM) as client:
         assert not sent.wait(1.0)
-        assert memory(running) - before < 2 << 20
+        if not SANITIZED:  # whose allocator keeps what is freed
+            assert memory(running) - before < 2 << 20
         received = 0
         while received < size:
             received += len(client.recv(1 << 20))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from fastproxy.engine.tls_probe import Probe
 from fastproxy.tls_options import PemPair, TlsOptions, self_signed
 from tests.support.tls import (
     AUTHORITY,
+    PLAIN,
     Peer,
     client_context,
     loaded,
@@ -705,8 +705,6 @@ def serve_one(listener: object, answer: bytes) -> Probe:
     return probe
 
 
-# A sanitizer build preloads its run-time; foreign programs must not get it.
-PLAIN = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
 HTTP = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nhello\n"
 
 
