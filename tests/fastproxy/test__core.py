@@ -258,33 +258,6 @@ def test_many_children_and_long_paths() -> None:
     assert all(match(section, 0, "", path) == (i, 0) for path, i in [*routes.items()][::37])
 
 
-NORMAL = [
-    ("/", "/"),
-    ("//", "/"),
-    ("/a/", "/a/"),
-    ("/a//", "/a/"),
-    ("/a/./b/../c", "/a/c"),
-    ("/../a", "/a"),
-    ("/%2e%2E/a", "/a"),
-    ("/.", "/."),
-    ("/a/..", "/a/.."),
-    ("/.well-known/x", "/.well-known/x"),
-    ("/100%", "/100%25"),
-    ("/%zz", "/%25zz"),
-    ("/a?b#c", "/a%3Fb%23c"),
-    ('/"<>\\^`{|}', "/%22%3C%3E%5C%5E%60%7B%7C%7D"),
-    ("/%c3%a9é", "/%C3%A9%C3%A9"),
-    ("/!$&'()*+,;=:@[]~", "/!$&'()*+,;=:@[]~"),
-    ("a//b", "a//b"),
-    ("", ""),
-]
-
-
-@pytest.mark.parametrize(("path", "normal"), NORMAL)
-def test_normalise_path(path: str, normal: str) -> None:
-    assert normalise_path(path) == normal
-
-
 def test_regexes_are_listed_once_in_order() -> None:
     section = build_matcher(
         [
