@@ -232,14 +232,17 @@ cdef int drr_adjust(
     cdef int64_t common = 0
     cdef double threshold
     cdef bint changed = False
-    cdef double* values
+    cdef double few[129]
+    cdef double* values = few
     if count < 2:
         return 0
-    values = <double*>malloc((<size_t>count + 1) * sizeof(double))
-    if values == NULL:
-        return -1
+    if count > 128:
+        values = <double*>malloc((<size_t>count + 1) * sizeof(double))
+        if values == NULL:
+            return -1
     threshold = outlier_threshold(count, ratings, values)
-    free(values)
+    if values != few:
+        free(values)
     for at in range(count):
         bad += ratings[at] > threshold
     for at in range(count):

@@ -38,8 +38,10 @@
 import os
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, qsort
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
+
+from fastproxy._core_balance cimport drr_adjust
 
 
 cdef extern from *:
@@ -980,8 +982,6 @@ cdef enum:
     ENDPOINT_BAD_SECONDS = 21        # stamp is the last second
     READY_SECONDS = 10
     BACK_OFF_US = 10000000
-    MAXIMUM_WEIGHT = 4096
-    GROWTH = 4
 
 cdef uint64_t TIMER_MASK = (<uint64_t>1 << 48) - 1
 cdef uint64_t VERSION_MASK = (1 << 15) - 1
@@ -1055,18 +1055,6 @@ cdef void quality_record(
         seconds_count(words + ENDPOINT_GOOD_SECONDS, epoch, second)
 
 
-cdef int compare_doubles(const void* left, const void* right) noexcept nogil:
-    cdef double a = (<const double*>left)[0]
-    cdef double b = (<const double*>right)[0]
-    return (a > b) - (a < b)
-
-
-cdef inline double median(double* values, uint32_t count) noexcept nogil:
-    # of an odd number of values; sorts them
-    qsort(values, count, sizeof(double), compare_doubles)
-    return values[count // 2]
-
-
 cdef bint quality_ratings(
     uint64_t* quality, uint32_t count, int64_t second, double* ratings
 ) noexcept nogil:
@@ -1085,52 +1073,6 @@ cdef bint quality_ratings(
         bad = window_sum(words + ENDPOINT_BAD, WINDOW, epoch, second)
         good = window_sum(words + ENDPOINT_GOOD, WINDOW, epoch, second)
         ratings[index] = <double>bad / <double>(bad + good) if bad else 0.0
-    return True
-
-
-cdef double quality_threshold(const double* ratings, uint32_t count) noexcept nogil:
-    cdef double[1025] values
-    cdef uint32_t index, size = count
-    cdef double middle
-    memcpy(values, ratings, count * sizeof(double))
-    if size % 2 == 0:
-        values[size] = 0.0
-        size += 1
-    middle = median(values, size)
-    for index in range(size):
-        values[index] = values[index] - middle if values[index] > middle else middle - values[index]
-    return 1.5 * (middle + median(values, size))
-
-
-cdef bint quality_step(
-    const double* ratings, uint32_t count, const int64_t* original, int64_t* weights
-) noexcept nogil:
-    # One step of rebalancing; False when nothing is to change.
-    cdef double threshold = quality_threshold(ratings, count)
-    cdef uint32_t index, bad = 0
-    cdef int64_t divisor = 0, left, right
-    cdef bint changed = False
-    for index in range(count):
-        bad += ratings[index] > threshold
-    for index in range(count):
-        if 0 < bad < count:
-            if ratings[index] <= threshold and weights[index] * GROWTH <= MAXIMUM_WEIGHT:
-                weights[index] *= GROWTH
-                changed = True
-        elif weights[index] != original[index]:
-            weights[index] = max(original[index], weights[index] // GROWTH)
-            changed = True
-    if not changed:
-        return False
-    for index in range(count):
-        left = weights[index]
-        right = divisor
-        while right:
-            left, right = right, left % right
-        divisor = left
-    if divisor > 1:
-        for index in range(count):
-            weights[index] //= divisor
     return True
 
 
@@ -1156,7 +1098,7 @@ cdef void quality_rebalance(
     if not quality_ratings(quality, count, now_ns // 1000000000, ratings):
         return
     quality_load(quality, count, original, weights)
-    if not quality_step(ratings, count, original, weights):
+    if drr_adjust(count, ratings, original, weights) != 1:
         return
     if not word_swap(quality + QUALITY_CONTROL, control, WRITING | version << 48 | timer):
         return
