@@ -68,17 +68,20 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     good = server_context(AUTHORITY.issue_cert("127.0.0.1", "localhost"))
     strange = server_context(trustme.CA().issue_cert("127.0.0.1"))
     asking = server_context(AUTHORITY.issue_cert("127.0.0.1"), client_authority=AUTHORITY)
+    private = server_context(CLIENTS.issue_cert("127.0.0.1"), client_authority=AUTHORITY)
     with (
         origin() as plain,
         origin(good) as secure,
         origin(strange) as untrusted,
         origin(asking) as demanding,
+        origin(private) as accepting,
     ):
         objects = [
             *service("plain", plain),
             *service("secure", secure),
             *service("untrusted", untrusted),
             *service("demanding", demanding),
+            *service("accepting", accepting),
             *service("refused", free_port()),
             secret("a", *pem(AUTHORITY.issue_cert("a.test"))),
             secret("wild", *pem(AUTHORITY.issue_cert("*.wild.test"))),
@@ -95,6 +98,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             ingress("shows", "shows.test", "demanding", protocol="https"),
             ingress(
                 "shown", "m2.test", "demanding", protocol="https", pass_tls_cert="true", **mutual
+            ),
+            ingress(
+                "offered", "m3.test", "accepting", protocol="https", pass_tls_cert="true", **mutual
             ),
         ]
         proxy = Proxy(folder, folder / "manifests", settings, ports["http"])
@@ -198,10 +204,11 @@ def test_failures_of_https_endpoints(
 def test_the_entry_points_certificate_is_shown_to_endpoints(running: Running) -> None:
     context = client_context(verify=False, certificate=CLIENT)
     with running.connect("m.test", "mutual", context) as client:
-        status, told = ask(client, "m2.test")
-    # The endpoint's certificate is not of the entry point's client authorities, which alone count.
-    assert status == 500
-    assert told == b"Internal Server Error"
+        status, told = ask(client, "m3.test")
+        assert status == 200
+        assert ["DNS", "m.test"] in told["peer"]["subjectAltName"]
+        # This endpoint's certificate is not of the client authorities, which alone count now.
+        assert ask(client, "m2.test") == (500, b"Internal Server Error")
 
 
 def test_plain_http_on_a_tls_entry_point(running: Running) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import os
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -13,7 +16,7 @@ import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastproxy.engine.tls import ServerContext
+from fastproxy.engine.tls import ClientContext, ServerContext
 from fastproxy.engine.tls_certificates import CertificateSet, ServerCertificate, load_certificate
 from fastproxy.engine.tls_probe import Probe
 from fastproxy.tls_options import PemPair, TlsOptions, self_signed
@@ -751,3 +754,78 @@ def test_openssl_client_renegotiates_in_vain(listener: object, version: str) -> 
     else:
         assert b"bye" in output
     assert probe.version == ("TLSv1.2" if version == "-tls1_2" else "TLSv1.3")
+
+
+MALLINFO = (
+    *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+    *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+)
+
+
+class Allocated(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in MALLINFO]
+
+
+def allocated() -> int:
+    """Bytes taken from malloc (glibc); OpenSSL's, as Python's small objects come from elsewhere."""
+    gc.collect()
+    function = ctypes.CDLL(None).mallinfo2
+    function.restype = Allocated
+    return int(function().uordblks)
+
+
+def shaken(server: ServerContext, client: ClientContext, name: str) -> None:
+    one, other = socket_pair()
+    probe, peer = Probe(other, server), Probe(one, client, name, 1)
+    if shake(peer, probe) == ("done", "done"):
+        peer.write(b"ping")
+        probe.read()
+        probe.write(b"x" * 40_000)
+        peer.read()
+    one.close()
+    other.close()
+
+
+def cut(server: ServerContext, client: ClientContext, name: str) -> None:
+    one, other = socket_pair()
+    probe, peer = Probe(other, server), Probe(one, client, name, 2)
+    peer.handshake()
+    probe.handshake()
+    other.close()
+    peer.handshake()
+    one.close()
+
+
+@pytest.mark.skipif("LD_PRELOAD" in os.environ, reason="counts what malloc of glibc gave")
+@pytest.mark.parametrize("way", [shaken, cut])
+@pytest.mark.parametrize("name", ["a.example.com", "wrong.example.com", "127.0.0.1"])
+def test_nothing_is_leaked(
+    way: Callable[[ServerContext, ClientContext, str], None], name: str
+) -> None:
+    server = context(A, client_ca_files=CLIENT_ROOTS, client_ca_optional=True, sni_strict=True)
+    own = load_certificate("own", *pem(THROUGH_CHILD))
+    client = ClientContext((AUTHORITY.cert_pem.bytes().decode(),), certificate=own)
+    for _ in range(20):
+        way(server, client, name)
+    before = allocated()
+    for _ in range(200):
+        way(server, client, name)
+    assert allocated() - before < 20_000
+
+
+@pytest.mark.skipif("LD_PRELOAD" in os.environ, reason="counts what malloc of glibc gave")
+def test_generations_leave_nothing() -> None:
+    server = context()
+    values = [loaded(f"h{number}.example.com") for number in range(20)]
+
+    def generation() -> None:
+        made = [ServerCertificate(value) for value in values]
+        server.activate(server.prepare(made))
+        connect(server, client_context(), "h1.example.com")
+
+    for _ in range(5):
+        generation()
+    before = allocated()
+    for _ in range(50):
+        generation()
+    assert allocated() - before < 40_000
