@@ -55,7 +55,7 @@ annotations = st.dictionaries(st.sampled_from(sorted(KNOWN_ANNOTATIONS)), values
 texts = st.text(max_size=12).filter(lambda text: "victim" not in text)
 
 
-@profile(max_examples=300, deadline=None)
+@profile(max_examples=150, deadline=None)
 @given(annotations, annotations, texts, texts, texts)
 def test_nothing_an_ingress_says_harms_another(
     on_ingress: dict[str, str], on_service: dict[str, str], host: str, path: str, secret: str

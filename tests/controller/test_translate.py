@@ -168,7 +168,7 @@ USUAL = [
 ]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(objects, max_size=12), st.lists(edits, min_size=3, max_size=12))
 def test_step_by_step_is_all_at_once(
     start: list[KubernetesObject], steps: list[list[tuple[KubernetesObject, bool]]]
@@ -186,10 +186,12 @@ def test_step_by_step_is_all_at_once(
         last = found
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(objects, max_size=20))
-def test_a_translation_is_one_walk_over_all_ingresses(given: list[KubernetesObject]) -> None:
-    snapshot = Snapshot.of(USUAL + given)
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(ingresses, min_size=4, max_size=10), st.lists(objects, max_size=8))
+def test_a_translation_is_one_walk_over_all_ingresses(
+    many: list[KubernetesObject], others: list[KubernetesObject]
+) -> None:
+    snapshot = Snapshot.of(USUAL + others + many)
     found, twin = translate(snapshot, SETTINGS).desired, Sequential(snapshot, SETTINGS).run()
     assert found.routes == twin.routes
     assert sorted(found.backends, key=lambda backend: backend.name) == list(twin.backends)
