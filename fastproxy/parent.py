@@ -16,12 +16,12 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from fastproxy import children, logs
 from fastproxy.channel import Channel, Message, channel_pair, close_all
+from fastproxy.child import Child
 from fastproxy.generations import Generations, Stage
 from fastproxy.listeners import open_listeners, refuse_handshakes
 from fastproxy.processors import usable_processors
@@ -34,6 +34,7 @@ FORWARDED = (signal.SIGHUP, signal.SIGUSR1)
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 TICKET_ROTATION = 6 * 3600.0  # seconds; a ticket lives two hours and its key four rotations
 SETTLE = 0.1  # seconds in which handshakes under way complete, before the listeners are closed
+START = 30.0  # seconds until a new worker must serve; generations wait for it
 LAST_WORD = 2.0  # seconds a process may take to end beyond the times of [lifeCycle]
 
 
@@ -57,44 +58,6 @@ class Programs:
     worker: Callable[[Place], None]
     controller: Callable[[int, Settings, int], None] | None
     forget_worker: Callable[[int, int], None]  # (shared memory, number of a dead worker)
-
-
-@dataclass(slots=True, eq=False)
-class Child:
-    """A process we keep alive: a worker (number 0 and up), or the controller (-1)."""
-
-    number: int
-    listeners: list[tuple[int, socket.socket]] = field(default_factory=list)
-    pid: int = 0
-    channel: Channel | None = None
-    stage: Stage = Stage.GONE
-    back_off: children.BackOff = field(default_factory=children.BackOff)
-    due: float | None = 0.0  # when to start it; None: it runs, or is not to run again
-
-    @property
-    def name(self) -> str:
-        return "controller" if self.number < 0 else f"worker {self.number}"
-
-    def send(self, kind: str, descriptors: Sequence[int] = (), /, **values: Any) -> bool:
-        """Send without waiting; a child whose channel is full is wedged and is killed."""
-        if self.channel is None:
-            return False
-        try:
-            self.channel.send(kind, descriptors, **values)
-        except BlockingIOError:
-            self.kill("it does not read its messages")
-            return False
-        except OSError:  # it is dead; SIGCHLD follows
-            return False
-        return True
-
-    def signal(self, number: int) -> None:
-        if self.pid:
-            os.kill(self.pid, number)
-
-    def kill(self, reason: str) -> None:
-        log.error("%s is killed: %s", self.name, reason)
-        self.signal(signal.SIGKILL)
 
 
 class Parent:
@@ -123,6 +86,7 @@ class Parent:
         self._rotate_at = clock() + TICKET_ROTATION if with_tls else None
         self._generations = Generations(lambda: self.workers, self.controller.send)
         self._stopping: float | None = None  # since when
+        self._killed = False
         self._deaf_at: float | None = None  # when the listeners take no more handshakes
         self._drain_at: float | None = None
 
@@ -151,13 +115,18 @@ class Parent:
         """Return the seconds until something is due."""
         moments = [child.due for child in self._children()]
         moments += [self._generations.deadline, self._deaf_at, self._drain_at, self._kill_at()]
-        moments.append(self._rotate_at)
+        moments += [self._rotate_at, *(worker.must_serve_at for worker in self.workers)]
         known = [moment for moment in moments if moment is not None]
         return max(0.0, min(known) - self._clock()) if known else None
 
     def _on_time(self) -> None:
         now = self._clock()
         self._generations.expire(now)
+        for worker in self.workers:
+            if worker.must_serve_at is not None and now >= worker.must_serve_at:
+                worker.must_serve_at = None
+                if worker.stage in (Stage.STARTING, Stage.LOADING):
+                    worker.kill(f"it did not begin to serve within {START:g} s")
         if self._rotate_at is not None and now >= self._rotate_at:
             self._rotate_at = now + TICKET_ROTATION
             self._rotate_ticket_keys()
@@ -173,7 +142,7 @@ class Parent:
             self._kill_all()
 
     def _kill_at(self) -> float | None:
-        if self._stopping is None:
+        if self._stopping is None or self._killed:
             return None
         life = self.settings.life_cycle
         return (
@@ -202,15 +171,24 @@ class Parent:
                 self._start(child, now)
 
     def _start(self, child: Child, now: float) -> None:
-        ours, theirs = channel_pair()
+        try:
+            ours, theirs = channel_pair()
+        except OSError as error:
+            self._postpone(child, now, error)
+            return
         ours.set_timeout(0)
         keep = [theirs.fileno(), self._shared, *(s.fileno() for _, s in child.listeners)]
-        if child is self.controller:
-            child.pid = children.spawn(lambda: self._run_controller(theirs), keep)
-        else:
-            child.pid = children.spawn(lambda: self._run_worker(child, theirs), keep)
-        theirs.close()
+        run = self._run_controller if child is self.controller else self._run_worker
+        try:
+            child.pid = children.spawn(lambda: run(child, theirs), keep)
+        except OSError as error:
+            ours.close()
+            self._postpone(child, now, error)
+            return
+        finally:
+            theirs.close()
         child.channel = ours
+        child.must_serve_at = now + START if child is not self.controller else None
         child.stage = Stage.STARTING
         child.back_off.started(now)
         self._selector.register(ours, selectors.EVENT_READ, child)
@@ -218,6 +196,11 @@ class Parent:
         if child is self.controller:
             live = self._generations.live
             child.send("state", live.descriptors(memories=True), generation=live.generation)
+
+    def _postpone(self, child: Child, now: float, error: OSError) -> None:
+        """The machine is out of processes or descriptors; that may pass."""
+        child.due = now + child.back_off.largest
+        log.error("%s cannot be started (%s); trying again", child.name, error)
 
     def _run_worker(self, child: Child, channel: Channel) -> None:
         listeners = tuple((index, listener.fileno()) for index, listener in child.listeners)
@@ -227,7 +210,7 @@ class Parent:
         )
         self._programs.worker(place)
 
-    def _run_controller(self, channel: Channel) -> None:
+    def _run_controller(self, child: Child, channel: Channel) -> None:
         assert self._programs.controller is not None
         self._programs.controller(channel.fileno(), self.settings, self._shared)
 
@@ -330,5 +313,6 @@ class Parent:
         return self._stopping is not None and not any(child.pid for child in self._children())
 
     def _kill_all(self) -> None:
+        self._killed = True
         for child in self._children():
             child.signal(signal.SIGKILL)

@@ -265,3 +265,22 @@ def test_orphans_are_reaped(running: Running) -> None:
     wait_until(lambda: orphan in running.children, "adoption by the parent")
     wait_until(lambda: not Path(f"/proc/{orphan}").exists(), "no zombie")
     assert running.get()[0] == 404
+
+
+def test_a_worker_that_never_serves_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck = tmp_path / "stuck"
+    monkeypatch.setenv("STAND_IN_STUCK", str(stuck))
+    monkeypatch.setenv("STAND_IN_START", "1")
+    with stand_in(tmp_path, SETTINGS) as running:
+        running.command(desired("a"))
+        victim = running.describe()[0]["pid"]
+        before = set(running.children)
+        stuck.touch()
+        os.kill(victim, signal.SIGKILL)
+        (late,) = wait_until(lambda: set(running.children) - before, "a stuck worker")
+        wait_until(lambda: not is_alive(late), "the end of its patience")
+        stuck.unlink()
+        assert running.command(desired("a", "b"))[:2] == (True, 2)
+        assert [w["routes"] for w in running.describe()] == [["a", "b"]] * 2

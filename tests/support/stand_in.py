@@ -157,6 +157,9 @@ def build_matcher(entries: Sequence[Entry]) -> bytes:
 
 
 def run_worker(place: parent.Place) -> None:
+    stuck = Path(os.environ.get("STAND_IN_STUCK", "/nonexistent"))
+    while stuck.exists():
+        time.sleep(0.05)
     worker.run_with(place, lambda loop, place: StandIn(place.number), lambda config: config)
 
 
@@ -189,6 +192,7 @@ def run_controller(control: str, publisher: Publisher) -> None:
 def main(settings_path: str, control: str, real: str = "") -> int:
     settings = settings_file.load(Path(settings_path)).settings
     logs.configure(settings)
+    parent.START = float(os.environ.get("STAND_IN_START", parent.START))
     assert threading.active_count() == 1
     opened = open_publisher if real else open_stand_in
     programs = parent.Programs(
