@@ -1,13 +1,13 @@
 """Weighted and dynamic round robin as Python sees them (`features.md` 3.13)."""
 
 from collections.abc import Iterable, Sequence
-from typing import final
+from typing import Self, final
 
 @final
 class WeightedRoundRobin:
     """The interleaved weighted round robin of Traefik 1.7; an endpoint of weight 0 gets nothing."""
 
-    def __init__(self, weights: Iterable[int]) -> None: ...
+    def __new__(cls, weights: Iterable[int]) -> Self: ...
     def pick(self) -> int:
         """Return the index of an endpoint, -1 without endpoints, -2 when all weights are 0."""
     def pick_many(self, times: int) -> int:

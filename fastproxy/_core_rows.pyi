@@ -1,10 +1,10 @@
 """Routes as C arrays; nothing here is of use to Python."""
 
 from collections.abc import Iterable
-from typing import final
+from typing import Self, final
 
 @final
 class Rows:
-    def __init__(self, by_length: bool) -> None: ...
+    def __new__(cls, by_length: bool) -> Self: ...
 
 def has_pattern(alternatives: Iterable[tuple[object, ...]]) -> bool: ...

@@ -24,7 +24,7 @@ from fastproxy.rules import (
 )
 
 ADD, REMOVE = 1, 2
-PLAIN = 0
+PLAIN = 0  # the route takes the request
 NEVER = None
 
 # matchers of one route, path of the request, flags of the answer (None: no route)
@@ -175,6 +175,40 @@ def test_conditions(
 ) -> None:
     section = build_matcher([(1, 0, (matcher,), 9, "r"), (2, 0, (PathPrefix(("/",)),), 1, "s")])
     assert match(section, 0, "h", "/", query, method, headers) == (1 if matches else 2, PLAIN)
+
+
+# rule of one route (`features.md` 3.4), request (method, URL), answer of the matcher
+EXPRESSIONS: list[tuple[str, str, str, int | None]] = [
+    ("Host:a.b;PathPrefix:/p", "GET", "a.b/p/x", PLAIN),
+    ("Host:a.b;PathPrefix:/p", "GET", "a.c/p/x", NEVER),
+    ("HostRegexp:{sub:[a-z]+}.b;Path:/p", "GET", "x.b/p/", REMOVE),
+    ("Path:/p/", "GET", "a/p", ADD),
+    ("PathStrip:/p,/q", "GET", "a/q", PLAIN),
+    ("PathPrefixStrip:/p", "GET", "a/pq", PLAIN),
+    ("PathStripRegex:/{id:[0-9]+}/", "GET", "a/12/", PLAIN),
+    ("PathStripRegex:/{id:[0-9]+}/", "GET", "a/12", ADD),
+    ("PathPrefixStripRegex:/{v:v[0-9]+}/", "GET", "a/v1/x", PLAIN),
+    ("PathPrefixStripRegex:/{v:v[0-9]+}/", "GET", "a/v/x", NEVER),
+    ("Method:post;AddPrefix:/x", "POST", "a/", PLAIN),
+    ("Method:post;AddPrefix:/x", "GET", "a/", NEVER),
+    ("Headers:X-Kind,mobile", "GET", "a/", PLAIN),
+    ("Headers:X-Kind,mobile,X-None,1", "GET", "a/", NEVER),
+    ("HeadersRegexp:x-kind,^mob", "GET", "a/", PLAIN),
+    ("Query:k=v,n={d:[0-9]+}", "GET", "a/?n=7&k=v", PLAIN),
+    ("Query:k=v,n={d:[0-9]+}", "GET", "a/?n=x&k=v", NEVER),
+    ("Host:a;Host:b", "GET", "a/", NEVER),
+    ("ReplacePath:/x", "GET", "any/", PLAIN),
+]
+
+
+@pytest.mark.parametrize(("expression", "method", "url", "flags"), EXPRESSIONS)
+def test_expressions(expression: str, method: str, url: str, flags: int | None) -> None:
+    matchers, _ = rules.parse(expression)
+    section = build_matcher([(1, 0, matchers, 1, "r")])
+    target, _, query = url.partition("?")
+    host, slash, path = target.partition("/")
+    answer = match(section, 0, host, slash + path, query, method, [("x-kind", "mobile")])
+    assert answer == (None if flags is None else (1, flags))
 
 
 def length(*matchers: Matcher) -> int:
