@@ -45,10 +45,12 @@ class Feeds:
         deliver: Deliver,
         namespaces: Sequence[str] = (),
         label_selector: str = "",
+        patience: float = SECRETS_PATIENCE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stop = threading.Event()
         self._clock = clock
+        self._patience = patience
         self._threads: list[threading.Thread] = []
         availability = Availability(api.reachable, self._stop)
 
@@ -110,7 +112,7 @@ class Feeds:
         """Say whether a first complete picture has been delivered; once true, it stays true.
 
         A namespace that answers 403 is left out, but not every namespace of a kind may be.
-        Classes may be forbidden or unknown. Secrets are waited for `SECRETS_PATIENCE` at most.
+        Classes may be forbidden or unknown. Secrets are waited for `patience` seconds at most.
         """
         if self._synced:
             return True
@@ -130,7 +132,7 @@ class Feeds:
             return True
         if self._patience_since is None:
             self._patience_since = self._clock()
-        if self._clock() - self._patience_since < SECRETS_PATIENCE:
+        if self._clock() - self._patience_since < self._patience:
             return False
         log.warning("no list of Secrets yet; starting without, routes that need them fail closed")
         return True

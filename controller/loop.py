@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import signal
 import threading
 import time
@@ -29,6 +30,7 @@ from controller.api import ConfigurationError, connect
 from controller.backoff import Backoff
 from controller.build import failures_as_findings
 from controller.describe import describe
+from controller.feeds import SECRETS_PATIENCE
 from controller.pace import Pace
 from controller.snapshot import Snapshot
 from controller.source import ApiSource, ManifestsSource, Source
@@ -46,6 +48,9 @@ STOP_POLL = 0.5  # seconds after which a stop is noticed at the latest
 
 class Publisher(Protocol):
     """What `fastproxy.publish` offers."""
+
+    @property
+    def generation(self) -> int: ...  # what is live already; 0 is nothing
 
     def publish(self, desired: Desired) -> bool: ...
     def move(self, moved: Mapping[str, tuple[Endpoint, ...]]) -> object: ...
@@ -267,4 +272,7 @@ def run(
         stop.wait()
         return
     writer = writer_for(api, options)
-    Loop(settings, controller, ApiSource(api, options), writer).run(stop)
+    # While workers serve what an earlier controller published, nothing is gained by publishing
+    # before the Secrets are known, and routes that need them would be lost.
+    patience = math.inf if publisher.generation else SECRETS_PATIENCE
+    Loop(settings, controller, ApiSource(api, options, patience), writer).run(stop)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from controller.api import Api
-from controller.feeds import Feeds
+from controller.feeds import SECRETS_PATIENCE, Feeds
 from controller.fields import Malformed
 from controller.manifests import Loaded, Manifests
 from controller.objects import KubernetesObject, parse_kind
@@ -125,10 +125,10 @@ class Cache:
 class ApiSource:
     """The API server, through its feeds."""
 
-    def __init__(self, api: Api, options: Kubernetes) -> None:
+    def __init__(self, api: Api, options: Kubernetes, patience: float = SECRETS_PATIENCE) -> None:
         self._cache = Cache()
         self._wake: Callable[[], None] = lambda: None
-        self.feeds = Feeds(api, self._deliver, options.namespaces, options.label_selector)
+        self.feeds = Feeds(api, self._deliver, options.namespaces, options.label_selector, patience)
 
     def start(self, wake: Callable[[], None]) -> None:
         self._wake = wake

@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import itertools
 import json
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -63,6 +64,7 @@ def main() -> None:
         "what": "control path at scale",
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
+        "load_average": os.getloadavg(),  # others on the machine are part of the figures
         "server": arguments.server,
         "size": asdict(size),
         "workers": arguments.workers,

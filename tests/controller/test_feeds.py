@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -154,6 +155,17 @@ def test_secrets_are_waited_for_but_not_for_ever(server: ApiServer) -> None:
     assert running.feeds.synced()
     server.faults.rules.remove(rule)
     wait_until(lambda: "Secret" in running.kinds())
+    running.feeds.stop()
+
+
+def test_a_restarted_controller_waits_for_secrets(server: ApiServer) -> None:
+    rule = server.faults.refuse(500, kind="Secret")
+    running = Running(server, [], "", math.inf)
+    wait_until(lambda: set(running.kinds()) == set(ALL) - {"Secret"} | {"IngressClass"})
+    running.clock.now += 3600
+    assert not running.feeds.synced()
+    server.faults.rules.remove(rule)
+    wait_until(running.feeds.synced)
     running.feeds.stop()
 
 

@@ -204,6 +204,24 @@ def test_auth_is_never_dropped(server: ApiServer, serving: Serving) -> None:
     assert {serving.status("g.example", "/new") for _ in range(8)} == {401}
 
 
+def test_a_new_controller_without_secrets_loses_nothing(
+    server: ApiServer, serving: Serving
+) -> None:
+    server.create("Secret", secret("users", USERS))
+    server.create("Ingress", ingress("g", "g.example", annotations=GUARDED))
+    wait_until(lambda: serving.status("g.example") == 401)
+    rule = server.faults.refuse(500, kind="Secret")
+    lists = server.counted("GET", "secrets?limit")
+    os.kill(serving.controller(), signal.SIGKILL)
+    wait_until(lambda: server.counted("GET", "secrets?limit") > lists, 15)
+    time.sleep(6.0)  # longer than a first start waits for Secrets
+    assert serving.status("g.example") == 401
+    server.faults.rules.remove(rule)
+    server.create("Ingress", ingress("j", "b.example"))
+    wait_until(lambda: serving.pod("b.example") == "one", 30)
+    assert serving.status("g.example") == 401
+
+
 def test_unreadable_secrets_fail_closed(server: ApiServer, tmp_path: Path) -> None:
     server.create("Secret", secret("users", USERS))
     server.create("Ingress", ingress("g", "g.example", annotations=GUARDED))

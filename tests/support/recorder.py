@@ -31,6 +31,7 @@ class Recorder:
         self.moves: list[tuple[float, str, list[str]]] = []
         self._moves: list[tuple[float, str, tuple[Endpoint, ...]]] = []
         self.refuse = 0
+        self.generation = 0
 
     def publish(self, desired: Desired) -> bool:
         if self.refuse:
