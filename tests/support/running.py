@@ -82,6 +82,8 @@ class Proxy:
         self.log = folder / "fastproxy.log"
         self._manifests = manifests
         self._configuration = folder / "fastproxy.toml"
+        if "[entryPoints.traefik]" not in settings:  # never the default port: tests run side by side
+            settings += f'\n[entryPoints.traefik]\naddress = "127.0.0.1:{free_port()}"\n'
         self._configuration.write_text(settings)
         self.process: subprocess.Popen[bytes] | None = None
 
