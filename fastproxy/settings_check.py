@@ -81,6 +81,14 @@ def problems(settings: Settings) -> Found:
 
 
 def _warnings(settings: Settings) -> Found:
+    for key, table in (
+        ("accessLog", settings.access_log),
+        ("metrics", settings.metrics),
+        ("api", settings.api),
+        ("hostResolver", settings.host_resolver),
+    ):
+        if table is not None:
+            yield key, "is understood, but has no effect in this version yet"
     if settings.kubernetes is not None and settings.kubernetes.filename:
         yield (
             "kubernetes.filename",
