@@ -31,13 +31,15 @@ DIRECTIVES = {
     "linetrace": False,
 }
 
+LIBRARIES = {"tls": ["ssl", "crypto"], "compress": ["z"]}
+
 extensions = [
     Extension(
         ".".join(path.with_suffix("").parts),
         [str(path)],
         extra_compile_args=COMPILE,
         extra_link_args=LINK,
-        libraries=["ssl", "crypto"] if path.stem.startswith("tls") else ["dl"],
+        libraries=LIBRARIES.get(path.stem.partition("_")[0], ["dl"]),
     )
     for path in sorted(Path("fastproxy").rglob("*.pyx"))
     if BUILD != "none"

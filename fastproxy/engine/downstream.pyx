@@ -25,8 +25,12 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset, strlen
 
 from fastproxy.engine.buffers cimport queue_append, queue_append_rest, queue_clear, queue_consume, queue_vector
+from fastproxy.engine.compress cimport (
+    COMPRESS_MINIMUM, WISH_GZIP, compress_allowed, compress_begin, compress_encoded, compress_free,
+    compress_piece, compress_sniff,
+)
 from fastproxy.engine.head cimport (
-    Forwarding, Head, Writer, request_head, status_text, write_number, write_request,
+    Forwarding, Head, Writer, head_add, head_find, request_head, same_text, status_text, write_number, write_request,
     write_response, write_text, write_hex, write_field,
 )
 from fastproxy.engine.llhttp cimport HTTP_REQUEST, METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_TRACE
@@ -55,7 +59,8 @@ from fastproxy.engine.upstream cimport (
     stream_forget_head, upstream_shutdown, upstream_tunnel,
 )
 from fastproxy.engine.wire cimport (
-    WIRE_DONE, WIRE_MORE, WIRE_TOO_MUCH, Trailers, Window, wire_body, wire_free, wire_head, wire_init, wire_next,
+    WIRE_DONE, WIRE_MORE, WIRE_TOO_MUCH, Field, Trailers, Window, wire_body, wire_free, wire_head,
+    wire_init, wire_next,
     window_copy, window_free, window_grow, window_reset,
 )
 
@@ -257,6 +262,12 @@ cdef void _release(Downstream* downstream) noexcept nogil:
     cdef Stream* stream = &downstream.stream
     end_steps(stream)
     stream_forget_head(stream)
+    if downstream.compressor != NULL:
+        compress_free(downstream.compressor)
+        downstream.compressor = NULL
+    downstream.may_compress = 0
+    free(downstream.held)
+    downstream.held = NULL
     if stream.trailers != NULL:
         free(stream.trailers)
         stream.trailers = NULL
@@ -417,8 +428,13 @@ cdef void downstream_reply(Stream* stream, const Reply* reply) noexcept nogil:
     cdef const char* reason = status_text(reply.status)
     cdef const char* kind = reply.type
     cdef bint body_allowed = reply.status >= 200 and reply.status != 204 and reply.status != 304
+    cdef char* body = <char*> reply.body
+    cdef size_t body_size = reply.body_size
+    cdef bint gzip = False
     if page_wanted(stream, reply.status) and _intercept(downstream, reply.status):
         return
+    if stream.compress & WISH_GZIP and body_allowed and not stream.is_head:
+        gzip = _compress_reply(downstream, reply, &body, &body_size)
     writer.data = engine.out
     writer.size = 0
     writer.capacity = engine.out_size
@@ -447,8 +463,12 @@ cdef void downstream_reply(Stream* stream, const Reply* reply) noexcept nogil:
                 kind = "text/plain; charset=utf-8"
             write_field(&writer, "Content-Type", 12, kind, strlen(kind))
         write_text(&writer, "Content-Length: ", 16)
-        write_number(&writer, reply.body_size)
+        write_number(&writer, body_size)
         write_text(&writer, "\r\n", 2)
+    if stream.compress:
+        write_text(&writer, "Vary: Accept-Encoding\r\n", 23)
+    if gzip:
+        write_text(&writer, "Content-Encoding: gzip\r\n", 24)
     if reply.nosniff:
         write_text(&writer, "X-Content-Type-Options: nosniff\r\n", 33)
     if reply.lines_size:
@@ -460,12 +480,23 @@ cdef void downstream_reply(Stream* stream, const Reply* reply) noexcept nogil:
     write_text(&writer, "\r\n", 2)
     vector[0].iov_base = writer.data
     vector[0].iov_len = writer.size
-    vector[1].iov_base = <void*> reply.body
-    vector[1].iov_len = reply.body_size if body_allowed and not stream.is_head else 0
+    vector[1].iov_base = body
+    vector[1].iov_len = body_size if body_allowed and not stream.is_head else 0
     if writer.failed or not _send(downstream, vector, 2 if vector[1].iov_len else 1, writer.size + vector[1].iov_len):
         _close(downstream)
         return
     _answered(downstream)
+
+
+cdef bint _compress_reply(Downstream* downstream, const Reply* reply, char** body, size_t* size) noexcept nogil:
+    """An answer of our own in one piece."""
+    if reply.body_size < COMPRESS_MINIMUM or compress_encoded(reply.lines, reply.lines_size):
+        return False
+    if downstream.compressor == NULL:
+        downstream.compressor = compress_begin()  # freed at the end of the exchange
+    return downstream.compressor != NULL and (
+        compress_piece(downstream.compressor, reply.body, reply.body_size, 1, body, size) == 0
+    )
 
 
 # --- reading a head ---
@@ -888,6 +919,8 @@ cdef void _on_head(Stream* stream, Head* head) noexcept nogil:
     if page_wanted(stream, head.status) and _intercept(downstream, head.status):
         return
     response_steps(stream, head)
+    if stream.compress:
+        _plan_compression(downstream, head, bodiless)
     downstream.response_chunked = 0
     downstream.until_close = 0
     if not bodiless and head.content_length < 0:
@@ -917,6 +950,64 @@ cdef void _on_head(Stream* stream, Head* head) noexcept nogil:
     downstream.head_waiting = writer.size
 
 
+cdef void _plan_compression(Downstream* downstream, Head* head, bint bodiless) noexcept nogil:
+    """A body that may be compressed loses its length; the first piece decides."""
+    cdef Field* field
+    head_add(head, "Vary", 4, "Accept-Encoding", 15)
+    if bodiless or not downstream.stream.compress & WISH_GZIP or not compress_allowed(head):
+        return
+    if 0 <= head.content_length < COMPRESS_MINIMUM:
+        return
+    downstream.may_compress = 1 if head_find(head, "Content-Type", 12) != NULL else 2
+    downstream.known_length = head.content_length >= 0
+    head.content_length = -1
+    field = head_find(head, "Content-Type", 12)
+    downstream.may_hold = field == NULL or not (
+        downstream.known_length
+        or (field.value_size >= 17 and same_text(field.value, 17, "text/event-stream", 17))
+    )
+
+
+cdef bint _begin_compression(Downstream* downstream, const char* data, size_t size, uint8_t last) noexcept nogil:
+    """Complete the head in `engine.out`: its last two bytes are the empty line. False when the head
+    waits for the first piece of the body: it came alone, and length or type cannot be told."""
+    cdef Engine* engine = downstream.engine
+    cdef Writer writer
+    cdef const char* kind
+    cdef bint sniff = downstream.may_compress == 2 and size
+    if size == 0 and not last and downstream.may_hold:
+        if downstream.held == NULL:
+            downstream.held = <char*> malloc(downstream.head_waiting)
+            downstream.held_size = downstream.head_waiting
+            if downstream.held != NULL:
+                memcpy(downstream.held, engine.out, downstream.held_size)
+        if downstream.held != NULL:
+            downstream.head_waiting = 0
+            return False
+    if downstream.held != NULL:
+        memcpy(engine.out, downstream.held, downstream.held_size)
+        downstream.head_waiting = downstream.held_size
+    downstream.may_compress = 0
+    if last and size < COMPRESS_MINIMUM and not downstream.known_length:
+        return True
+    if downstream.head_waiting + 128 > engine.out_size:
+        return True
+    downstream.compressor = compress_begin()
+    if downstream.compressor == NULL:
+        return True
+    writer.data = engine.out
+    writer.capacity = engine.out_size
+    writer.size = downstream.head_waiting - 2
+    writer.failed = 0
+    write_text(&writer, "Content-Encoding: gzip\r\n", 24)
+    if sniff:
+        kind = compress_sniff(data, size)
+        write_field(&writer, "Content-Type", 12, kind, strlen(kind))
+    write_text(&writer, "\r\n", 2)
+    downstream.head_waiting = writer.size
+    return True
+
+
 cdef void _on_body(Stream* stream, char* data, size_t size, uint8_t last) noexcept nogil:
     cdef Downstream* downstream = downstream_of(stream)
     cdef Engine* engine = downstream.engine
@@ -925,6 +1016,13 @@ cdef void _on_body(Stream* stream, char* data, size_t size, uint8_t last) noexce
     cdef char block[8192 + 8]
     cdef int count = 0, i
     cdef size_t total = 0
+    if downstream.may_compress and not _begin_compression(downstream, data, size, last):
+        return
+    if downstream.compressor != NULL:
+        if compress_piece(downstream.compressor, data, size, last, &data, &size) < 0:
+            upstream_abort(stream)
+            _close(downstream)
+            return
     if downstream.head_waiting:
         vector[0].iov_base = engine.out
         vector[0].iov_len = downstream.head_waiting

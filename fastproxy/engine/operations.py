@@ -314,15 +314,13 @@ class Scripted(Operation):
 class Compress(Operation):
     """gzip the response for clients that accept it (`features.md` 5.1): always `Vary:
     Accept-Encoding`, nothing for `Content-Type: application/grpc*` requests, nothing when the
-    response is encoded already or shorter than `minimum` bytes; a response of unknown length
-    starts at its first flush."""
+    response is encoded already or shorter than 512 bytes; a response of unknown length starts at
+    its first flush."""
 
     code: ClassVar[int] = 18
-    phase: ClassVar[Phase] = Phase.RESPONSE
-    minimum: int = 512
 
     def payload(self) -> bytes:
-        return struct.pack("<I", self.minimum)
+        return b""
 
 
 @dataclass(frozen=True)

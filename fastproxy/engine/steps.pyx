@@ -22,6 +22,7 @@ from fastproxy._shared cimport (
     quality_weights, rate_take,
 )
 from fastproxy.engine.buffers cimport queue_clear
+from fastproxy.engine.compress cimport compress_wish
 from fastproxy.engine.head cimport (
     KIND_COOKIE, KIND_DATE, KIND_LOCATION, KIND_X_FORWARDED_FOR, KIND_X_FORWARDED_PROTO,
     KIND_X_FORWARDED_PREFIX, Head, Writer, head_add, head_find, head_find_kind, head_remove,
@@ -59,6 +60,7 @@ cdef enum Code:
     FIX_LOCATION = 15
     ERROR_PAGES = 16
     SCRIPTED = 17
+    COMPRESS = 18
     OFFER_CERTIFICATE = 19  # done where the endpoints are connected to
 
 cdef enum:
@@ -337,6 +339,9 @@ cdef int _step(int code, Stream* stream, Head* head, Payload* payload) noexcept 
     if code == ERROR_PAGES:
         if not stream.sub_request and stream.engine.keep_head(stream, head) == 0:
             stream.pages = payload.at
+        return STEP_GO_ON
+    if code == COMPRESS:
+        stream.compress = compress_wish(head)
         return STEP_GO_ON
     if code == OFFER_CERTIFICATE:
         return STEP_GO_ON
@@ -1158,4 +1163,5 @@ cdef void end_steps(Stream* stream) noexcept nogil:
     stream.route = NULL
     stream.affinity = NULL
     stream.pages = NULL
+    stream.compress = 0
     stream.original_path = NULL

@@ -205,6 +205,7 @@ cdef struct Stream:
     uint8_t tls
     uint8_t te_trailers
     uint8_t sub_request  # made by Python
+    uint8_t compress  # WISH_* of compress.pxd
     const char* client
     uint32_t client_size
     uint8_t address[16]  # IPv4 as IPv4-mapped IPv6

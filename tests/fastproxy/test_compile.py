@@ -344,7 +344,7 @@ GUARDED = replace(
 
 
 def test_an_entry_points_operations_stand_before_every_routes_and_guard_the_404() -> None:
-    """Auth and redirect wrap the route's request operations, compress its response operations."""
+    """Redirect, auth and compress stand in front of the route's own operations."""
     routes = (route("a", First(1), entry_points=("http", "admin")), route("b", Second(2)))
     result = compiled(*routes, settings=GUARDED)
     block = read_block(result.block)
@@ -352,7 +352,7 @@ def test_an_entry_points_operations_stand_before_every_routes_and_guard_the_404(
     # Entry points are numbered in the order of their names: 0 admin, 1 http.
     common = {r.entry_point: r for r in block.routes if r.name == FALLBACK}
     assert [code for code, _ in common[1].request] == [7, 17]
-    assert [code for code, _ in common[0].response] == [18]
+    assert [code for code, _ in common[0].request] == [18]
     assert {r.flags & NOT_FOUND for r in common.values()} == {NOT_FOUND}
     assert {r.backend_slot for r in common.values()} == {NO_SLOT}
     own = [r for r in block.routes if r.name != FALLBACK]

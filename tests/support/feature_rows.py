@@ -108,6 +108,15 @@ class Backend:
                 self.send_response_only(status)
                 for name, value in wanted.get("headers", []):
                     self.send_header(name, value)
+                if wanted.get("pieces"):
+                    self.send_header("Transfer-Encoding", "chunked")
+                    self.end_headers()
+                    for piece in wanted["pieces"]:
+                        time.sleep(wanted["pause"])
+                        self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece.encode()))
+                    time.sleep(wanted["pause"])
+                    self.wfile.write(b"0\r\n\r\n")
+                    return
                 if wanted.get("chunked"):
                     self.send_header("Transfer-Encoding", "chunked")
                     self.end_headers()
@@ -195,8 +204,7 @@ class Field:
             for name, more in points.items()
         )
         text = f"workers = {workers}\ndefaultEntryPoints = {default_entry_points}\n"
-        text += f"{settings}\n{tables}\n"
-        text += "[kubernetes]\n"
+        text += f"{settings}\n{tables}\n[kubernetes]\n"
         self.proxy = Proxy(folder, folder / "manifests", text, self.ports["http"])
 
     def host(self, row: Row) -> str:

@@ -1,0 +1,226 @@
+"""gzip for responses (entry point option `compress`, `features.md` 5.1).
+
+Idea: an operation notes at request time whether the client takes gzip. When a response comes, its
+head decides whether it may be compressed; the first piece of the body whether it is long enough.
+Every piece is flushed, so nothing that the endpoint has sent waits here for more; that makes the
+rule "a flush of a response of unknown length starts compression at once" (FIX 31) hold by itself.
+
+The output of one piece is written into a buffer of the worker, valid until the next piece of any
+response: what the socket does not take at once is copied by the output queue.
+
+Traefik 1.7's library also compresses partial content; we do not (RFC 9110, 15.3.7: the ranges are
+those of the unencoded body), nor what says `no-transform`.
+"""
+
+from libc.stdint cimport uint8_t, uint32_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcmp, memset, strlen
+
+from fastproxy.engine.head cimport Head, head_find, same_text
+from fastproxy.engine.wire cimport Field
+
+cdef extern from "zlib.h" nogil:
+    ctypedef struct z_stream:
+        const unsigned char* next_in
+        unsigned int avail_in
+        unsigned char* next_out
+        unsigned int avail_out
+    enum:
+        Z_OK
+        Z_STREAM_END
+        Z_BUF_ERROR
+        Z_SYNC_FLUSH
+        Z_FINISH
+        Z_DEFLATED
+        Z_DEFAULT_COMPRESSION
+        Z_DEFAULT_STRATEGY
+    int deflateInit2(z_stream* stream, int level, int method, int window_bits, int memory, int strategy)
+    int deflate(z_stream* stream, int flush)
+    int deflateEnd(z_stream* stream)
+    unsigned long deflateBound(z_stream* stream, unsigned long size)
+
+cdef enum:
+    GZIP_WINDOW = 15 + 16  # zlib's way to ask for a gzip header
+    MEMORY = 8
+    SLACK = 64  # of a sync flush, a gzip head and tail
+
+cdef char* _out = NULL
+cdef size_t _capacity = 0
+
+
+# --- who gets what ---
+
+cdef inline bint _blank(char byte) noexcept nogil:
+    return byte == c' ' or byte == c'\t'
+
+
+cdef bint _names_gzip(const char* data, size_t size) noexcept nogil:
+    """Does one item of Accept-Encoding say gzip with q above 0?"""
+    cdef size_t start = 0, end = 0
+    while start < size and _blank(data[start]):
+        start += 1
+    end = start
+    while end < size and data[end] != c';' and not _blank(data[end]):
+        end += 1
+    if not same_text(data + start, end - start, "gzip", 4):
+        return False
+    while end < size and _blank(data[end]):
+        end += 1
+    if end == size:
+        return True
+    # `;q=0`, `;q=0.000`: anything with another digit is above 0; another parameter is no matter.
+    start = end + 1
+    while start < size and _blank(data[start]):
+        start += 1
+    if size - start < 2 or (data[start] != c'q' and data[start] != c'Q') or data[start + 1] != c'=':
+        return True
+    start += 2
+    while start < size:
+        if c'1' <= data[start] <= c'9':
+            return True
+        start += 1
+    return False
+
+
+cdef bint _takes_gzip(const char* data, size_t size) noexcept nogil:
+    cdef size_t start = 0, end
+    while start < size:
+        end = start
+        while end < size and data[end] != c',':
+            end += 1
+        if _names_gzip(data + start, end - start):
+            return True
+        start = end + 1
+    return False
+
+
+cdef uint8_t compress_wish(const Head* request) noexcept nogil:
+    """What the answer to this request needs: nothing for gRPC, else Vary, and gzip if accepted."""
+    cdef Field* field = head_find(request, "Content-Type", 12)
+    cdef uint32_t i
+    if field != NULL and field.value_size >= 16 and memcmp(field.value, <const char*> "application/grpc", 16) == 0:
+        return 0
+    for i in range(request.count):
+        field = <Field*> &request.fields[i]
+        if not field.dropped and same_text(field.name, field.name_size, "accept-encoding", 15):
+            if _takes_gzip(field.value, field.value_size):
+                return WISH_VARY | WISH_GZIP
+    return WISH_VARY
+
+
+cdef bint _holds(const char* data, size_t size, const char* word) noexcept nogil:
+    """Is a lower-case word somewhere in a text of any case?"""
+    cdef size_t length = strlen(word), i
+    for i in range(size - length + 1 if size >= length else 0):
+        if same_text(data + i, length, word, length):
+            return True
+    return False
+
+
+cdef bint compress_allowed(const Head* response) noexcept nogil:
+    """May a body with this head be compressed? (Its length is another question.)"""
+    cdef Field* field
+    if response.status < 200 or response.status == 204 or response.status == 206 or response.status == 304:
+        return False
+    if head_find(response, "Content-Encoding", 16) != NULL or head_find(response, "Content-Range", 13) != NULL:
+        return False
+    field = head_find(response, "Cache-Control", 13)
+    return field == NULL or not _holds(field.value, field.value_size, "no-transform")
+
+
+cdef bint compress_encoded(const char* lines, size_t size) noexcept nogil:
+    """Do these header lines say that a body is encoded already?"""
+    return _holds(lines, size, "content-encoding:")
+
+
+# --- the type of a body that does not say its own ---
+
+cdef bint _starts(const char* data, size_t size, const char* sign, size_t length) noexcept nogil:
+    return size >= length and memcmp(data, sign, length) == 0
+
+
+cdef const char* compress_sniff(const char* data, size_t size) noexcept nogil:
+    """The Content-Type for a body's first bytes: the part of the WHATWG rules that matters to a
+    client which is about to render, and text or binary for the rest."""
+    cdef size_t i = 0
+    cdef uint8_t byte
+    if _starts(data, size, "\x89PNG\r\n\x1a\n", 8):
+        return "image/png"
+    if _starts(data, size, "\xff\xd8\xff", 3):
+        return "image/jpeg"
+    if _starts(data, size, "GIF87a", 6) or _starts(data, size, "GIF89a", 6):
+        return "image/gif"
+    if _starts(data, size, "%PDF-", 5):
+        return "application/pdf"
+    if _starts(data, size, "PK\x03\x04", 4):
+        return "application/zip"
+    if _starts(data, size, "\x1f\x8b\x08", 3):
+        return "application/x-gzip"
+    while i < size and (_blank(data[i]) or data[i] == c'\n' or data[i] == c'\r' or data[i] == c'\x0c'):
+        i += 1
+    if _starts(data + i, size - i, "<?xml", 5):
+        return "text/xml; charset=utf-8"
+    if size - i >= 5 and (
+        _holds(data + i, 5, "<html") or _holds(data + i, 5, "<head") or _holds(data + i, 5, "<body")
+        or _holds(data + i, 5, "<!doc") or _holds(data + i, 4, "<!--") or _holds(data + i, 4, "<div")
+    ):
+        return "text/html; charset=utf-8"
+    for i in range(size if size < 512 else 512):
+        byte = <uint8_t> data[i]
+        if byte < 0x20 and byte != c'\t' and byte != c'\n' and byte != c'\r' and byte != 0x0c and byte != 0x1b:
+            return "application/octet-stream"
+    return "text/plain; charset=utf-8"
+
+
+# --- the bytes ---
+
+cdef Compressor* compress_begin() noexcept nogil:
+    """NULL when memory is short."""
+    cdef Compressor* compressor = <Compressor*> calloc(1, sizeof(Compressor) + sizeof(z_stream))
+    if compressor == NULL:
+        return NULL
+    compressor.zlib = compressor + 1
+    if deflateInit2(
+        <z_stream*> compressor.zlib, Z_DEFAULT_COMPRESSION, Z_DEFLATED, GZIP_WINDOW, MEMORY,
+        Z_DEFAULT_STRATEGY,
+    ) != Z_OK:
+        free(compressor)
+        return NULL
+    return compressor
+
+
+cdef int compress_piece(
+    Compressor* compressor, const char* data, size_t size, uint8_t last, char** out, size_t* out_size
+) noexcept nogil:
+    """Compress one piece; `out` is valid until the next call for any response. -1 = out of memory."""
+    global _out, _capacity
+    cdef z_stream* zlib = <z_stream*> compressor.zlib
+    cdef size_t needed
+    cdef char* room
+    cdef int code
+    out_size[0] = 0
+    if size == 0 and not last:
+        return 0
+    needed = deflateBound(zlib, size) + SLACK
+    if needed > _capacity:
+        room = <char*> realloc(_out, needed)
+        if room == NULL:
+            return -1
+        _out = room
+        _capacity = needed
+    zlib.next_in = <const unsigned char*> data
+    zlib.avail_in = <unsigned int> size
+    zlib.next_out = <unsigned char*> _out
+    zlib.avail_out = <unsigned int> _capacity
+    code = deflate(zlib, Z_FINISH if last else Z_SYNC_FLUSH)
+    if zlib.avail_in or (code != Z_STREAM_END if last else code != Z_OK):
+        return -1
+    out[0] = _out
+    out_size[0] = _capacity - zlib.avail_out
+    return 0
+
+
+cdef void compress_free(Compressor* compressor) noexcept nogil:
+    if compressor != NULL:
+        deflateEnd(<z_stream*> compressor.zlib)
+        free(compressor)
