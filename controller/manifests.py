@@ -22,7 +22,7 @@ import orjson
 import yaml
 
 from controller.fields import Malformed
-from controller.objects import KubernetesObject, parse_object, reference_of
+from controller.objects import KubernetesObject, parse_object, reference_of, unknown_version
 from controller.snapshot import Snapshot
 from fastproxy import findings
 from fastproxy.findings import Finding
@@ -206,7 +206,19 @@ def read_documents(
                 )
             else:
                 objects += [found] if found is not None else []
+                problems += _version_problem(item)
     return tuple(objects), tuple(problems)
+
+
+def _version_problem(item: Any) -> list[Finding]:
+    known = unknown_version(item)
+    if not known:
+        return []
+    kind, version = item["kind"], item["apiVersion"]
+    finding = findings.UNKNOWN_VERSION(
+        reference_of(item), "apiVersion", kind=kind, version=version, known=", ".join(known)
+    )
+    return [finding]
 
 
 def _parsed(document: str) -> Any:

@@ -393,6 +393,20 @@ def parse_object(data: Any, default_namespace: str = "default") -> KubernetesObj
     return parse_kind(str(kind), document, default_namespace)
 
 
+def unknown_version(data: Any) -> tuple[str, ...]:
+    """The versions that are known of an object which is one of ours but for its version.
+
+    Other groups may use our names for their kinds (a Knative Service), which is not our business.
+    """
+    document = data if isinstance(data, dict) else {}
+    kind, version = document.get("kind"), document.get("apiVersion")
+    known = READERS[kind][0] if isinstance(kind, str) and kind in READERS else ()
+    if not isinstance(version, str) or version in known:
+        return ()
+    groups = {name.rpartition("/")[0] for name in known}
+    return known if version.rpartition("/")[0] in groups else ()
+
+
 def parse_kind(kind: str, data: Any, default_namespace: str = "default") -> KubernetesObject:
     """Read an object whose kind is already known. Raises `Malformed`."""
     document = present(data, "the object")

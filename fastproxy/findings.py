@@ -336,6 +336,13 @@ UNREADABLE_FILE = _error(
     "FP184", "unreadable file", "{file} cannot be read: {reason}", "The file is skipped."
 )
 
+UNKNOWN_VERSION = _error(
+    "FP185",
+    "unknown version of a kind",
+    "{kind} in version {version} is not known; write one of {known}.",
+    "The object is treated as absent.",
+)
+
 INTRODUCTION = """# Findings
 
 Everything that can be wrong with an object has a code that never changes its meaning. Findings go
