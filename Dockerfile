@@ -7,7 +7,7 @@ ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim-bookworm AS build
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends gcc g++ libc6-dev libssl-dev \
+ && apt-get install --yes --no-install-recommends gcc g++ libc6-dev libssl-dev zlib1g-dev \
  && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /opt/fastproxy
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -24,7 +24,7 @@ RUN /opt/fastproxy/bin/pip install . \
 FROM python:${PYTHON}-slim-bookworm
 # libssl3 is what the engine's TLS is linked with; the certificates are the roots of today.
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends libssl3 ca-certificates \
+ && apt-get install --yes --no-install-recommends libssl3 zlib1g ca-certificates \
  && rm -rf /var/lib/apt/lists/* \
  && groupadd --gid 65532 fastproxy \
  && useradd --uid 65532 --gid 65532 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin fastproxy
