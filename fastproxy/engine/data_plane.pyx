@@ -36,7 +36,7 @@ from fastproxy.engine.head cimport Scratch
 from fastproxy.engine.listener cimport Listener, listener_close, listener_new
 from fastproxy.engine.posix cimport (
     AF_INET, AF_INET6, MAP_FAILED, MAP_SHARED, PROT_READ, errno, fstat, htons, inet_pton, mmap,
-    munmap, sockaddr_in, sockaddr_in6, stat_result,
+    munmap, posix_memalign, sockaddr_in, sockaddr_in6, stat_result,
 )
 from fastproxy.engine.reactor cimport (
     DEADLINE_ACCEPT, DEADLINE_BODY, DEADLINE_CONNECT, DEADLINE_CONTINUE, DEADLINE_HANDSHAKE,
@@ -191,6 +191,7 @@ cdef class Generation:
             if self.table.block != NULL:
                 munmap(<void*> self.table.block, self.table.size)
             free(self.table.backends)
+            free(self.table.of_route)
             free(self.table.filters)
             free(self.table)
 
@@ -373,7 +374,7 @@ cdef class DataPlane:
     cdef int _stage(self, Generation staged, change) except -1:
         cdef Table* table = staged.table
         cdef Table* old = self.current.table if self.current is not None else NULL
-        cdef uint32_t slot
+        cdef uint32_t slot, index
         cdef LiveBackend* live
         section = (<const char*> table.matcher)[:table.header.matcher_size]
         staged.regexes = [self._regex(text) for text in _core.section_regexes(section)]
@@ -404,6 +405,13 @@ cdef class DataPlane:
             if table.backends[slot] != NULL:
                 staged.replaced.append(<size_t> table.backends[slot])
             table.backends[slot] = live
+        table.of_route = <LiveBackend**> calloc(table.header.route_count + 1, sizeof(LiveBackend*))
+        if table.of_route == NULL:
+            raise MemoryError
+        for index in range(table.header.route_count):
+            slot = table.routes[index].backend_slot
+            if slot < table.backend_count:
+                table.of_route[index] = table.backends[slot]
         return 0
 
     def _regex(self, text):
@@ -454,9 +462,10 @@ cdef class DataPlane:
     # --- backends ---
 
     cdef LiveBackend* _new_backend(self, specification) except NULL:
-        cdef LiveBackend* live = <LiveBackend*> calloc(1, sizeof(LiveBackend))
-        if live == NULL:
+        cdef LiveBackend* live = NULL
+        if posix_memalign(<void**> &live, 64, sizeof(LiveBackend)) != 0:
             raise MemoryError
+        memset(live, 0, sizeof(LiveBackend))
         live.references = 1
         live.dynamic = specification.method == "drr"
         live.statistics_slot = specification.statistics_slot
@@ -495,6 +504,7 @@ cdef class DataPlane:
         live.original = weights
         live.weights = current
         live.count = count
+        live.only = rows[0].pool if count == 1 and rows[0].weight > 0 else NULL
         live.version += 1
         if live.balancer == NULL:
             live.balancer = balancer_new(count, weights)

@@ -184,3 +184,6 @@ cdef extern from "<fcntl.h>" nogil:
         SPLICE_F_MOVE
         SPLICE_F_NONBLOCK
     ssize_t splice(int source, void* source_offset, int target, void* target_offset, size_t size, unsigned int flags)
+
+cdef extern from "<stdlib.h>" nogil:
+    int posix_memalign(void** address, size_t alignment, size_t size)

@@ -226,11 +226,10 @@ cdef int route_request(Stream* stream, Head* head) noexcept nogil:
     stream.table = table
     stream.route = route
     stream.backend = NULL
-    if route.backend_slot < table.backend_count:
-        backend = table.backends[route.backend_slot]
-        if backend != NULL:
-            backend.references += 1
-            stream.backend = backend
+    backend = table.of_route[result.route]
+    if backend != NULL:
+        backend.references += 1
+        stream.backend = backend
     return STEP_GO_ON
 
 
@@ -935,7 +934,7 @@ cdef Text _cookie(const Field* field, Text name) noexcept nogil:
 
 
 cdef void _take_endpoint(Stream* stream, LiveBackend* backend, uint32_t index) noexcept nogil:
-    cdef Pool* pool = backend.endpoints[index].pool
+    cdef Pool* pool = backend.only if backend.only != NULL else backend.endpoints[index].pool
     pool.references += 1
     if stream.pool != NULL:
         stream.pool.references -= 1
@@ -956,6 +955,9 @@ cdef int pick_endpoint(Stream* stream, Head* head) noexcept nogil:
         return _error_reply(engine, 404, NOT_FOUND)
     if backend == NULL or backend.count == 0:
         return plain_reply(engine, 503, "Service Unavailable")
+    if backend.only != NULL:
+        _take_endpoint(stream, backend, 0)
+        return STEP_GO_ON
     if backend.dynamic and engine.shared != NULL:
         _rebalance(engine, backend)
     index = balancer_pick(backend.balancer)

@@ -78,6 +78,7 @@ cdef struct Table:
     const char* matcher
     const RouteRecord* routes
     LiveBackend** backends  # by slot; the array belongs to the table, the backends do not
+    LiveBackend** of_route  # the same by route: one cache miss less for each request
     void** filters  # by slot; PyObject*, borrowed
     uint32_t backend_count
     uint32_t filter_count
@@ -113,6 +114,8 @@ cdef struct LiveEndpoint:
     int64_t weight
 
 cdef struct LiveBackend:
+    # One cache line. With 10,000 routes every further line a request touches is a cache miss.
+    Pool* only  # of the only endpoint, which needs no balancing; else NULL
     Balancer* balancer
     LiveEndpoint* endpoints
     uint32_t count
