@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.macro import extra, features, report
+from bench.macro import extra, features, report, tls_extra
 from bench.macro.measure import Backend, Sample, certificate, memory_kib, run_wrk
 from bench.macro.peers import PEERS, Peer
 from bench.macro.workloads import BY_NAME, WORKLOADS, Workload
@@ -135,6 +135,11 @@ def main(arguments: list[str]) -> int:
             elif not options.quick and not options.workloads:
                 others["idle"] = extra.idle(names, Path(folder), backend.port)
                 others["idle-tls"] = extra.idle(names, Path(folder), backend.port, tls=True)
+                others["tunnel"] = tls_extra.tunnels(names, Path(folder), tls=False)
+                others["tunnel-tls"] = tls_extra.tunnels(names, Path(folder), tls=True)
+                others["resumed"] = tls_extra.resumed(
+                    names, Path(folder), backend.port, options.seconds
+                )
                 if "fastproxy" in names:
                     others["swap"] = extra.swaps(Path(folder), backend.port, 2 * options.seconds)
         except KeyboardInterrupt:
