@@ -36,7 +36,8 @@ from controller.snapshot import Snapshot
 from controller.source import ApiSource, ManifestsSource, Source
 from controller.translate import Translation, Translator
 from controller.writer import Writer, writer_for
-from fastproxy.findings import Finding, Severity
+from fastproxy import documents
+from fastproxy.findings import Finding, Severity, as_json
 from fastproxy.model import Desired, Endpoint
 from fastproxy.settings import Kubernetes, Settings
 
@@ -54,6 +55,7 @@ class Publisher(Protocol):
 
     def publish(self, desired: Desired) -> bool: ...
     def move(self, moved: Mapping[str, tuple[Endpoint, ...]]) -> object: ...
+    def show(self, path: str, content: bytes) -> None: ...
 
 
 class Controller:
@@ -66,6 +68,7 @@ class Controller:
         self._published: Desired | None = None
         self._moved: dict[str, tuple[Endpoint, ...]] | None = {}  # None: more than endpoints
         self._logged: set[Finding] = set()
+        self._shown = False
         self._options = settings.kubernetes or Kubernetes()
         self.translation = Translation()
         self.source_findings: tuple[Finding, ...] = ()
@@ -144,6 +147,9 @@ class Controller:
                 finding.field,
                 finding.sentence,
             )
+        if current != self._logged or not self._shown:
+            self._shown = True
+            self._publisher.show(documents.FINDINGS, as_json(current).encode())
         self._logged = current
 
 

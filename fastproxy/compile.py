@@ -32,6 +32,7 @@ from fastproxy.engine.operations import (
 )
 from fastproxy.entry_point_features import entry_point_operations
 from fastproxy.feature import BuildContext, Feature
+from fastproxy.features import api
 from fastproxy.model import Backend, Certificate, Config, Desired, Route
 from fastproxy.rules import Matcher
 from fastproxy.settings import Settings
@@ -179,7 +180,7 @@ def compile_table(
         common = previous.pieces.get((FALLBACK, number)) or wiring.fallback(name, number)
         if common is not None:
             pieces[FALLBACK, number] = common
-    for route in desired.routes:
+    for route in (*api.routes(settings), *desired.routes):
         backend = backends.get(route.backend) or Backend(route.backend)
         for name in route.entry_points or settings.default_entry_points:
             entry_point = wiring.entry_points.get(name)

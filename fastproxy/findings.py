@@ -7,6 +7,8 @@ A finding is a value, collected while objects are translated; logs, Events, `/ap
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -343,10 +345,31 @@ UNKNOWN_VERSION = _error(
     "The object is treated as absent.",
 )
 
+
+def as_json(findings: Iterable[Finding]) -> str:
+    """What `/api/findings` and `fastproxy lint --format json` show, in a stable order."""
+    rows = sorted(findings, key=lambda f: (f.object, f.field, f.code, f.sentence))
+    return json.dumps(
+        [
+            {
+                "code": finding.code,
+                "severity": finding.severity.value,
+                "kind": finding.object.kind,
+                "namespace": finding.object.namespace,
+                "name": finding.object.name,
+                "field": finding.field,
+                "sentence": finding.sentence,
+            }
+            for finding in rows
+        ],
+        indent=2,
+    )
+
+
 INTRODUCTION = """# Findings
 
 Everything that can be wrong with an object has a code that never changes its meaning. Findings go
-to the log, to Events of the Ingress, and to `fastproxy lint`. An *error* means that part of the
+to the log, to Events of the Ingress, to `/api/findings` (with `[api]`), and to `fastproxy lint`. An *error* means that part of the
 object is not served, a *warning* that it is served, but not as written.
 
 This file is generated from `fastproxy/findings.py`.

@@ -75,6 +75,7 @@ class Generations:
         self._workers = workers
         self._answer = answer
         self._live = Live()
+        self._documents: dict[str, Sequence[int]] = {}  # by path: what the API shows
         self._preparation: _Preparation | None = None
         self.ready = False  # a first complete generation is live in every worker
 
@@ -89,7 +90,13 @@ class Generations:
         return preparation.deadline if preparation is not None and preparation.begun else None
 
     def from_controller(self, message: Message, now: float) -> None:
-        """Handle `publish` and `endpoints`."""
+        """Handle `publish`, `endpoints` and `document`."""
+        if message.kind == "document":
+            path = message.values["path"]
+            close_all(self._documents.pop(path, ()))
+            self._documents[path] = message.descriptors
+            self._to_serving("document", message.descriptors, path=path)
+            return
         if message.kind == "endpoints":
             self._to_serving("endpoints", message.descriptors[:1])
             self._remember(message)
@@ -230,6 +237,8 @@ class Generations:
 
     def _serve(self, worker: Worker) -> None:
         worker.stage = Stage.SERVING
+        for path, descriptors in self._documents.items():
+            worker.send("document", descriptors, path=path)
         worker.send("health", healthy=True, ready=self.ready)
         worker.send("listen")
 

@@ -186,6 +186,14 @@ class Publisher:
         self._live, self._continued = new, True
         return True
 
+    def show(self, path: str, content: bytes) -> None:
+        """Show a document on the API entry point of every worker, also of those to come."""
+        descriptor = sealed_memory("fastproxy-document", content)
+        try:
+            self._connection.send("document", [descriptor], path=path)
+        finally:
+            close_all([descriptor])
+
     def set_endpoints(self, backend_name: str, endpoints: tuple[Endpoint, ...]) -> None:
         """Replace the endpoints of one backend, wherever it is used, without a new generation."""
         self.move({backend_name: endpoints})

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from fastproxy import logs
+from fastproxy import documents, logs
 from fastproxy.channel import Channel, Message, close_all, read_memory
 from fastproxy.engine.change import BackendSpecification, Change
 from fastproxy.model import Certificate, Config, Endpoint
@@ -135,6 +135,8 @@ class Worker:
             self._discard(values["generation"])
         elif message.kind == "endpoints":
             self._set_endpoints(pickle.loads(read_memory(message.descriptors[0])))
+        elif message.kind == "document":
+            documents.put(values["path"], read_memory(message.descriptors[0]))
         elif message.kind == "health":
             self._ready = values["ready"]
             self._data_plane.answer_ping(values["healthy"], values["ready"])

@@ -8,7 +8,6 @@ be done.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import threading
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fastproxy.cli.check import add_file, loaded
-from fastproxy.findings import Finding, Severity
+from fastproxy.findings import Finding, Severity, as_json
 from fastproxy.settings import Settings
 
 SYNC_PATIENCE = 60.0  # seconds for the first complete picture of a cluster
@@ -51,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (ValueError, ConnectionError) as problem:
         print(f"fastproxy: {problem}", file=sys.stderr)
         return 2
-    show = _as_json if arguments.format == "json" else _as_text
+    show = as_json if arguments.format == "json" else _as_text
     print(show(findings))
     return int(any(finding.severity is Severity.ERROR for finding in findings))
 
@@ -114,21 +113,3 @@ def _object(finding: Finding) -> str:
 
 def _plural(word: str, count: int) -> str:
     return word if count == 1 else f"{word}s"
-
-
-def _as_json(findings: Sequence[Finding]) -> str:
-    return json.dumps(
-        [
-            {
-                "code": finding.code,
-                "severity": finding.severity.value,
-                "kind": finding.object.kind,
-                "namespace": finding.object.namespace,
-                "name": finding.object.name,
-                "field": finding.field,
-                "sentence": finding.sentence,
-            }
-            for finding in findings
-        ],
-        indent=2,
-    )

@@ -13,6 +13,7 @@ from typing import Any
 from fastproxy.feature import Annotation, Feature, OnInvalid
 from fastproxy.features import (
     affinity,
+    api,
     auth,
     balancing,
     buffering,
@@ -61,6 +62,8 @@ FEATURES: tuple[Feature, ...] = (
     rate_limit.FEATURE,
     affinity.FEATURE,
     pass_tls_cert.FEATURE,
+    # Answers of our own.
+    api.FEATURE,
 )
 
 FEATURE_OF: dict[type[Config], Feature] = {feature.config: feature for feature in FEATURES}

@@ -41,6 +41,9 @@ class Recorder:
         self.published.append((self.clock.now, desired))
         return True
 
+    def show(self, path: str, content: bytes) -> None:
+        """Nobody looks."""
+
     def move(self, moved: Mapping[str, tuple[Endpoint, ...]]) -> None:
         for name, endpoints in moved.items():
             self._set_endpoints(name, endpoints)

@@ -82,7 +82,9 @@ class Proxy:
         self.log = folder / "fastproxy.log"
         self._manifests = manifests
         self._configuration = folder / "fastproxy.toml"
-        if "[entryPoints.traefik]" not in settings:  # never the default port: tests run side by side
+        if (
+            "[entryPoints.traefik]" not in settings
+        ):  # never the default port: tests run side by side
             settings += f'\n[entryPoints.traefik]\naddress = "127.0.0.1:{free_port()}"\n'
         self._configuration.write_text(settings)
         self.process: subprocess.Popen[bytes] | None = None
@@ -93,6 +95,11 @@ class Proxy:
         return self.process.pid
 
     def start(self) -> None:
+        """Start, and wait until some route answers."""
+        self.launch()
+        self._wait_until_routes_are_live()
+
+    def launch(self) -> None:
         command = [sys.executable, "-m", "fastproxy", "run"]
         command += ["--configfile", str(self._configuration), "--manifests", str(self._manifests)]
         with self.log.open("wb") as log:
@@ -104,7 +111,6 @@ class Proxy:
                 cwd=ROOT,
                 start_new_session=True,
             )
-        self._wait_until_routes_are_live()
 
     def _wait_until_routes_are_live(self, seconds: float = 30.0) -> None:
         """Until a request is answered by anything but 404 or 503, which mean "no routes yet"."""
