@@ -369,8 +369,9 @@ def as_json(findings: Iterable[Finding]) -> str:
 INTRODUCTION = """# Findings
 
 Everything that can be wrong with an object has a code that never changes its meaning. Findings go
-to the log, to Events of the Ingress, to `/api/findings` (with `[api]`), and to `fastproxy lint`. An *error* means that part of the
-object is not served, a *warning* that it is served, but not as written.
+to the log, to Events of the Ingress, to `/api/findings` (with `[api]`), and to `fastproxy lint`.
+An *error* means that part of the object is not served, a *warning* that it is served, but not as
+written.
 
 This file is generated from `fastproxy/findings.py`.
 

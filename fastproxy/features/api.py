@@ -1,7 +1,7 @@
 """Show what the controller knows on the entry point of `[api]`.
 
-`GET /api/findings` lists everything that is wrong with the objects, as JSON: code, severity, object,
-field, sentence. These routes come before all others of their entry point; its white list and its
+`GET /api/findings` lists everything that is wrong with the objects, as JSON: code, severity,
+object, field, sentence. These routes come before all others of their entry point; its white list and its
 authentication apply to them (Traefik 1.7, `provider.md` 2.5).
 """
 
