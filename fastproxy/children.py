@@ -78,7 +78,7 @@ class BackOff:
 
     first: float = 0.05
     largest: float = 2.0
-    calm: float = 10.0  # seconds of life after which a death counts as the first again
+    calm: float = 1.0  # seconds of life after which a death counts as the first again
     _next: float = field(default=0.0)
     _started: float = field(default=0.0)
 
