@@ -77,6 +77,8 @@ class Generations:
         self._live = Live()
         self._documents: dict[str, Sequence[int]] = {}  # by path: what the API shows
         self._preparation: _Preparation | None = None
+        self._version = 0  # counts the steps that became live
+        self._loaded: dict[Worker, int] = {}  # what a loading worker was given
         self.ready = False  # a first complete generation is live in every worker
 
     @property
@@ -113,7 +115,9 @@ class Generations:
             if self._preparation is None or not self._preparation.begun:
                 self._load(worker)
         elif worker.stage is Stage.LOADING:
-            if message.kind == "prepared":
+            if message.kind == "prepared" and self._loaded.pop(worker) != self._version:
+                self._load(worker)  # endpoints have moved since
+            elif message.kind == "prepared":
                 worker.send("activate", generation=self._live.generation)
                 self._serve(worker)
             else:
@@ -125,6 +129,7 @@ class Generations:
     def gone(self, worker: Worker, now: float) -> None:
         """A worker has died: its voice does not count any more."""
         worker.stage = Stage.GONE
+        self._loaded.pop(worker, None)
         if self._preparation is not None and worker in self._preparation.waiting:
             self._preparation.waiting.remove(worker)
         self.proceed(now)
@@ -199,6 +204,7 @@ class Generations:
     def _remember(self, message: Message) -> None:
         """Take over the descriptors of a step that is live now."""
         live = self._live
+        self._version += 1
         descriptors = message.descriptors
         outdated: list[int] = []
         if message.kind == "publish":
@@ -231,6 +237,7 @@ class Generations:
             self._serve(worker)
             return
         worker.stage = Stage.LOADING
+        self._loaded[worker] = self._version
         worker.send(
             "prepare", live.descriptors(memories=False), generation=live.generation, full=True
         )

@@ -134,6 +134,16 @@ class System:
         self.generations.gone(worker, 0.0)
         self.pump()
 
+    def replace_worker_silently(self) -> FakeWorker:
+        """Start a worker that does not read yet what it is given."""
+        self.kill_worker(0)
+        worker = FakeWorker(self)
+        worker.silent = True
+        self.workers.append(worker)
+        worker.send("hello")
+        self.pump()
+        return worker
+
     def start_controller(self) -> Publisher:
         self.generations.abandon()
         self.answers.clear()
@@ -264,6 +274,20 @@ def test_a_worker_that_starts_meanwhile_waits_for_the_decision() -> None:
         assert late.data_plane.calls == ["prepare 2", "activate 2"]
 
 
+def test_endpoints_that_move_while_a_worker_loads_reach_it() -> None:
+    with system(1) as it:
+        publisher = it.start_controller()
+        publisher.publish(desired(("a", "")))
+        it.start_worker()
+        late = it.replace_worker_silently()
+        assert late.stage is Stage.LOADING
+        publisher.publish(desired(("a", ""), urls=(7, 8)))
+        late.silent = False
+        it.pump()
+        check(it, desired(("a", ""), urls=(7, 8)))
+        assert [worker.stage for worker in it.workers] == [Stage.SERVING] * 2
+
+
 def test_a_generation_waits_for_starting_workers() -> None:
     with system(0) as it:
         publisher = it.start_controller()
@@ -371,6 +395,7 @@ STEPS = st.lists(
         st.tuples(st.just("refused")),
         st.tuples(st.just("endpoints"), st.sampled_from("abcde"), st.lists(st.integers(1, 4))),
         st.tuples(st.just("worker")),
+        st.tuples(st.just("slow worker"), st.sampled_from("abcde"), st.lists(st.integers(5, 6))),
         st.tuples(st.just("controller")),
     ),
     max_size=40,
@@ -396,10 +421,13 @@ def test_any_history_leaves_every_worker_with_what_is_desired(
                 assert publisher.publish(state)
             elif kind == "refused":
                 assert not publisher.publish(desired(("a", "new"), (REFUSED_NAME, "")))
-            elif kind == "endpoints":
+            elif kind in ("endpoints", "slow worker"):
+                late = it.replace_worker_silently() if kind == "slow worker" else it.workers[0]
                 name = f"backend-{arguments[0]}"
                 new = tuple(Endpoint("http", f"10.9.0.{i}", 80) for i in arguments[1])
                 publisher.set_endpoints(name, new)
+                late.silent = False
+                it.pump()
                 state = Desired(
                     state.routes,
                     tuple(Backend(b.name, new) if b.name == name else b for b in state.backends),
