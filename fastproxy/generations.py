@@ -79,6 +79,7 @@ class Generations:
         self._preparation: _Preparation | None = None
         self._version = 0  # counts the steps that became live
         self._loaded: dict[Worker, int] = {}  # what a loading worker was given
+        self._healthy = True
         self.ready = False  # a first complete generation is live in every worker
 
     @property
@@ -198,7 +199,7 @@ class Generations:
         self._answer("done")
         if not self.ready:
             self.ready = True
-            self.tell_health(True)
+            self.tell_health(self._healthy)
         self._load_waiting()
 
     def _remember(self, message: Message) -> None:
@@ -246,10 +247,12 @@ class Generations:
         worker.stage = Stage.SERVING
         for path, descriptors in self._documents.items():
             worker.send("document", descriptors, path=path)
-        worker.send("health", healthy=True, ready=self.ready)
+        worker.send("health", healthy=self._healthy, ready=self._healthy and self.ready)
         worker.send("listen")
 
     def tell_health(self, healthy: bool) -> None:
+        """Say what `/ping` and, with readiness, `/ready` answer from now on."""
+        self._healthy = healthy
         self._to_serving("health", healthy=healthy, ready=healthy and self.ready)
 
     def _to_serving(
