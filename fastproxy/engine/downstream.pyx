@@ -35,8 +35,8 @@ from fastproxy.engine.head cimport (
 )
 from fastproxy.engine.llhttp cimport HTTP_REQUEST, METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_TRACE
 from fastproxy.engine.posix cimport (
-    AF_INET, AF_INET6, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, IPPROTO_TCP,
-    SHUT_WR, SOL_SOCKET, SO_LINGER, TCP_NODELAY, close, inet_ntop, iovec, linger, setsockopt,
+    AF_INET, AF_INET6, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP,
+    SHUT_WR, SOL_SOCKET, SO_LINGER, close, inet_ntop, iovec, linger, setsockopt,
     shutdown, sockaddr, sockaddr_in, sockaddr_in6, ssize_t, tm, gmtime_r, strftime, time_t,
 )
 from fastproxy.engine.reactor cimport (
@@ -66,6 +66,7 @@ from fastproxy.engine.wire cimport (
 
 cdef enum:
     LINGER_BYTES = 65536
+    JOINED = 2048  # a body that is copied behind its head
 
 cdef StreamOwner _owner
 
@@ -116,18 +117,36 @@ cdef void _name_client(Downstream* downstream) noexcept nogil:
     for i in range(10):
         if bytes6[i]:
             mapped = False
-    if mapped:
-        inet_ntop(AF_INET, bytes6 + 12, downstream.client, sizeof(downstream.client))
-    else:
-        inet_ntop(AF_INET6, bytes6, downstream.client, sizeof(downstream.client))
     stream.client = downstream.client
+    if mapped:
+        stream.client_size = _write_ipv4(bytes6 + 12, downstream.client)
+        return
+    inet_ntop(AF_INET6, bytes6, downstream.client, sizeof(downstream.client))
     stream.client_size = <uint32_t> strlen(downstream.client)
+
+
+cdef uint32_t _write_ipv4(const uint8_t* octets, char* text) noexcept nogil:
+    """Dotted decimal; inet_ntop formats with sprintf, which costs more than reading the request."""
+    cdef uint32_t size = 0, i
+    cdef uint8_t octet
+    for i in range(4):
+        octet = octets[i]
+        if octet >= 100:
+            text[size] = c'0' + octet // 100
+            size += 1
+        if octet >= 10:
+            text[size] = c'0' + octet // 10 % 10
+            size += 1
+        text[size] = c'0' + octet % 10
+        text[size + 1] = c'.'
+        size += 2
+    text[size - 1] = 0
+    return size - 1
 
 
 cdef void downstream_accept(Engine* engine, int descriptor, uint32_t entry_point, const void* address) noexcept nogil:
     """Take over an accepted socket and read from it at once."""
     cdef Downstream* downstream = _new(engine)
-    cdef int one = 1
     if downstream == NULL:
         close(descriptor)
         return
@@ -144,7 +163,6 @@ cdef void downstream_accept(Engine* engine, int descriptor, uint32_t entry_point
     wire_init(&downstream.wire, HTTP_REQUEST)
     downstream.wire.max_lines = <uint16_t> engine.header_lines
     downstream.wire.max_body = engine.max_body
-    setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
     if source_add(engine.reactor, &downstream.source, descriptor, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0:
         close(descriptor)
         free(downstream)
@@ -1024,6 +1042,10 @@ cdef void _on_body(Stream* stream, char* data, size_t size, uint8_t last) noexce
             _close(downstream)
             return
     if downstream.head_waiting:
+        if size <= JOINED and not downstream.response_chunked and downstream.head_waiting + size <= engine.out_size:
+            memcpy(engine.out + downstream.head_waiting, data, size)  # one piece is cheaper to send
+            downstream.head_waiting += size
+            size = 0
         vector[0].iov_base = engine.out
         vector[0].iov_len = downstream.head_waiting
         downstream.head_waiting = 0
@@ -1060,6 +1082,7 @@ cdef int _raw(Stream* stream) noexcept nogil:
     if (
         downstream.ssl != NULL or downstream.response_chunked or downstream.head_waiting
         or downstream.output.first != NULL or downstream.state != DOWNSTREAM_BUSY
+        or downstream.may_compress or downstream.compressor != NULL
     ):
         return -1
     return downstream.source.descriptor

@@ -11,8 +11,9 @@ from libc.string cimport memset
 
 from fastproxy.engine.downstream cimport downstream_accept
 from fastproxy.engine.posix cimport (
-    EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLL_CTL_DEL, EPOLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK, accept4,
-    epoll_ctl, errno, sockaddr, sockaddr_storage, socklen_t,
+    EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLL_CTL_DEL, EPOLLIN, IPPROTO_TCP, SOCK_CLOEXEC,
+    SOCK_NONBLOCK, TCP_NODELAY, accept4, epoll_ctl, errno, setsockopt, sockaddr, sockaddr_storage,
+    socklen_t,
 )
 from fastproxy.engine.reactor cimport (
     DEADLINE_ACCEPT, Source, deadline_set, source_add, source_retire,
@@ -63,6 +64,7 @@ cdef void _free(Source* source) noexcept nogil:
 cdef Listener* listener_new(Engine* engine, int descriptor, uint32_t entry_point) noexcept nogil:
     """Start to accept; NULL with errno. The descriptor stays the caller's."""
     cdef Listener* listener = <Listener*> calloc(1, sizeof(Listener))
+    cdef int one = 1
     if listener == NULL:
         return NULL
     listener.source.on_event = _on_event
@@ -70,6 +72,7 @@ cdef Listener* listener_new(Engine* engine, int descriptor, uint32_t entry_point
     listener.source.on_free = _free
     listener.engine = engine
     listener.entry_point = entry_point
+    setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))  # inherited when accepting
     if source_add(engine.reactor, &listener.source, descriptor, EPOLLIN) < 0:
         free(listener)
         return NULL
