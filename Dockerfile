@@ -22,7 +22,7 @@ RUN /opt/fastproxy/bin/pip install . \
  && find /opt/fastproxy -name '*.so' -exec strip --strip-unneeded {} +
 
 FROM python:${PYTHON}-slim-bookworm
-# libssl3 is what the engine's TLS is linked with; the certificates are the roots of today.
+# What the engine is linked with, for TLS and compression; the certificates are the roots of today.
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends libssl3 zlib1g ca-certificates \
  && rm -rf /var/lib/apt/lists/* \

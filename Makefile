@@ -8,7 +8,10 @@ INSTALLED := $(VENV)/.installed
 BUILT := build/.built
 SOURCES = $(shell find fastproxy -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h')
 # A second compile of an unchanged C file is free where ccache is present.
-export CC ?= $(if $(shell command -v ccache),ccache gcc,gcc)
+ifeq ($(origin CC),default)
+CC := $(if $(shell command -v ccache),ccache gcc,gcc)
+endif
+export CC
 
 .DEFAULT_GOAL := help
 .PHONY: help install build run test lint format types check debug annotate bench bench-micro \
@@ -31,7 +34,7 @@ build: $(BUILT) ## compile what has changed, in place
 
 $(BUILT): $(INSTALLED) setup.py $(SOURCES)
 	mkdir -p build
-	$(BIN)/python setup.py --quiet build_ext --inplace
+	$(BIN)/python setup.py --quiet build_ext --inplace --parallel $(shell nproc)
 	touch $@
 
 run: build ## start fastproxy on :8000 with the example routes and example backends
@@ -63,7 +66,8 @@ build/debug/.copied build/sanitize/.copied: FORCE $(INSTALLED)
 FORCE:
 
 debug: build/debug/.copied ## build with all checks and assertions on, run the suite with it
-	cd build/debug && FASTPROXY_BUILD=debug $(abspath $(BIN))/python setup.py --quiet build_ext --inplace
+	cd build/debug && FASTPROXY_BUILD=debug $(abspath $(BIN))/python setup.py --quiet \
+		build_ext --inplace --parallel $(shell nproc)
 	cd build/debug && $(abspath $(BIN))/python -m pytest -q $(ARGS)
 
 # Python itself is not instrumented, so the runtime has to be loaded first; leaks are not looked
@@ -73,8 +77,8 @@ SANITIZER = LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-n
 	UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 PYTHONMALLOC=malloc
 
 test-sanitize: build/sanitize/.copied ## run the suite under AddressSanitizer and UBSan
-	cd build/sanitize && CC=gcc FASTPROXY_BUILD=sanitize \
-		$(abspath $(BIN))/python setup.py --quiet build_ext --inplace
+	cd build/sanitize && FASTPROXY_BUILD=sanitize \
+		$(abspath $(BIN))/python setup.py --quiet build_ext --inplace --parallel $(shell nproc)
 	cd build/sanitize && $(SANITIZER) $(abspath $(BIN))/python -m pytest -q --timeout 600 $(ARGS)
 
 test-cluster: build ## run the tests that need a real kube-apiserver, built once if need be

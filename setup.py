@@ -14,7 +14,7 @@ DEBUG = BUILD == "debug"
 SANITIZE = BUILD == "sanitize"
 
 COMPILE = {
-    "release": ["-O3", "-fno-strict-aliasing", "-fvisibility=hidden"],
+    "release": ["-O3", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wno-sign-compare"],
     "debug": ["-O0", "-g", "-UNDEBUG"],
     "sanitize": ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"],
     "none": [],
