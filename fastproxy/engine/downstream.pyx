@@ -185,12 +185,6 @@ cdef void downstream_accept(Engine* engine, int descriptor, uint32_t entry_point
 cdef void _begin(Downstream* downstream) noexcept nogil:
     cdef Engine* engine = downstream.engine
     if downstream.stream.tls:
-        downstream.ssl = engine.tls.accept(
-            engine.entry_points[downstream.entry_point].tls_server, downstream.source.descriptor
-        )
-        if downstream.ssl == NULL:
-            _close(downstream)
-            return
         downstream.state = DOWNSTREAM_HANDSHAKE
         deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_HANDSHAKE)
         _handshake(downstream)
@@ -201,7 +195,18 @@ cdef void _begin(Downstream* downstream) noexcept nogil:
 
 
 cdef void _handshake(Downstream* downstream) noexcept nogil:
-    cdef int code = downstream.engine.tls.handshake(downstream.ssl)
+    cdef Engine* engine = downstream.engine
+    cdef int code
+    if downstream.ssl == NULL:
+        if not downstream.hung_up and not engine.tls.greeted(downstream.source.descriptor):
+            return
+        downstream.ssl = engine.tls.accept(
+            engine.entry_points[downstream.entry_point].tls_server, downstream.source.descriptor
+        )
+        if downstream.ssl == NULL:
+            _close(downstream)
+            return
+    code = engine.tls.handshake(downstream.ssl)
     if code == 1:
         downstream.state = DOWNSTREAM_HEAD
         downstream.readable = 1

@@ -241,6 +241,7 @@ cdef struct EntryPoint:
 
 cdef struct TlsApi:
     # Filled in by tls.pyx when it is there; meanings in tls.pxd.
+    bint (*greeted)(int) noexcept nogil
     void* (*accept)(void*, int) noexcept nogil
     void* (*connect)(void*, int, const char*, size_t, uint64_t) noexcept nogil
     int (*handshake)(void*) noexcept nogil

@@ -55,6 +55,7 @@ cdef struct TlsClient:
 
 # A connection is an `SSL*`, opaque to callers.
 
+cdef bint tls_greeted(int descriptor) noexcept nogil
 cdef void* tls_accept(TlsServer* server, int descriptor) noexcept nogil
 cdef void* tls_connect(
     TlsClient* client, int descriptor, const char* name, size_t size, uint64_t session_key

@@ -73,6 +73,11 @@ cdef extern from "sys/socket.h" nogil:
     ssize_t recv(int, void*, size_t, int)
     ssize_t send(int, const void*, size_t, int)
     int getsockname(int, sockaddr*, socklen_t*)
+    enum: MSG_PEEK
+
+cdef extern from "sys/ioctl.h" nogil:
+    int ioctl(int, unsigned long, ...)
+    enum: FIONREAD
 
 cdef extern from "netinet/in.h" nogil:
     struct in_addr:
@@ -92,6 +97,8 @@ cdef extern from "arpa/inet.h" nogil:
 cdef enum:
     DRAINED = 0x10000        # flag of our BIO: the last recv came back short
     ENDED = 0x20000          # flag of our BIO: recv met the end of the stream
+    HANDSHAKE_RECORD = 22    # first byte of every TLS connection
+    MOST_PEEKED = 20000      # more is no record: let OpenSSL say so
     RECORD = 16384           # bytes of plaintext in one TLS record
     TICKET_KEY_SIZE = 80
     TICKET_LIFETIME = 7200   # seconds; with client certificates also how long one is not re-checked
@@ -249,6 +256,29 @@ cdef inline void _fresh() noexcept nogil:
 
 
 # --- one connection --------------------------------------------------------------------------
+
+cdef bint tls_greeted(int descriptor) noexcept nogil:
+    """Whether the client's first record has arrived, or something that is none, or the end.
+
+    Until then a connection needs no SSL: 10,000 clients that connect and dawdle would cost 70 KB
+    each. Their bytes stay in the kernel.
+    """
+    cdef uint8_t header[5]
+    cdef ssize_t count
+    cdef int waiting = 0
+    while True:
+        count = recv(descriptor, header, sizeof(header), MSG_PEEK)
+        if count >= 0 or errno != EINTR:
+            break
+    if count < 0:
+        return errno != EAGAIN
+    if count == 0 or header[0] != HANDSHAKE_RECORD:
+        return True
+    if count < <ssize_t> sizeof(header):
+        return False
+    count = sizeof(header) + (header[3] << 8 | header[4])
+    return count > MOST_PEEKED or ioctl(descriptor, FIONREAD, &waiting) < 0 or waiting >= count
+
 
 cdef void* tls_accept(TlsServer* server, int descriptor) noexcept nogil:
     """The server side of TLS on a connected, non-blocking socket; NULL when memory is short."""

@@ -10,17 +10,16 @@ from weakref import WeakValueDictionary
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from fastproxy.engine.posix cimport ssize_t
 from fastproxy.engine.stream cimport (
     FAIL_CLOSED, FAIL_INTERNAL, FAIL_REFUSED, FAIL_UNTRUSTED, Engine, EntryPoint, Upstream,
 )
 from fastproxy.engine.tls cimport (
     TLS_FAILURE_ALERT, TLS_FAILURE_INTERNAL, TLS_FAILURE_PLAIN_HTTP, TLS_FAILURE_RESET,
     ClientContext, ServerContext, TlsClient, TlsServer, tls_accept, tls_connect, tls_error,
-    tls_failure, tls_free, tls_handshake, tls_peer_chain, tls_pending, tls_read, tls_shutdown,
-    tls_writev,
+    tls_failure, tls_free, tls_greeted, tls_handshake, tls_peer_chain, tls_pending, tls_read,
+    tls_shutdown, tls_writev,
 )
-from fastproxy.engine.tls_certificates cimport CertificateSet, ServerCertificate
+from fastproxy.engine.tls_certificates cimport ServerCertificate
 from fastproxy.engine.tls_certificates import load_certificate
 from fastproxy.tls_options import TlsOptions, read_pem
 
@@ -76,6 +75,7 @@ cdef class TlsPlane:
         """Make the contexts of all entry points; `names` are in the order of their indices."""
         cdef EntryPoint* row
         cdef uint32_t index
+        engine.tls.greeted = tls_greeted
         engine.tls.accept = _accept
         engine.tls.connect = _connect
         engine.tls.handshake = tls_handshake

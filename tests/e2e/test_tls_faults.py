@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -73,8 +74,10 @@ def test_a_handshake_has_a_deadline(running: Running, start: bytes) -> None:
     begin = time.monotonic()
     with plain(running) as client:
         client.sendall(start)
-        while client.recv(65536):  # a hello is answered, then comes the end
-            pass
+        # A hello is answered, then comes the end: hard if something was left unread.
+        with suppress(ConnectionResetError):
+            while client.recv(65536):
+                pass
     assert 0.9 < time.monotonic() - begin < 2.5
 
 
