@@ -1041,6 +1041,8 @@ cdef void _edit_response(Stream* stream, Head* head, Payload* payload) noexcept 
         name = _blob(payload)
         value = _blob(payload)
         head_remove(head, name.data, name.size)
+        if same_text(name.data, name.size, "Server", 6):
+            head.has_server = 1  # whoever deletes it does not want ours instead
         if value.size == 0:
             continue
         if memchr(value.data, 1, value.size) != NULL:

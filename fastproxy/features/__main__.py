@@ -67,12 +67,13 @@ def of_feature(feature: Feature) -> list[str]:
 
 def document() -> str:
     lines = [HEAD]
+    features = [feature for feature in FEATURES if feature.annotations]
     for scope in Scope:
-        names = [feature.name for feature in FEATURES if feature.scope is scope]
+        names = [feature.name for feature in features if feature.scope is scope]
         links = ", ".join(f"[{name}](#{name.lower().replace(' ', '-')})" for name in names)
         lines += [f"On the {scope.value}: {links}.", ""]
     lines += ["## Ingress class", "", *one(INGRESS_CLASS)]
-    for feature in sorted(FEATURES, key=lambda feature: feature.name):
+    for feature in sorted(features, key=lambda feature: feature.name):
         lines += of_feature(feature)
     return "\n".join(lines)
 

@@ -193,6 +193,11 @@ HEADERS = [
         client={"Cache-Control": "no-store", "Server": None},
     ),
     Row(
+        "a deleted Server header is not replaced by ours",
+        {"custom-response-headers": "Server:"},
+        client={"Server": None},
+    ),
+    Row(
         "custom response headers only on responses of the backend",
         {"custom-response-headers": "X-A: 1", **FAR},
         status=403,

@@ -16,7 +16,6 @@ from tests.support.features import Refs
 
 ANNOTATIONS = [(feature, a) for feature in FEATURES for a in feature.annotations]
 NAMES = [annotation.name for _, annotation in ANNOTATIONS]
-PEM = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 REFS = Refs(secrets={"htpasswd-shop": {"u": b"ann:x"}, "auth-client-cert": {}})
 
 # The index of features.md 2.2 to 2.5, with its "bad value" column: what `read` raises, or DEFAULT.
@@ -98,10 +97,11 @@ def test_the_documentation_is_fresh():
 
 
 @pytest.mark.parametrize("annotation", [a for _, a in ANNOTATIONS], ids=NAMES)
-def test_every_example_is_accepted(annotation):
-    notes = ObjectNotes({annotation.keys[-1]: annotation.example})
-    assert notes.get(annotation) == annotation.parse(annotation.example)
-    assert notes.problems == {}
+def test_every_example_is_accepted_under_every_name(annotation):
+    for key in annotation.keys:
+        notes = ObjectNotes({key: annotation.example})
+        assert notes.get(annotation) == annotation.parse(clean(annotation.example))
+        assert notes.problems == {}
     assert annotation.doc.endswith(".")
 
 
@@ -115,7 +115,9 @@ def test_features_are_whole(feature):
     assert feature.doc
 
 
-@pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.name)
+@pytest.mark.parametrize(
+    "feature", [f for f in FEATURES if f.annotations], ids=lambda feature: feature.name
+)
 def test_configurations_cross_process_borders(feature):
     notes = ObjectNotes({a.keys[0]: a.example for a in feature.annotations})
     if feature.name == "Authentication":
@@ -211,3 +213,24 @@ def test_custom_response_headers_win_over_security_headers():
     """`compile.py` joins the operations of every phase in the order of FEATURES."""
     names = [feature.name for feature in FEATURES]
     assert names.index("Security headers") < names.index("Custom response headers")
+
+
+LEGACY = {
+    "frontend-entry-points": "traefik.frontend.entryPoints",
+    "pass-tls-cert": "traefik.frontend.passTLSCert",
+    "preserve-host": "traefik.frontend.passHostHeader",
+    "priority": "traefik.frontend.priority",
+    "redirect-entry-point": "traefik.frontend.redirect.entrypoint",
+    "redirect-regex": "traefik.frontend.redirect.regex",
+    "redirect-replacement": "traefik.frontend.redirect.replacement",
+    "rule-type": "traefik.frontend.rule.type",
+    "affinity": "traefik.backend.loadbalancer.stickiness",
+    "session-cookie-name": "traefik.backend.loadbalancer.stickiness.cookieName",
+    "sticky": "traefik.backend.loadbalancer.sticky",
+    "load-balancer-method": "traefik.backend.loadbalancer.method",
+    "circuit-breaker-expression": "traefik.backend.circuitbreaker",
+}
+
+
+def test_the_legacy_names_are_those_of_the_index():
+    assert {a.name: a.aliases[0] for _, a in ANNOTATIONS if a.aliases} == LEGACY
