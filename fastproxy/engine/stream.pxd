@@ -283,6 +283,7 @@ cdef struct Engine:
     uint32_t entry_point_count
     uint32_t connections
     uint32_t max_connections
+    uint32_t most_connections  # since memory was last given back
     uint32_t request_line
     uint32_t header_block
     uint32_t header_lines
