@@ -976,6 +976,8 @@ cdef void _on_head(Stream* stream, Head* head) noexcept nogil:
 cdef void _plan_compression(Downstream* downstream, Head* head, bint bodiless) noexcept nogil:
     """A body that may be compressed loses its length; the first piece decides."""
     cdef Field* field
+    if head.status == 101:
+        return
     head_add(head, "Vary", 4, "Accept-Encoding", 15)
     if bodiless or not downstream.stream.compress & WISH_GZIP or not compress_allowed(head):
         return

@@ -171,6 +171,7 @@ class Field:
         points = {"http": "", "other": "", "traefik": "", **(entry_points or {})}
         self.pages = Backend(1, echo=True) if pages else None
         self.ports = {name: free_port() for name in points}
+        self.folder = folder
         self.words = dict(words or {})  # also replaced in the manifests
         self.backend = Backend(max([row.endpoints for row in rows], default=1))
         self._hosts: dict[str, str] = {}
