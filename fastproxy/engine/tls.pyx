@@ -781,8 +781,10 @@ cdef SSL_CTX* _new_context(const SSL_METHOD* method) except NULL:
     )
     SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_SSLv3)
     SSL_CTX_set_read_ahead(context, 1)
-    # The distribution's openssl.cnf may set a minimum; ours is set by `minVersion` alone.
+    # The distribution's openssl.cnf may ask for more: behaviour would depend on the image, and
+    # certificates with RSA-1024, which Traefik 1.7 serves, would be refused at the handshake.
     SSL_CTX_set_min_proto_version(context, 0)
+    SSL_CTX_set_security_level(context, 1)
     return context
 
 

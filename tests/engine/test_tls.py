@@ -10,9 +10,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -218,8 +222,6 @@ def test_a_pair_that_cannot_be_used(chain: bytes, key: bytes, sentence: str) -> 
 
 
 def test_an_encrypted_key_is_refused_without_asking() -> None:
-    from cryptography.hazmat.primitives import serialization
-
     key = serialization.load_pem_private_key(GOOD_KEY, None)
     encrypted = key.private_bytes(
         serialization.Encoding.PEM,
@@ -248,6 +250,40 @@ def test_an_unusable_static_pair_is_a_warning() -> None:
     first, second = server.warnings
     assert "do not belong together" in first and "PRIVATE" not in first
     assert "/missing.crt" in second
+
+
+KINDS: dict[str, Callable[[], Any]] = {
+    "RSA-1024": lambda: rsa.generate_private_key(public_exponent=65537, key_size=1024),
+    "RSA-2048": lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048),
+    "P-256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "P-384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "Ed25519": ed25519.Ed25519PrivateKey.generate,
+}
+FORMS = [serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("most", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_kinds_of_keys(kind: str, form: serialization.PrivateFormat, most: ssl.TLSVersion) -> None:
+    key = KINDS[kind]()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a.example.com")])
+    now = datetime.now(UTC)
+    chain = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(1), now)
+        .sign(key, None if kind == "Ed25519" else hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+    if kind == "Ed25519":
+        form = serialization.PrivateFormat.PKCS8
+    secret = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    foreign = client_context(verify=False)
+    foreign.set_ciphers("DEFAULT@SECLEVEL=0")
+    foreign.maximum_version = most
+    server = context(ServerCertificate(load_certificate("ns/secret", chain, secret)))
+    client, probe, results = connect(server, foreign)
+    assert results == ("done", "done"), (client.error, probe.error)
+    assert client.tls.getpeercert(binary_form=True) == ssl.PEM_cert_to_DER_cert(chain.decode())
 
 
 def test_an_expired_certificate_is_served() -> None:
