@@ -35,12 +35,13 @@ CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 60.0  # seconds of silence in an ordinary answer
 TOKEN_PERIOD = 60.0  # seconds; bound tokens are rotated by the kubelet well before they expire
 USER_AGENT = "fastproxy"
-# A peer that vanished without a FIN is noticed after 30 + 3 x 10 s, long before a watch ends.
+# A peer that vanished is noticed after 4 + 8 x 4 s, long before a watch ends; one that came back
+# and knows nothing of the connection answers the next probe with a reset, so within 4 s.
 KEEPALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 4),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 4),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 8),
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
 ]
 

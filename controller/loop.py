@@ -23,8 +23,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
+
+import orjson
 
 from controller.api import ConfigurationError, connect
 from controller.backoff import Backoff
@@ -44,6 +47,7 @@ from fastproxy.settings import Kubernetes, Settings
 log = logging.getLogger("fastproxy.controller")
 LEVELS = {Severity.ERROR: logging.ERROR, Severity.WARNING: logging.WARNING}
 SYNC_POLL = 0.05  # seconds between looks at a source that is not complete yet
+AWAY = 5.0  # seconds without contact that are worth telling
 STOP_POLL = 0.5  # seconds after which a stop is noticed at the latest
 
 
@@ -126,6 +130,12 @@ class Controller:
         self._moved = {}
         return True
 
+    def show_source(self, away_since: datetime | None) -> None:
+        """Show on the API whether the source of snapshots is there."""
+        since = away_since.isoformat(timespec="seconds") if away_since else None
+        content = orjson.dumps({"connected": since is None, "awaySince": since})
+        self._publisher.show(documents.SOURCE, content)
+
     def _note_moves(self, moved: Mapping[str, tuple[Endpoint, ...]] | None) -> None:
         """Gather what several translations moved until one of them is published."""
         if moved is None:
@@ -172,6 +182,7 @@ class Loop:
         self._publishing = Pace(settings.providers_throttle_duration, clock)
         self._refused = Backoff(clock)
         self._failed = Backoff(clock)
+        self._away: bool | None = None
         self._woken = threading.Event()
         self._news = True  # the first state is news even if nobody wakes us for it
 
@@ -199,6 +210,7 @@ class Loop:
             self._news = True
         if not self._source.synced():
             return SYNC_POLL
+        self._note_staleness()
         if self._news and self._translating.left() <= 0:
             self._news = False
             self._translate()
@@ -210,6 +222,20 @@ class Loop:
         if self._controller.waiting:
             waits.append(self._publishing.left())
         return max(0.0, min(waits)) if waits else None
+
+    def _note_staleness(self) -> None:
+        """Log and show when the source goes away for long, and when it is back."""
+        seconds = self._source.staleness()
+        away = seconds >= AWAY
+        if away == self._away:
+            return
+        if away:
+            log.warning("no contact for %.0f s; the last configuration stays in force", seconds)
+        elif self._away:
+            log.warning("contact again; the configuration follows")
+        self._away = away
+        since = datetime.now(UTC) - timedelta(seconds=seconds) if away else None
+        self._controller.show_source(since)
 
     def _translate(self) -> None:
         taken = self._source.take()

@@ -7,6 +7,8 @@ worker only looks them up (`features/api.py`).
 from __future__ import annotations
 
 FINDINGS = "/api/findings"
+SOURCE = "/api/source"
+PATHS = (FINDINGS, SOURCE)
 
 _documents: dict[str, bytes] = {}
 

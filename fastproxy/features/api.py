@@ -1,8 +1,9 @@
 """Show what the controller knows on the entry point of `[api]`.
 
 `GET /api/findings` lists everything that is wrong with the objects, as JSON: code, severity,
-object, field, sentence. These routes come before all others of their entry point; its white list and its
-authentication apply to them (Traefik 1.7, `provider.md` 2.5).
+object, field, sentence. `GET /api/source` says whether the API server is there, and if not since
+when the configuration may be out of date. These routes come before all others of their entry point;
+its white list and its authentication apply to them (Traefik 1.7, `provider.md` 2.5).
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def routes(settings: Settings) -> tuple[Route, ...]:
             backend="api",
             configs=(Document(path),),
         )
-        for path in (documents.FINDINGS,)
+        for path in documents.PATHS
     )
 
 

@@ -66,6 +66,19 @@ def test_restart(deployed: RealServer, namespace: str, start: Start, kill: bool)
     wait_until(lambda: running.source.staleness() == 0.0, 15)
 
 
+def test_a_hanging_server(deployed: RealServer, namespace: str, start: Start) -> None:
+    deployed.create("Service", service(namespace=namespace))
+    running = start(None, Kubernetes(namespaces=(namespace,)))
+    wait_until(lambda: bool(running.recorder.published), 15)
+    deployed.hang()
+    try:
+        time.sleep(4.0)
+    finally:
+        deployed.go_on()
+    deployed.create("Ingress", ingress("late", "late.example", namespace=namespace))
+    wait_until(lambda: running.recorder.route_names() == ["late.example/"], 5)
+
+
 def test_compaction_during_an_outage(
     deployed: RealServer, namespace: str, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from pathlib import Path
@@ -28,6 +29,7 @@ class Script:
         self.ready = True
         self.snapshot = Snapshot()
         self.taken = 0
+        self.stale = 0.0
 
     def start(self, wake: Any) -> None: ...
     def stop(self) -> None: ...
@@ -39,7 +41,7 @@ class Script:
         return Taken(self.snapshot, ())
 
     def staleness(self) -> float:
-        return 0.0
+        return self.stale
 
     def put(self, *documents: dict[str, Any]) -> None:
         parsed = [parse_object(document) for document in documents]
@@ -264,6 +266,19 @@ def test_findings_are_logged_once_until_they_change(caplog: pytest.LogCaptureFix
     bench.put(ingress("a", "a.example", service="missing"))
     bench.loop.turn()
     assert logged() == 2
+
+
+def test_staleness_is_told_once_and_shown(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    caplog.set_level(logging.WARNING, "fastproxy.controller")
+    for stale in (0.0, 1.0, 5.0, 60.0, 0.0):
+        bench.source.stale = stale
+        bench.loop.turn()
+    texts = [record.getMessage() for record in caplog.records]
+    assert ["no contact" in text for text in texts] == [True, False]
+    shown = [json.loads(c) for path, c in bench.recorder.shown if path == "/api/source"]
+    assert [state["connected"] for state in shown] == [True, False, True]
+    assert shown[1]["awaySince"] and not shown[2]["awaySince"]
 
 
 def test_run_serves_manifests(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import ssl
@@ -132,6 +133,24 @@ def test_outage_410_and_controller_death_are_not_noticed(
     load.stop()
     assert load.count and not load.failures
     assert serving.ready() == 200
+
+
+def test_findings_and_source_are_shown(server: ApiServer, tmp_path: Path) -> None:
+    server.create("Ingress", ingress("broken", "x.example", service="missing"))
+    with Serving(tmp_path, server.url, main="[api]\n") as serving:
+        serving.wait_ready()
+
+        def document(path: str) -> object:
+            return json.loads(serving.get("localhost", path, port=serving.admin_port).body)
+
+        (finding,) = document("/api/findings")  # type: ignore[misc]
+        assert finding["code"] == "FP102"
+        assert document("/api/source") == {"connected": True, "awaySince": None}
+        server.stop()
+        wait_until(lambda: document("/api/source")["connected"] is False, 15)  # type: ignore[index]
+        server.start()
+        wait_until(lambda: document("/api/source")["connected"] is True, 15)  # type: ignore[index]
+        assert serving.pod("a.example") == "one"
 
 
 LIMITED = {

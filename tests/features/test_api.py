@@ -15,10 +15,11 @@ def test_without_api_there_are_no_routes() -> None:
 
 
 def test_with_api_its_paths_shadow_all_others() -> None:
-    (route,) = routes(Settings(api=Api(entry_point="inside")))
-    assert route.entry_points == ("inside",)
-    assert route.matchers == (PathExact(("/api/findings",)), Method(("GET", "HEAD")))
-    assert route.priority == FIRST
+    made = routes(Settings(api=Api(entry_point="inside")))
+    for route, path in zip(made, ("/api/findings", "/api/source"), strict=True):
+        assert route.entry_points == ("inside",)
+        assert route.matchers == (PathExact((path,)), Method(("GET", "HEAD")))
+        assert route.priority == FIRST
 
 
 @pytest.mark.parametrize(

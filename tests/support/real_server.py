@@ -133,6 +133,15 @@ class RealServer:
         stop(self._apiserver, signal.SIGKILL if kill else signal.SIGTERM)
         self._apiserver = None
 
+    def hang(self) -> None:
+        """Let the API server stop in the middle of whatever it does; connections stay open."""
+        assert self._apiserver is not None
+        self._apiserver.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._apiserver is not None
+        self._apiserver.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         self.stop_apiserver(kill=True)
         stop(self._etcd, signal.SIGKILL)

@@ -30,6 +30,7 @@ class Recorder:
         self.published: list[tuple[float, Desired]] = []
         self.moves: list[tuple[float, str, list[str]]] = []
         self._moves: list[tuple[float, str, tuple[Endpoint, ...]]] = []
+        self.shown: list[tuple[str, bytes]] = []
         self.refuse = 0
         self.generation = 0
 
@@ -42,7 +43,7 @@ class Recorder:
         return True
 
     def show(self, path: str, content: bytes) -> None:
-        """Nobody looks."""
+        self.shown.append((path, content))
 
     def move(self, moved: Mapping[str, tuple[Endpoint, ...]]) -> None:
         for name, endpoints in moved.items():
