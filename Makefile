@@ -99,16 +99,11 @@ bench-micro: build ## time match, pick, head parse and head write
 
 docs: build ## write the generated documentation anew
 	$(BIN)/python -m fastproxy.features > docs/annotations.md
-	$(BIN)/python -c 'from fastproxy.findings import as_markdown; print(as_markdown(), end="")' \
-		> docs/findings.md
-
-golden: build ## write the expectations of tests/cases anew; read the difference before you commit it
-	$(BIN)/python -m pytest -q tests/controller/test_cases.py --golden
 	$(BIN)/python -m fastproxy.findings > docs/findings.md
 	$(BIN)/python -m fastproxy.settings_reference > docs/settings.md
 
 golden: build ## rewrite what tests/cases expect; read the difference before you commit it
-	$(BIN)/pytest -q tests/controller/test_cases.py --golden
+	$(BIN)/python -m pytest -q tests/controller/test_cases.py --golden
 
 image: ## build the container image
 	docker build --tag fastproxy:latest .
