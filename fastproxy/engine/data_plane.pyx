@@ -40,8 +40,8 @@ from fastproxy.engine.posix cimport (
 )
 from fastproxy.engine.reactor cimport (
     DEADLINE_ACCEPT, DEADLINE_BODY, DEADLINE_CONNECT, DEADLINE_CONTINUE, DEADLINE_HANDSHAKE,
-    DEADLINE_HEAD, DEADLINE_IDLE, DEADLINE_LINGER, DEADLINE_POOL, DEADLINE_REQUEST,
-    DEADLINE_RESPONSE, DEADLINE_STALL, DEADLINE_TUNNEL, DEADLINE_UPSTREAM_HANDSHAKE,
+    DEADLINE_HEAD, DEADLINE_IDLE, DEADLINE_LINGER, DEADLINE_NAME, DEADLINE_POOL, DEADLINE_REQUEST,
+    DEADLINE_RESPONSE, DEADLINE_STALL, DEADLINE_TRY, DEADLINE_TUNNEL, DEADLINE_UPSTREAM_HANDSHAKE,
     DEADLINE_UPSTREAM_STALL, DEADLINE_WRITE, Reactor, Source, reactor_free, reactor_new,
     reactor_unhook,
 )
@@ -50,7 +50,7 @@ from fastproxy.engine.stream cimport (
 )
 from fastproxy.engine.tls cimport ClientContext
 from fastproxy.engine.tls_plane cimport TlsPlane, client_certificates
-from fastproxy.engine.upstream cimport pool_close_idle, pool_free
+from fastproxy.engine.upstream cimport pool_close_idle, pool_free, pool_resolved
 from fastproxy.engine.wire cimport window_free, window_new
 
 cdef extern from "<malloc.h>" nogil:
@@ -63,6 +63,9 @@ cdef enum:
     MANY_GONE = 1000  # connections
     DEFAULT_PORT_HTTP = 80
     DEFAULT_PORT_HTTPS = 443
+
+cdef double TRY_SECONDS = 2.0
+cdef double NAME_SECONDS = 5.0
 
 
 cdef bytes network_row(str text):
@@ -148,7 +151,7 @@ cdef class PoolHandle:
         self.pool.name_size = len(name)
 
     def set_addresses(self, addresses):
-        """Replace the addresses (text) that the name stands for."""
+        """Replace the addresses (text) that the name stands for; requests may wait for them."""
         cdef sockaddr_in* four
         cdef sockaddr_in6* six
         cdef bytes text
@@ -175,6 +178,7 @@ cdef class PoolHandle:
             count += 1
         self.pool.address_count = count
         self.pool.preferred = 0
+        pool_resolved(self.pool)
 
     def close(self):
         if self.watch is not None:
@@ -253,7 +257,8 @@ cdef class DataPlane:
         self.old_backends = []
         self.regex_cache = {}
         self.names = sorted(settings.entry_points)
-        self.resolver = Resolver(loop)
+        names = settings.host_resolver
+        self.resolver = Resolver(loop, *([names.resolv_conf] if names is not None else []))
         self.shared_fd = shared
         self._allocate(worker, shared)
         self._set_limits()
@@ -319,6 +324,9 @@ cdef class DataPlane:
             (DEADLINE_LINGER, 2.0),
             (DEADLINE_HANDSHAKE, limits.tls_handshake_timeout),
             (DEADLINE_CONNECT, forwarding.dial_timeout),
+            # where another address is left; Go does not wait less either
+            (DEADLINE_TRY, min(forwarding.dial_timeout or TRY_SECONDS, TRY_SECONDS)),
+            (DEADLINE_NAME, NAME_SECONDS),
             (DEADLINE_UPSTREAM_HANDSHAKE, limits.upstream_tls_handshake_timeout),
             (DEADLINE_RESPONSE, forwarding.response_header_timeout),
             (DEADLINE_UPSTREAM_STALL, limits.body_timeout),

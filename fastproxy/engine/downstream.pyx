@@ -50,7 +50,8 @@ from fastproxy.engine.steps cimport (
     response_steps, route_request, trusts,
 )
 from fastproxy.engine.stream cimport (
-    FAIL_CONNECT_TIMEOUT, FAIL_MALFORMED, FAIL_NONE, FAIL_REFUSED, FAIL_RESPONSE_TIMEOUT, ROUTE_PRESERVE_HOST,
+    ALL_ENDPOINTS, FAIL_CONNECT_TIMEOUT, FAIL_MALFORMED, FAIL_NAME, FAIL_NONE, FAIL_REFUSED, FAIL_RESPONSE_TIMEOUT,
+    ROUTE_PRESERVE_HOST,
     Engine, Reply, Stream, StreamOwner,
 )
 from fastproxy.engine.transport cimport TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_drained, transport_read, transport_write
@@ -1126,6 +1127,18 @@ cdef int _frame(Stream* stream, iovec* vector, char* line, char* block, char* da
     return count
 
 
+cdef bint _may_retry(Stream* stream, int failure) noexcept nogil:
+    """`[retry]`: another endpoint, while none has seen a byte of the request (`features.md` 3.14)."""
+    cdef uint32_t attempts = stream.route.retry_attempts
+    if attempts == ALL_ENDPOINTS:
+        attempts = stream.backend.count
+    if failure != FAIL_REFUSED and failure != FAIL_CONNECT_TIMEOUT and failure != FAIL_NAME:
+        return False
+    if stream.attempts < 255:
+        stream.attempts += 1
+    return stream.unsent.first != NULL and stream.attempts < attempts and stream.attempts < 255
+
+
 cdef void _failed(Stream* stream, int failure) noexcept nogil:
     """No response, or not all of it."""
     cdef Downstream* downstream = downstream_of(stream)
@@ -1138,12 +1151,13 @@ cdef void _failed(Stream* stream, int failure) noexcept nogil:
         else:
             _close(downstream)
         return
-    if failure == FAIL_REFUSED or failure == FAIL_CONNECT_TIMEOUT:
-        stream.attempts += 1
-        if stream.unsent.first != NULL and stream.attempts < stream.route.retry_attempts:
-            engine.counters.retries += 1
-            if pick_endpoint(stream, NULL) == STEP_GO_ON and upstream_again(stream) == FAIL_NONE:
-                return
+    while _may_retry(stream, failure):
+        engine.counters.retries += 1
+        if pick_endpoint(stream, NULL) != STEP_GO_ON:
+            break
+        failure = upstream_again(stream)
+        if failure == FAIL_NONE:
+            return
     queue_clear(&stream.unsent)
     failure_reply(engine, failure)
     downstream_reply(stream, &engine.reply)

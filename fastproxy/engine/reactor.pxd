@@ -14,6 +14,8 @@ cdef enum DeadlineClass:
     DEADLINE_LINGER  # after our own end, reading what is left
     DEADLINE_HANDSHAKE  # TLS, client side
     DEADLINE_CONNECT  # to an endpoint
+    DEADLINE_TRY  # to one of several addresses of it
+    DEADLINE_NAME  # the first lookup of an endpoint's name
     DEADLINE_UPSTREAM_HANDSHAKE
     DEADLINE_RESPONSE  # forwardingTimeouts.responseHeaderTimeout
     DEADLINE_UPSTREAM_STALL  # an endpoint that takes nothing of the request

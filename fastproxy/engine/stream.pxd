@@ -22,6 +22,7 @@ cdef enum:
     ROUTE_PRESERVE_HOST = 1
     ROUTE_NOT_FOUND = 4  # an entry point's record for requests without a route: answers 404
     ROUTE_SCRIPTED = 2
+    ALL_ENDPOINTS = 0xFFFFFFFF  # retry_attempts: as many as the backend has endpoints
 
 cdef enum Failure:
     FAIL_NONE
@@ -108,6 +109,9 @@ cdef struct Pool:
     int64_t complained  # when a failed handshake was last logged
     char* name  # for SNI and verification
     uint32_t name_size
+    uint32_t version  # changes with the addresses
+    uint8_t resolved  # the first lookup of the name has ended
+    Upstream* waiting  # for that; linked as idle ones are
 
 cdef struct LiveEndpoint:
     Pool* pool
@@ -152,6 +156,8 @@ cdef struct Upstream:
     uint8_t written  # a byte of this request was sent
     uint8_t interim  # 1xx answers of this exchange
     uint8_t tunnel
+    uint8_t waiting  # for the endpoint's name; the descriptor is a stand-in
+    uint32_t version  # of the pool's addresses
 
 # --- streams ---
 

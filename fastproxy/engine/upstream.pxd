@@ -18,4 +18,5 @@ cdef void upstream_shutdown(Stream* stream) noexcept nogil
 cdef void stream_forget_head(Stream* stream) noexcept nogil
 cdef void pool_close_idle(Pool* pool) noexcept nogil
 cdef void pool_free(Pool* pool) noexcept nogil
+cdef void pool_resolved(Pool* pool) noexcept nogil
 cdef size_t chunk_line(char* line, size_t size) noexcept nogil

@@ -12,7 +12,8 @@ Invariants
   TRACE without a body and a *reused* connection died before the first byte of a response; once,
   and on a fresh connection (http-safety.md 4).
 * While a connection is being made the whole request waits in its output queue, so the next address
-  of the endpoint can be tried with the same bytes.
+  of the endpoint can be tried with the same bytes. Requests to an endpoint whose name has not been
+  looked up yet wait in the same way, on a connection whose descriptor is a mere stand-in.
 
 State-machine trap: writing fails with EPIPE while the response that explains it is still unread.
 So a failed write only makes the connection `deaf`; reading decides.
@@ -26,12 +27,12 @@ from fastproxy.engine.buffers cimport Chunk, Queue, chunk_data, queue_append, qu
 from fastproxy.engine.head cimport Head, response_head
 from fastproxy.engine.llhttp cimport F_CHUNKED, F_CONTENT_LENGTH, F_SKIPBODY, HTTP_RESPONSE
 from fastproxy.engine.posix cimport (
-    EINPROGRESS, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EAGAIN, IPPROTO_TCP, SHUT_WR,
+    EFD_CLOEXEC, EFD_NONBLOCK, EINPROGRESS, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EAGAIN, IPPROTO_TCP, SHUT_WR,
     SPLICE_F_MOVE, SPLICE_F_NONBLOCK, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, TCP_NODELAY, close, connect,
-    errno, getsockopt, iovec, read, setsockopt, shutdown, sockaddr, socket, socklen_t, splice, ssize_t,
+    errno, eventfd, getsockopt, iovec, read, setsockopt, shutdown, sockaddr, socket, socklen_t, splice, ssize_t,
 )
 from fastproxy.engine.reactor cimport (
-    DEADLINE_CONNECT, DEADLINE_POOL, DEADLINE_RESPONSE, DEADLINE_TUNNEL,
+    DEADLINE_CONNECT, DEADLINE_NAME, DEADLINE_POOL, DEADLINE_RESPONSE, DEADLINE_TRY, DEADLINE_TUNNEL,
     DEADLINE_UPSTREAM_HANDSHAKE, DEADLINE_UPSTREAM_STALL, Source, deadline_clear, deadline_set,
     source_add, source_retire, source_run,
 )
@@ -79,7 +80,10 @@ cdef Upstream* _take_idle(Pool* pool) noexcept nogil:
 
 cdef void _give_back(Upstream* upstream) noexcept nogil:
     cdef Pool* pool = upstream.pool
-    if pool.retired or pool.idle_count >= upstream.engine.max_idle or upstream.engine.draining:
+    if (
+        pool.retired or pool.idle_count >= upstream.engine.max_idle or upstream.engine.draining
+        or upstream.version != pool.version
+    ):
         _close(upstream)
         return
     upstream.reused = 1
@@ -104,6 +108,30 @@ cdef void pool_free(Pool* pool) noexcept nogil:
     free(pool)
 
 
+cdef void pool_resolved(Pool* pool) noexcept nogil:
+    """The addresses were replaced: connections to the old ones end, requests that waited go on."""
+    cdef Upstream* upstream
+    pool.resolved = 1
+    pool.version += 1
+    pool_close_idle(pool)
+    while pool.waiting != NULL:
+        upstream = pool.waiting
+        _unlink_waiting(upstream)
+        _move_on(upstream, 0, FAIL_REFUSED if pool.address_count else FAIL_NAME)
+
+
+cdef void _unlink_waiting(Upstream* upstream) noexcept nogil:
+    upstream.waiting = 0
+    if upstream.previous_idle == NULL:
+        upstream.pool.waiting = upstream.next_idle
+    else:
+        upstream.previous_idle.next_idle = upstream.next_idle
+    if upstream.next_idle != NULL:
+        upstream.next_idle.previous_idle = upstream.previous_idle
+    upstream.next_idle = NULL
+    upstream.previous_idle = NULL
+
+
 # --- life of a connection ---
 
 cdef void _free(Source* source) noexcept nogil:
@@ -117,6 +145,8 @@ cdef void _close(Upstream* upstream) noexcept nogil:
     """Close the connection, wherever it is. Its stream, if any, is not told."""
     if upstream.source.dead:
         return
+    if upstream.waiting:
+        _unlink_waiting(upstream)
     if upstream.stream != NULL:
         upstream.stream.upstream = NULL
         upstream.stream = NULL
@@ -149,7 +179,6 @@ cdef void _fail(Upstream* upstream, int failure) noexcept nogil:
 
 cdef Upstream* _open(Engine* engine, Pool* pool, uint32_t address) noexcept nogil:
     """Start to connect to one address of the pool; NULL with errno."""
-    cdef Upstream* upstream
     cdef int one = 1
     cdef int descriptor = socket(
         pool.addresses[address].ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0
@@ -161,7 +190,29 @@ cdef Upstream* _open(Engine* engine, Pool* pool, uint32_t address) noexcept nogi
         if errno != EINPROGRESS:
             close(descriptor)
             return NULL
-    upstream = <Upstream*> engine.free_upstream
+    engine.counters.upstream_connects += 1
+    return _new(engine, pool, descriptor, address)
+
+
+cdef Upstream* _wait_for_name(Engine* engine, Pool* pool) noexcept nogil:
+    """A connection whose request is kept until the pool has addresses."""
+    cdef int descriptor = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+    cdef Upstream* upstream = NULL
+    if descriptor >= 0:
+        upstream = _new(engine, pool, descriptor, 0)
+    if upstream == NULL:
+        return NULL
+    upstream.waiting = 1
+    upstream.next_idle = pool.waiting
+    if pool.waiting != NULL:
+        pool.waiting.previous_idle = upstream
+    pool.waiting = upstream
+    return upstream
+
+
+cdef Upstream* _new(Engine* engine, Pool* pool, int descriptor, uint32_t address) noexcept nogil:
+    """Take over a descriptor; NULL with errno, and it is closed."""
+    cdef Upstream* upstream = <Upstream*> engine.free_upstream
     if upstream != NULL:
         engine.free_upstream = upstream.source.next_dead
     else:
@@ -176,6 +227,7 @@ cdef Upstream* _open(Engine* engine, Pool* pool, uint32_t address) noexcept nogi
     upstream.engine = engine
     upstream.pool = pool
     upstream.address = address
+    upstream.version = pool.version
     wire_init(&upstream.wire, HTTP_RESPONSE)
     upstream.wire.max_lines = 1000
     if source_add(engine.reactor, &upstream.source, descriptor, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0:
@@ -183,7 +235,6 @@ cdef Upstream* _open(Engine* engine, Pool* pool, uint32_t address) noexcept nogi
         free(upstream)
         return NULL
     pool.connections += 1
-    engine.counters.upstream_connects += 1
     return upstream
 
 
@@ -271,6 +322,9 @@ cdef int _open_any(Stream* stream, Upstream** result) noexcept nogil:
     cdef Pool* pool = stream.pool
     cdef uint32_t i, address
     result[0] = NULL
+    if pool.address_count == 0 and not pool.resolved:
+        result[0] = _wait_for_name(stream.engine, pool)
+        return FAIL_NAME if result[0] == NULL else FAIL_NONE
     if pool.address_count == 0:
         return FAIL_NAME
     for i in range(pool.address_count):
@@ -299,9 +353,11 @@ cdef int upstream_begin(
     if upstream == NULL:
         failure = _open_any(stream, &upstream)
         if failure:
+            if stream.route != NULL and stream.route.retry_attempts > 1:
+                _keep_unsent(stream, head, head_size, body, body_size, last)
             return failure
         _attach(upstream, stream)
-        deadline_set(&upstream.source, &upstream.source.deadline, DEADLINE_CONNECT)
+        _limit_connecting(upstream)
     else:
         _attach(upstream, stream)
         deadline_clear(stream.engine.reactor, &upstream.source.deadline)
@@ -339,9 +395,36 @@ cdef int upstream_again(Stream* stream) noexcept nogil:
         return FAIL_INTERNAL
     _attach(upstream, stream)
     upstream.output = stream.unsent
+    upstream.blocked = 1  # the owner may be waiting for room
     memset(&stream.unsent, 0, sizeof(stream.unsent))
-    deadline_set(&upstream.source, &upstream.source.deadline, DEADLINE_CONNECT)
+    _limit_connecting(upstream)
     return FAIL_NONE
+
+
+cdef void _keep_unsent(
+    Stream* stream, const char* head, size_t head_size, const char* body, size_t body_size, uint8_t last
+) noexcept nogil:
+    """Not even a connection could be started: what would have waited in its queue."""
+    cdef iovec vector[6]
+    cdef char line[24]
+    cdef int count
+    stream.request_done = last
+    vector[0].iov_base = <void*> head
+    vector[0].iov_len = head_size
+    count = 1 + _frame(stream, vector + 1, line, body, body_size, last, NULL, 0)
+    if queue_append_rest(&stream.unsent, vector, count, 0) < 0:
+        queue_clear(&stream.unsent)
+
+
+cdef void _limit_connecting(Upstream* upstream) noexcept nogil:
+    """Less patience while another address is left to try."""
+    cdef Pool* pool = upstream.pool
+    cdef int kind = DEADLINE_CONNECT
+    if upstream.waiting:
+        kind = DEADLINE_NAME
+    elif (upstream.address + 1) % pool.address_count != pool.preferred:
+        kind = DEADLINE_TRY
+    deadline_set(&upstream.source, &upstream.source.deadline, kind)
 
 
 cdef int _replace_host(Stream* stream) noexcept nogil:
@@ -510,7 +593,8 @@ cdef void upstream_abort(Stream* stream) noexcept nogil:
 
 cdef void _on_connected(Upstream* upstream) noexcept nogil:
     cdef Engine* engine = upstream.engine
-    upstream.pool.preferred = upstream.address
+    if upstream.version == upstream.pool.version:
+        upstream.pool.preferred = upstream.address
     if upstream.pool.tls:
         upstream.ssl = engine.tls.connect(
             upstream.pool.tls_client, upstream.source.descriptor, upstream.pool.name,
@@ -538,25 +622,34 @@ cdef void _handshake(Upstream* upstream) noexcept nogil:
         _fail(upstream, upstream.engine.tls.failed(upstream))
 
 
-cdef void _try_next(Upstream* upstream) noexcept nogil:
-    """This address refused: the next one, with the same bytes."""
+cdef void _try_next(Upstream* upstream, int failure) noexcept nogil:
+    """This address does not take us: the next one, with the same bytes."""
+    cdef Pool* pool = upstream.pool
+    cdef uint32_t tried = 0
+    if upstream.version == pool.version and pool.address_count:
+        tried = 1 + (upstream.address + pool.address_count - pool.preferred) % pool.address_count
+    _move_on(upstream, tried, failure)
+
+
+cdef void _move_on(Upstream* upstream, uint32_t tried, int failure) noexcept nogil:
+    """Hand the request to the first address behind the `tried` ones, counted from the preferred."""
     cdef Stream* stream = upstream.stream
     cdef Pool* pool = upstream.pool
     cdef Upstream* other = NULL
-    cdef uint32_t tried = (upstream.address + pool.address_count - pool.preferred) % pool.address_count
     cdef uint32_t i
-    for i in range(tried + 1, pool.address_count):
+    for i in range(tried, pool.address_count):
         other = _open(upstream.engine, pool, (pool.preferred + i) % pool.address_count)
         if other != NULL:
             break
     if other == NULL or stream == NULL:
-        _fail(upstream, FAIL_REFUSED)
+        _fail(upstream, failure)
         return
     other.output = upstream.output
     memset(&upstream.output, 0, sizeof(upstream.output))
     _close(upstream)
     _attach(other, stream)
-    deadline_set(&other.source, &other.source.deadline, DEADLINE_CONNECT)
+    other.blocked = 1  # the owner may be waiting for room
+    _limit_connecting(other)
 
 
 cdef void _flush(Upstream* upstream) noexcept nogil:
@@ -596,13 +689,15 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
         upstream.readable = 1
         if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
             upstream.hung_up = 1
+    if upstream.waiting:
+        return
     if not upstream.connected:
         if upstream.handshaking:
             _handshake(upstream)
         elif events & (EPOLLOUT | EPOLLERR | EPOLLHUP):
             getsockopt(source.descriptor, SOL_SOCKET, SO_ERROR, &error, &size)
             if error or events & EPOLLERR:
-                _try_next(upstream)
+                _try_next(upstream, FAIL_REFUSED)
             else:
                 _on_connected(upstream)
         if source.dead or not upstream.connected:
@@ -636,7 +731,11 @@ cdef bint _only_tickets(Upstream* upstream) noexcept nogil:
 
 cdef void _on_deadline(Source* source, int kind) noexcept nogil:
     cdef Upstream* upstream = <Upstream*> source
-    if kind == DEADLINE_CONNECT or kind == DEADLINE_UPSTREAM_HANDSHAKE:
+    if kind == DEADLINE_TRY:
+        _try_next(upstream, FAIL_CONNECT_TIMEOUT)
+    elif kind == DEADLINE_NAME:
+        _fail(upstream, FAIL_NAME)
+    elif kind == DEADLINE_CONNECT or kind == DEADLINE_UPSTREAM_HANDSHAKE:
         _fail(upstream, FAIL_CONNECT_TIMEOUT)
     elif kind == DEADLINE_POOL:
         _close(upstream)
