@@ -85,10 +85,14 @@ def _warnings(settings: Settings) -> Found:
         ("accessLog", settings.access_log),
         ("metrics", settings.metrics),
         ("api", settings.api),
-        ("hostResolver", settings.host_resolver),
     ):
         if table is not None:
             yield key, "is understood, but has no effect in this version yet"
+    if settings.host_resolver is not None and settings.host_resolver.cname_flattening:
+        yield (
+            "hostResolver.cnameFlattening",
+            "is understood, but has no effect in this version yet",
+        )
     if settings.kubernetes is not None and settings.kubernetes.filename:
         yield (
             "kubernetes.filename",

@@ -87,7 +87,9 @@ def test_answers(
 ) -> None:
     for kind, values, ttl in records:
         server.put(NAME, kind, values, ttl)
-    assert Bench(tmp_path, server).lookup(NAME) == (addresses, seconds)
+    found, age = Bench(tmp_path, server).lookup(NAME)
+    assert sorted(found) == sorted(addresses)  # the server sends records in any order
+    assert age == seconds
 
 
 def test_the_shortest_time_of_a_chain_counts(tmp_path: Path, server: NameServer) -> None:
