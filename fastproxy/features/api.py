@@ -1,14 +1,9 @@
 """Show what the controller knows on the entry point of `[api]`.
 
 `GET /api/findings` lists everything that is wrong with the objects, as JSON: code, severity,
-<<<<<<< HEAD
 object, field, sentence. `GET /api/source` says whether the API server is there, and if not since
 when the configuration may be out of date. These routes come before all others of their entry point;
 its white list and its authentication apply to them (Traefik 1.7, `provider.md` 2.5).
-=======
-object, field, sentence. These routes come before all others of their entry point; its white list
-and its authentication apply to them (Traefik 1.7, `provider.md` 2.5).
->>>>>>> 54acac5 (Keep a line short; one recipe for each generated document)
 """
 
 from __future__ import annotations
