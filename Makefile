@@ -14,7 +14,7 @@ endif
 export CC
 
 .DEFAULT_GOAL := help
-.PHONY: help install build run test lint format types check debug annotate bench bench-micro \
+.PHONY: help install build run test lint format types check debug annotate bench bench-scale bench-micro \
 	test-cluster test-sanitize docs golden image clean
 
 help: ## list the targets
@@ -93,6 +93,9 @@ annotate: $(INSTALLED) ## annotated C of every compiled module, in build/annotat
 
 bench: build ## measure fastproxy beside nginx, HAProxy and Envoy (needs wrk and the proxies)
 	$(BIN)/python -m bench.macro $(ARGS)
+
+bench-scale: build ## measure the control path with 5,000 Ingresses (ARGS='--server real')
+	$(BIN)/python -m bench.scale $(ARGS)
 
 bench-micro: build ## time match, pick, head parse and head write
 	$(BIN)/python -m pytest -q bench/micro --benchmark-only $(ARGS)

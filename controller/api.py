@@ -35,6 +35,7 @@ CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 60.0  # seconds of silence in an ordinary answer
 TOKEN_PERIOD = 60.0  # seconds; bound tokens are rotated by the kubelet well before they expire
 USER_AGENT = "fastproxy"
+STREAM_BROKEN = "StreamBroken"  # reason of an error in the middle of a watch
 # A peer that vanished is noticed after 4 + 8 x 4 s, long before a watch ends; one that came back
 # and knows nothing of the connection answers the next probe with a reset, so within 4 s.
 KEEPALIVE = [
@@ -305,7 +306,7 @@ def _chunks(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         try:
             data = response.read1(1 << 16)
         except (HTTPError, OSError, ValueError) as exception:
-            raise ApiError(0, "StreamBroken", str(exception)) from exception
+            raise ApiError(0, STREAM_BROKEN, str(exception)) from exception
         if not data:
             return
         yield data

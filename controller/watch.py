@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from controller.api import EVERYTHING, Api, ApiError, Selection
+from controller.api import EVERYTHING, STREAM_BROKEN, Api, ApiError, Selection
 from controller.backoff import Availability, Backoff
 from controller.resources import Resource
 
@@ -40,6 +40,7 @@ WATCH_JITTER = 60
 SILENCE = 90.0  # seconds; API servers send a bookmark every minute, resuming is cheap
 GRACE = 15.0  # seconds a server may be late in ending a watch
 SHORT = 1.0  # seconds; a stream without events that ends sooner counts as a failure
+HEALTHY = 2.0  # seconds; after a stream of this age the back-off starts over
 LONGEST_LINE = 1 << 26  # bytes; etcd refuses objects of more than 1.5 MiB
 TOMBSTONES = 4096
 
@@ -201,6 +202,7 @@ class Feed:
         self._resource: Resource | None = None
         self._version = ""
         self._listed_at = float("-inf")
+        self._opened_at: float | None = None
         self._complaint = ""
         self.synced = False  # a complete list has been delivered
         self.refused = False  # the last answer was 403
@@ -312,6 +314,7 @@ class Feed:
             raise error
 
     def _connected(self) -> None:
+        self._opened_at = self._clock()
         self.broken_since = None
         self.refused = False
         if self._complaint:
@@ -325,6 +328,10 @@ class Feed:
     def _failed(self, error: ApiError) -> float:
         """Note the failure, logging it once until it changes; give the seconds to wait."""
         self._lost()
+        opened, self._opened_at = self._opened_at, None
+        age = 0.0 if opened is None else self._clock() - opened
+        if age >= HEALTHY:
+            self._backoff.restart()
         self.refused = error.forbidden
         if error.gone or error.missing or isinstance(error, BrokenStream):
             self._version = ""
@@ -335,6 +342,8 @@ class Feed:
         if complaint != self._complaint:
             log.warning("watch of %r: %s", self, error)
             self._complaint = complaint
+        if error.reason == STREAM_BROKEN and age >= SHORT:
+            return random.uniform(0.0, 0.2)  # a cut connection is no reason to stay away
         # A server that asks for more patience than we have gets what Traefik would give it.
         return max(self._backoff.next(), min(error.retry_after or 0.0, 30.0))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -259,6 +260,20 @@ def test_a_failing_sink_gets_everything_again(server: ApiServer, follower: Follo
         deliver(changes)
 
     follower.feed._deliver = failing
+    churn(server)
+    follower.catches_up()
+
+
+def test_back_off_starts_over_after_a_healthy_stream(
+    server: ApiServer, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.watch.HEALTHY", 0.05)
+    follower.feed._backoff._interval = 60.0
+    wait_until(lambda: follower.feed.staleness() == 0.0)
+    opened = follower.feed._opened_at
+    assert opened is not None
+    wait_until(lambda: time.monotonic() - opened > 0.1)
+    server.faults.send_raw("Service", b"garbage\n")
     churn(server)
     follower.catches_up()
 

@@ -8,15 +8,15 @@ import signal
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import trustme
 
 from tests.support.api_server import ApiServer
-from tests.support.api_store import wait_until
-from tests.support.kubernetes_objects import endpoint_slice, ingress, secret, service
+from tests.support.api_store import KINDS, OLD_INGRESSES, wait_until
+from tests.support.kubernetes_objects import endpoint_slice, endpoints, ingress, secret, service
 from tests.support.serving import Pod, Serving
 
 
@@ -133,6 +133,51 @@ def test_outage_410_and_controller_death_are_not_noticed(
     load.stop()
     assert load.count and not load.failures
     assert serving.ready() == 200
+
+
+def test_scripted_faults_are_not_noticed(server: ApiServer, serving: Serving) -> None:
+    """Each fault meets a change of routes: no request fails, and the change arrives within 5 s."""
+    faults = server.faults
+    garbage = b'{"type":"ADDED","object":null}\nno json at all\n'
+    begin: list[Callable[[], object]] = [
+        lambda: faults.drop_watches(reset=True),
+        lambda: faults.expire_watches(),
+        lambda: faults.refuse(500, times=6),
+        lambda: faults.refuse(429, times=6),
+        lambda: faults.refuse(410, "Expired", verb="watch", times=6),
+        lambda: [faults.send_raw(kind, garbage) for kind in ("Ingress", "Service", "Secret")],
+        lambda: (setattr(faults, "duplicate", True), setattr(faults, "reorder", True)),
+        lambda: setattr(faults, "chunk_size", 3),
+    ]
+    load = Load(serving, "a.example")
+    for number, fault in enumerate(begin):
+        time.sleep(2.2)  # back-off grows while faults follow each other faster
+        fault()
+        if number in (2, 3, 4):
+            faults.drop_watches()
+        server.create("Ingress", ingress(f"f{number}", f"f{number}.example"))
+        host = f"f{number}.example"
+        wait_until(lambda host=host: serving.status(host) == 200, 5.0, f"fault {number}")  # type: ignore[misc]
+    load.stop()
+    assert load.count and not load.failures
+
+
+def test_a_cluster_of_old(pods: list[Pod], tmp_path: Path) -> None:
+    """Kubernetes 1.18: v1beta1 Ingresses only, Endpoints instead of slices, no classes."""
+    known = ("Service", "Endpoints", "Secret", "Event", "Lease")
+    kinds = tuple(kind for kind in KINDS if kind.kind in known)
+    with ApiServer(kinds + OLD_INGRESSES) as server:
+        server.create("Service", service())
+        server.create("Endpoints", endpoints(addresses=("127.0.0.1",), port=pods[0].port))
+        backend = {"serviceName": "web", "servicePort": 80}
+        rule = {"host": "a.example", "http": {"paths": [{"path": "/x", "backend": backend}]}}
+        old = {"metadata": {"name": "i", "namespace": "default"}, "spec": {"rules": [rule]}}
+        server.create("Ingress", old)
+        options = '[kubernetes.ingressEndpoint]\nip = "192.0.2.1"'
+        with Serving(tmp_path, server.url, options=options) as serving:
+            serving.wait_ready()
+            assert serving.pod("a.example", "/xyz") == "one"
+            wait_until(lambda: "status" in server.read("Ingress", "default", "i"), 10)
 
 
 def test_findings_and_source_are_shown(server: ApiServer, tmp_path: Path) -> None:
