@@ -1,8 +1,10 @@
 """The parent's side of publishing: ask all workers, switch all, remember what is live.
 
 Idea: a generation is *prepared* by every worker beside the running one; when all have acknowledged,
-all are told to *activate* it, and only then does it replace the remembered state. One refusal
-discards it everywhere. The parent passes descriptors on and never looks into them.
+all are told to *activate* it, and only then does it replace the remembered state. The controller
+gets its answer when all have said that they use it. One refusal discards it everywhere.
+
+The parent passes descriptors on and never looks into them.
 
 What is live is a log: the table block, and the steps (delta, memory) that lead to the state. A new
 worker gets the whole log in one message, a restarted controller too.
@@ -58,12 +60,20 @@ class Live:
         return [self.block, *(d for step in self.steps for d in (step if memories else step[:1]))]
 
 
+class Phase(Enum):
+    """Of the generation the controller waits for."""
+
+    QUEUED = "waits for workers that start"
+    PREPARING = "waits until all have prepared it"
+    SWITCHING = "is live, and waits until all have said that they use it"
+
+
 @dataclass(slots=True)
 class _Preparation:
     message: Message
     waiting: list[Worker]
     deadline: float = 0.0
-    begun: bool = False
+    phase: Phase = Phase.QUEUED
 
 
 class Generations:
@@ -90,7 +100,7 @@ class Generations:
     def deadline(self) -> float | None:
         """When `expire` wants to be called, if ever."""
         preparation = self._preparation
-        return preparation.deadline if preparation is not None and preparation.begun else None
+        return preparation.deadline if preparation is not None and preparation.waiting else None
 
     def from_controller(self, message: Message, now: float) -> None:
         """Handle `publish`, `endpoints` and `document`."""
@@ -110,10 +120,10 @@ class Generations:
         self.proceed(now)
 
     def from_worker(self, worker: Worker, message: Message, now: float) -> None:
-        """Handle `hello`, `prepared` and `refused`."""
+        """Handle `hello`, `prepared`, `refused` and `activated`."""
         if message.kind == "hello":
             worker.stage = Stage.WAITING
-            if self._preparation is None or not self._preparation.begun:
+            if self._preparation is None or self._preparation.phase is Phase.QUEUED:
                 self._load(worker)
         elif worker.stage is Stage.LOADING:
             if message.kind == "prepared" and self._loaded.pop(worker) != self._version:
@@ -121,10 +131,10 @@ class Generations:
             elif message.kind == "prepared":
                 worker.send("activate", generation=self._live.generation)
                 self._serve(worker)
-            else:
+            elif message.kind == "refused":
                 worker.kill(f"it refused the live generation: {message.values.get('reason')}")
         elif self._preparation is not None and worker in self._preparation.waiting:
-            self._vote(worker, message)
+            self._vote(self._preparation, worker, message)
         self.proceed(now)
 
     def gone(self, worker: Worker, now: float) -> None:
@@ -136,71 +146,79 @@ class Generations:
         self.proceed(now)
 
     def expire(self, now: float) -> None:
-        """Kill the workers that let a preparation wait for too long."""
+        """Kill the workers that let a generation wait for too long."""
         preparation = self._preparation
-        if preparation is not None and preparation.begun and now >= preparation.deadline:
+        if preparation is not None and preparation.waiting and now >= preparation.deadline:
             for worker in [*preparation.waiting]:
-                worker.kill(f"it did not prepare a generation within {PATIENCE:g} s")
+                worker.kill(f"it did not answer about a generation within {PATIENCE:g} s")
                 preparation.waiting.remove(worker)
             self.proceed(now)
 
     def abandon(self) -> None:
-        """Forget a generation in preparation (its controller died)."""
+        """Forget the generation in preparation (its controller died); what is live stays."""
         preparation, self._preparation = self._preparation, None
         if preparation is None:
             return
-        if preparation.begun:
+        if preparation.phase is Phase.PREPARING:
             self._to_serving("discard", generation=preparation.message.values["generation"])
-        close_all(preparation.message.descriptors)
+        if preparation.phase is Phase.SWITCHING:
+            self._become_ready()  # all will use it before they read that they are ready
+        else:
+            close_all(preparation.message.descriptors)
         self._load_waiting()
 
     def proceed(self, now: float) -> None:
-        """Do the next step that is possible now."""
+        """Do the next steps that are possible now."""
         preparation = self._preparation
         if preparation is None:
             return
-        stages = [worker.stage for worker in self._workers()]
-        if not preparation.begun:
-            if Stage.SERVING not in stages or {Stage.STARTING, Stage.LOADING} & {*stages}:
+        if preparation.phase is Phase.QUEUED:
+            stages = {worker.stage for worker in self._workers()}
+            if Stage.SERVING not in stages or {Stage.STARTING, Stage.LOADING} & stages:
                 return
-            preparation.begun = True
-            preparation.deadline = now + PATIENCE
-            values = preparation.message.values
-            preparation.waiting = self._to_serving(
-                "prepare", preparation.message.descriptors[:2],
-                generation=values["generation"], full=values["full"],
-            )  # fmt: skip
-        if not preparation.waiting:
-            if Stage.SERVING in [worker.stage for worker in self._workers()]:
-                self._switch(preparation.message)
-            else:  # all died over it; the controller will try again
+            self._ask(preparation, Phase.PREPARING, now)
+        if preparation.phase is Phase.PREPARING and not preparation.waiting:
+            if Stage.SERVING not in {worker.stage for worker in self._workers()}:
+                # All died over it; the controller will try again.
                 self._refuse("no worker survived preparing it")
+                return
+            self._ask(preparation, Phase.SWITCHING, now)
+            self._remember(preparation.message)
+        if preparation.phase is Phase.SWITCHING and not preparation.waiting:
+            self._preparation = None
+            self._answer("done")
+            self._become_ready()
+            self._load_waiting()
 
-    def _vote(self, worker: Worker, message: Message) -> None:
-        preparation = self._preparation
-        if (
-            preparation is None
-            or message.values.get("generation") != (preparation.message.values["generation"])
-        ):
-            return
-        if message.kind == "prepared":
-            preparation.waiting.remove(worker)
+    def _become_ready(self) -> None:
+        if not self.ready:
+            self.ready = True
+            self.tell_health(self._healthy)
+
+    def _ask(self, preparation: _Preparation, phase: Phase, now: float) -> None:
+        """Send the message that begins a phase to all serving workers."""
+        message = preparation.message
+        preparation.phase, preparation.deadline = phase, now + PATIENCE
+        generation = message.values["generation"]
+        if phase is Phase.SWITCHING:
+            preparation.waiting = self._to_serving("activate", generation=generation)
         else:
+            preparation.waiting = self._to_serving(
+                "prepare", message.descriptors[:2], generation=generation,
+                full=message.values["full"],
+            )  # fmt: skip
+
+    def _vote(self, preparation: _Preparation, worker: Worker, message: Message) -> None:
+        if message.values.get("generation") != preparation.message.values["generation"]:
+            return
+        if message.kind == "refused":
             self._refuse(message.values.get("reason", "without a reason"))
+        elif (message.kind == "prepared") == (preparation.phase is Phase.PREPARING):
+            preparation.waiting.remove(worker)
 
     def _refuse(self, reason: str) -> None:
         self.abandon()
         self._answer("refused", reason=reason)
-
-    def _switch(self, message: Message) -> None:
-        self._preparation = None
-        self._to_serving("activate", generation=message.values["generation"])
-        self._remember(message)
-        self._answer("done")
-        if not self.ready:
-            self.ready = True
-            self.tell_health(self._healthy)
-        self._load_waiting()
 
     def _remember(self, message: Message) -> None:
         """Take over the descriptors of a step that is live now."""

@@ -204,6 +204,7 @@ class Worker:
         self._state = prepared.state
         for slot, endpoints in prepared.endpoints.items():
             self._data_plane.set_endpoints(slot, endpoints)
+        self._channel.send("activated", generation=generation)
 
     def _discard(self, generation: int) -> None:
         if self._prepared is not None:

@@ -54,6 +54,7 @@ class FakeWorker:
         self.system = system
         self.stage = Stage.STARTING
         self.silent = False
+        self.reading = ""  # the only kind of message that is read, or "" for all
         self.data_plane = StandIn()
         place = Place(0, SETTINGS, -1, -1, ())
         channel = cast(Channel, self)  # what the worker sends comes back through `reply`
@@ -61,7 +62,7 @@ class FakeWorker:
         self.incoming: deque[Message] = deque()
 
     def send(self, kind: str, descriptors: Sequence[int] = (), /, **values: Any) -> bool:
-        if kind in ("prepared", "refused", "hello"):  # to the parent
+        if kind in ("prepared", "refused", "activated", "hello"):  # to the parent
             self.system.replies.append((self, Message(kind, values)))
         else:
             self.incoming.append(Message(kind, values, tuple(map(os.dup, descriptors))))
@@ -72,6 +73,8 @@ class FakeWorker:
 
     def work(self) -> None:
         while self.incoming and not self.silent:
+            if self.reading and self.incoming[0].kind not in (self.reading, "health", "listen"):
+                return
             message = self.incoming.popleft()
             self.worker._handle(message)
             close_all(message.descriptors)
@@ -317,6 +320,40 @@ def test_a_silent_worker_is_killed_and_has_no_vote() -> None:
         it.pump()
         assert it.workers[0].data_plane.routes == ["b"]
         it.kill_worker(1)
+
+
+def test_the_controller_waits_until_all_use_a_generation() -> None:
+    with system() as it:
+        publisher = it.start_controller()
+        slow = it.workers[1]
+        slow.reading = "prepare"
+        with pytest.raises(TimeoutError):
+            publisher.publish(desired(("a", "")))
+        assert not it.generations.ready
+        assert it.workers[0].data_plane.routes == ["a"]
+        assert it.generations.deadline == generations.PATIENCE
+        slow.reading = ""
+        it.pump()
+        assert it.generations.ready
+        assert slow.data_plane.routes == ["a"]
+        assert it.receive() == Message("done", {})
+
+
+def test_a_controller_that_dies_while_workers_switch_finds_it_live() -> None:
+    with system() as it:
+        publisher = it.start_controller()
+        slow = it.workers[1]
+        slow.reading = "prepare"
+        with pytest.raises(TimeoutError):
+            publisher.publish(desired(("b", "")))
+        publisher = it.start_controller()
+        assert publisher.generation == 1
+        assert it.generations.ready
+        slow.reading = ""
+        it.pump()
+        check(it, desired(("b", "")))
+        assert publisher.publish(desired(("c", "")))
+        check(it, desired(("c", "")))
 
 
 def test_a_generation_nobody_survives_is_refused() -> None:
