@@ -1,0 +1,62 @@
+"""The engine's normal form of a path against a slow one that follows RFC 3986 step by step."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from tests.safety.client import Client
+from tests.safety.conftest import Bench
+
+UNRESERVED = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
+PARTS = ["/", "//", ".", "..", "...", "a", "b;c=d", "%2e", "%2E", "%2f", "%5c", "%41", "%7e", "%20"]
+PARTS += ["%c3%a4", "%25", "%252e", ";", ":", "@", "!", "=", "guarded"]
+paths = st.lists(st.sampled_from(PARTS), max_size=12).map(lambda parts: "/" + "".join(parts))
+
+
+def decoded(match: re.Match[str]) -> str:
+    character = chr(int(match[1], 16))
+    return character if character in UNRESERVED else match[0].upper()
+
+
+def normal(path: str) -> str:
+    """RFC 3986 6.2.2.1 to 6.2.2.3; empty segments go too, and `..` stops at the root."""
+    path = re.sub("%([0-9A-Fa-f]{2})", decoded, path)
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    for place, segment in enumerate(segments):
+        last = place == len(segments) - 1
+        if segment == "..":
+            del kept[-1:]
+        if segment not in ("", ".", ".."):
+            kept.append(segment)
+        elif last and kept:
+            kept.append("")
+    return "/" + "/".join(kept)
+
+
+@settings(
+    max_examples=400,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(paths)
+@example("/a/..")
+@example("/..")
+@example("/a/b/../")
+@example("//a//../")
+def test_the_path_that_arrives(bench: Bench, path: str) -> None:
+    bench.origin.begin([], "whole", 1)
+    client = Client(bench.address)
+    with client.socket:
+        client.socket.sendall(f"GET {path}?x=/../y HTTP/1.1\r\nHost: a.test\r\n\r\n".encode())
+        answer = client.response("GET")
+    assert answer is not None
+    assert answer.status == 200
+    ((backend, request),) = bench.origin.end().requests
+    wanted = normal(path)
+    assert request.target == wanted + "?x=/../y"
+    assert backend == ("guarded" if wanted.startswith("/guarded") else "main")
