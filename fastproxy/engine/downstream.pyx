@@ -214,7 +214,8 @@ cdef void _handshake(Downstream* downstream) noexcept nogil:
         deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_HEAD)
         _read_head(downstream)
     elif code != -1 and code != -2:
-        if downstream.engine.tls.plain_http(downstream.ssl):
+        engine.tls.refused(downstream.ssl, downstream.client)
+        if engine.tls.plain_http(downstream.ssl):
             _refuse_plain(downstream)
         _close(downstream)
 

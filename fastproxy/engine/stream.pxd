@@ -257,6 +257,7 @@ cdef struct TlsApi:
     void (*free)(void*) noexcept nogil
     int (*pending)(void*) noexcept nogil
     bint (*plain_http)(void*) noexcept nogil  # the client spoke HTTP without TLS
+    void (*refused)(void*, const char*) noexcept nogil  # a client's handshake failed; its address
     int (*failed)(Upstream*) noexcept nogil  # log why the handshake failed; a FAIL_*
 
 cdef struct Counters:

@@ -29,6 +29,9 @@ cdef enum:
     COMPLAINT_INTERVAL = 1000  # milliseconds between two log lines about one endpoint
 
 
+cdef bint _debugging = False
+
+
 cdef void* _accept(void* server, int descriptor) noexcept nogil:
     return tls_accept(<TlsServer*> server, descriptor)
 
@@ -41,6 +44,17 @@ cdef void* _connect(
 
 cdef bint _plain_http(void* ssl) noexcept nogil:
     return tls_failure(ssl) == TLS_FAILURE_PLAIN_HTTP
+
+
+cdef void _refused(void* ssl, const char* client) noexcept nogil:
+    """Clients fail all the time, and anybody may: only for those who debug."""
+    if _debugging:
+        _tell(ssl, client)
+
+
+cdef void _tell(void* ssl, const char* client) noexcept with gil:
+    reason = tls_error(ssl).decode("latin-1")
+    log.debug("TLS with client %s failed: %s", client.decode("latin-1"), reason)
 
 
 cdef int _failed(Upstream* upstream) noexcept nogil:
@@ -73,6 +87,7 @@ cdef class TlsPlane:
 
     cdef int install(self, Engine* engine, list names) except -1:
         """Make the contexts of all entry points; `names` are in the order of their indices."""
+        global _debugging
         cdef EntryPoint* row
         cdef uint32_t index
         engine.tls.greeted = tls_greeted
@@ -85,6 +100,8 @@ cdef class TlsPlane:
         engine.tls.free = tls_free
         engine.tls.pending = tls_pending
         engine.tls.plain_http = _plain_http
+        engine.tls.refused = _refused
+        _debugging = log.isEnabledFor(logging.DEBUG)
         engine.tls.failed = _failed
         for index, name in enumerate(names):
             options = self._settings.entry_points[name].tls

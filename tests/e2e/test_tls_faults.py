@@ -18,6 +18,7 @@ from tests.support.whole import Running, ask, ingress, origin, secret, service, 
 SETTINGS = """
 defaultEntryPoints = ["http", "https"]
 workers = 1
+logLevel = "DEBUG"
 
 [ping]
 entryPoint = "http"
@@ -132,6 +133,14 @@ def test_half_open_handshakes_do_not_disturb_others(running: Running) -> None:
                 pass
             client.close()
         assert ask(good, "a.test")[0] == 200
+
+
+def test_refusals_are_told_to_those_who_debug(running: Running) -> None:
+    with plain(running) as client:
+        client.sendall(b"\x16\x03\x01\x00\x05hello")
+        client.recv(100)
+    expected = "TLS with client 127.0.0.1 failed: "
+    assert within(5, lambda: expected in running.proxy.log.read_text())
 
 
 def test_clients_that_vanish(running: Running) -> None:
