@@ -978,7 +978,9 @@ cdef bint _splice(Upstream* upstream) noexcept nogil:
         moved += part
         if not upstream.source.dead and upstream.stream == stream:
             stream.owner.on_body(stream, engine.body, part, 0)
-            upstream_pause(stream)
+            if upstream.stream == stream and stream.owner.raw(stream) < 0:
+                # Only now that something waits: an empty queue would never wake us again.
+                upstream_pause(stream)
     if moved < count:
         # Cannot happen; but what is left in the pipe must never reach another client.
         close(engine.pipe_read)
