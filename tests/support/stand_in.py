@@ -49,6 +49,7 @@ class StandIn:
         self.calls: list[str] = []
         self.healthy, self.ready = True, False
         self.active = 0
+        self.ticket_keys: tuple[bytes, ...] = ()
         self._servers: list[tuple[socket.socket, asyncio.Task[None]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._prepared: tuple[int, list[str], Change] | None = None
