@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http import HTTPStatus
 
+from fastproxy.spool import Body
+
 TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 
@@ -15,7 +17,7 @@ class Reply:
     __slots__ = ("body", "headers", "status")
 
     def __init__(
-        self, status: int, body: bytes = b"", headers: Sequence[tuple[str, str]] = ()
+        self, status: int, body: Body = b"", headers: Sequence[tuple[str, str]] = ()
     ) -> None:
         self.status = status
         self.body = body
@@ -39,7 +41,7 @@ class Response:
 
     __slots__ = ("body", "headers", "status")
 
-    def __init__(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+    def __init__(self, status: int, headers: Sequence[tuple[str, str]], body: Body) -> None:
         self.status = status
         self.headers = tuple(headers)
         self.body = body

@@ -31,6 +31,8 @@ cdef struct Downstream:
     char* pending  # read, but belonging to later requests
     void* ssl
     Compressor* compressor  # of the response on its way
+    const char* rest  # of an own answer; its memory belongs to the exchange
+    size_t rest_size
     char* held  # its head, while the first piece of the body must decide about it
     size_t held_size
     uint32_t pending_size

@@ -67,6 +67,7 @@ from fastproxy.engine.wire cimport (
 
 cdef enum:
     LINGER_BYTES = 65536
+    REPLY_PIECE = 262144
     JOINED = 2048  # a body that is copied behind its head
 
 cdef StreamOwner _owner
@@ -293,6 +294,7 @@ cdef void _release(Downstream* downstream) noexcept nogil:
     downstream.may_compress = 0
     free(downstream.held)
     downstream.held = NULL
+    downstream.rest_size = 0
     if stream.trailers != NULL:
         free(stream.trailers)
         stream.trailers = NULL
@@ -354,6 +356,9 @@ cdef void _written(Downstream* downstream) noexcept nogil:
     """The output queue has become empty."""
     if downstream.closing:
         _end(downstream)
+        return
+    if downstream.rest_size:
+        _reply_on(downstream)
         return
     if downstream.state == DOWNSTREAM_BUSY:
         if downstream.stream.request_done:
@@ -507,10 +512,30 @@ cdef void downstream_reply(Stream* stream, const Reply* reply) noexcept nogil:
     vector[0].iov_len = writer.size
     vector[1].iov_base = body
     vector[1].iov_len = body_size if body_allowed and not stream.is_head else 0
+    if reply.raw and not gzip and vector[1].iov_len > REPLY_PIECE:
+        downstream.rest = body + REPLY_PIECE
+        downstream.rest_size = vector[1].iov_len - REPLY_PIECE
+        vector[1].iov_len = REPLY_PIECE
+        stream.response_started = 1
     if writer.failed or not _send(downstream, vector, 2 if vector[1].iov_len else 1, writer.size + vector[1].iov_len):
         _close(downstream)
         return
-    _answered(downstream)
+    _reply_on(downstream)
+
+
+cdef void _reply_on(Downstream* downstream) noexcept nogil:
+    """Send more of a long answer of our own, piece by piece, as the client takes them."""
+    cdef iovec piece
+    while downstream.rest_size and downstream.output.first == NULL:
+        piece.iov_base = <void*> downstream.rest
+        piece.iov_len = downstream.rest_size if downstream.rest_size < REPLY_PIECE else REPLY_PIECE
+        downstream.rest += piece.iov_len
+        downstream.rest_size -= piece.iov_len
+        if not _send(downstream, &piece, 1, piece.iov_len):
+            _close(downstream)
+            return
+    if downstream.rest_size == 0:
+        _answered(downstream)
 
 
 cdef bint _compress_reply(Downstream* downstream, const Reply* reply, char** body, size_t* size) noexcept nogil:

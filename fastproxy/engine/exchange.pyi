@@ -5,6 +5,7 @@ from typing import final
 
 from fastproxy.reply import Reply as Reply
 from fastproxy.reply import Response as Response
+from fastproxy.spool import Body
 
 @final
 class ResponseHead:
@@ -37,9 +38,11 @@ class Exchange:
     def set_header(self, name: str, value: str) -> None: ...
     def add_header(self, name: str, value: str) -> None: ...
     def remove_header(self, name: str) -> None: ...
-    async def body(self, limit: int) -> bytes:
-        """The whole request body; raises `errors.TooLarge` above `limit` (0 = unlimited)."""
-    async def forward(self, limit: int = 0) -> Response:
+    async def body(self, limit: int, memory: int = 1 << 20) -> Body:
+        """The whole request body; raises `errors.TooLarge` above `limit` (0 = unlimited). Above
+        `memory` bytes (0 = unlimited) it stands in a temporary file, as does the response of
+        `forward`."""
+    async def forward(self, limit: int = 0, memory: int = 0) -> Response:
         """Run what stands behind this filter, up to the backend, and collect the response
         (`around` only), own answers and errors of the later steps included. May be called again:
         the body must have been read. Operations on the response have been applied; a Reply made

@@ -25,6 +25,7 @@ from fastproxy.errors import (
 )
 from fastproxy.model import Endpoint
 from fastproxy.reply import Reply, Response
+from fastproxy.spool import Spool
 
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -47,7 +48,7 @@ from fastproxy.engine.stream cimport (
     FAIL_CONNECT_TIMEOUT, FAIL_RESPONSE_TIMEOUT, ROUTE_PRESERVE_HOST, Engine, LiveBackend, Pool,
     Reply as EngineReply, RouteRecord, Stream, StreamOwner, Table,
 )
-from fastproxy.engine.upstream cimport upstream_abort, upstream_begin
+from fastproxy.engine.upstream cimport upstream_abort, upstream_begin, upstream_body, upstream_full
 from fastproxy.engine.wire cimport Field
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,9 @@ cdef enum:
     PHASE_RESPONSE = 1
     PHASE_END = 2
     PHASE_AROUND = 3
+
+cdef enum:
+    PIECE = 65536  # of a request body, sent at once
 
 cdef StreamOwner _collector
 
@@ -136,7 +140,7 @@ cdef class Exchange:
     cdef object task
     cdef list kept  # bytes that fields point to
     cdef object bytes_body  # the whole request body once it was read
-    cdef bytearray collecting
+    cdef object collecting  # Spool
     cdef object collected  # future
     cdef Py_ssize_t limit
     cdef bint bad_path
@@ -281,25 +285,27 @@ cdef class Exchange:
 
     # --- the request body ---
 
-    async def body(self, limit):
-        """The whole request body; raises `errors.TooLarge` above `limit` (0 = unlimited)."""
+    async def body(self, limit, memory=1 << 20):
+        """The whole request body; raises `errors.TooLarge` above `limit` (0 = unlimited). What
+        goes beyond `memory` bytes stands in a temporary file."""
         self._live()
         if self.bytes_body is None:
             self._save()
             if limit and self.head.content_length > limit:
                 raise TooLarge(f"the request body is longer than {limit} bytes")
-            await self._collect(limit)
+            await self._collect(limit, memory)
         if limit and len(self.bytes_body) > limit:
             raise TooLarge(f"the request body is longer than {limit} bytes")
         return self.bytes_body
 
-    async def _collect(self, limit):
+    async def _collect(self, limit, memory):
         cdef Downstream* downstream = downstream_of(self.stream)
         first = self.saved.body[:self.saved.body_size]
         if downstream.wire.message_done:
             self.bytes_body = first
         else:
-            self.collecting = bytearray(first)
+            self.collecting = Spool(memory)
+            self.collecting.write(first)
             self.limit = limit or 0
             self.collected = asyncio.get_running_loop().create_future()
             downstream_collect(self.stream)
@@ -307,18 +313,23 @@ cdef class Exchange:
                 await self.collected
             finally:
                 self.collected = None
-            self.bytes_body = bytes(self.collecting)
+            self.bytes_body = self.collecting.finish()
             self.collecting = None
         self._alive()
         self.stream.chunked = 0
         self.head.chunked = 0
-        if self.bytes_body or self.head.content_length >= 0:
+        if len(self.bytes_body) or self.head.content_length >= 0:
             self.head.content_length = len(self.bytes_body)
 
     cdef void _collected(self, const char* data, size_t size, bint last) noexcept:
         if self.collecting is None:
             return
-        self.collecting += data[:size]
+        try:
+            self.collecting.write(data[:size])
+        except OSError as error:
+            if self.collected is not None and not self.collected.done():
+                self.collected.set_exception(error)
+            return
         if self.collected is None or self.collected.done():
             return
         if self.limit and len(self.collecting) > self.limit:
@@ -328,8 +339,9 @@ cdef class Exchange:
 
     # --- sub-requests ---
 
-    async def forward(self, limit=0):
-        """Run what stands behind this filter, up to the backend, and collect the response."""
+    async def forward(self, limit=0, memory=0):
+        """Run what stands behind this filter, up to the backend, and collect the response; what
+        goes beyond `memory` bytes (0 = unlimited) stands in a temporary file."""
         cdef SubRequest request = SubRequest()
         cdef SavedHead* copy
         self._live()
@@ -339,6 +351,7 @@ cdef class Exchange:
         if copy == NULL:
             raise MemoryError
         request.prepare(self, limit, copy)
+        request.data = Spool(memory)
         request.forward(body)
         return await request.finish(None)
 
@@ -368,7 +381,10 @@ cdef class SubRequest:
     cdef SavedHead* saved
     cdef object future
     cdef list headers
-    cdef bytearray data
+    cdef object data  # Spool
+    cdef object body  # of the request, while pieces of it are still to be sent
+    cdef const unsigned char[::1] rest
+    cdef size_t rest_at
     cdef int status
     cdef Py_ssize_t limit
     cdef bint strict  # failures raise instead of becoming a status
@@ -392,7 +408,7 @@ cdef class SubRequest:
         if self.stream == NULL:
             raise MemoryError
         self.future = asyncio.get_running_loop().create_future()
-        self.data = bytearray()
+        self.data = Spool()
         self.limit = limit
         self.stream.owner = &_collector
         self.stream.engine = model.engine
@@ -407,14 +423,20 @@ cdef class SubRequest:
         self.stream.sub_request = 1
         return 0
 
-    cdef int forward(self, bytes body) except -1:
-        """Go on behind the parent's filter."""
+    cdef int forward(self, body) except -1:
+        """Go on behind the parent's filter. Of a long body the first piece is sent here, the others
+        when the endpoint has taken it, so that no more than one waits in memory."""
         cdef Stream* stream = self.stream
         cdef Stream* model = self.parent.stream
         cdef Head* head = &self.saved.head
-        cdef const char* data = body
+        cdef const char* data = NULL
         cdef size_t size = len(body)
+        cdef size_t first = size if size <= PIECE else PIECE
         cdef int code
+        if size:
+            self.body = body
+            self.rest = body
+            data = <const char*> &self.rest[0]
         stream.table = model.table
         stream.table.references += 1
         stream.route = model.route
@@ -429,10 +451,27 @@ cdef class SubRequest:
             if code == STEP_GO_ON:
                 code = pick_endpoint(stream, head)
             if code == STEP_GO_ON:
-                code = _send_head(stream, head, data, size, 0)
+                code = _send_head(stream, head, data, first, first == size, 0)
         if code == STEP_REPLY:
             self._take_reply()
+        elif first < size:
+            self.rest_at = first
+            self._feed()
         return 0
+
+    cdef void _feed(self) noexcept:
+        """Send more of the request body, as much as the connection takes."""
+        cdef Stream* stream = self.stream
+        cdef size_t size, whole = self.rest.shape[0] if self.body is not None else 0
+        while self.rest_at < whole and stream.upstream != NULL and not upstream_full(stream):
+            size = whole - self.rest_at
+            if size > PIECE:
+                size = PIECE
+            self.rest_at += size
+            upstream_body(
+                stream, <const char*> &self.rest[self.rest_at - size], size, self.rest_at == whole,
+                NULL, 0,
+            )
 
     cdef int _take_reply(self) except -1:
         """An answer of our own in place of a response."""
@@ -447,7 +486,8 @@ cdef class SubRequest:
         self.headers.append(("Content-Type", kind))
         if reply.nosniff:
             self.headers.append(("X-Content-Type-Options", "nosniff"))
-        self.data = bytearray(reply.body[:reply.body_size])
+        self.data = Spool()
+        self.data.write(reply.body[:reply.body_size])
         self.future.set_result(None)
         return 0
 
@@ -542,7 +582,7 @@ cdef class SubRequest:
             if self.stream != NULL:
                 upstream_abort(self.stream)
                 end_steps(self.stream)
-        return Response(self.status, self.headers or (), bytes(self.data))
+        return Response(self.status, self.headers or (), self.data.finish())
 
     cdef void _failed(self, int failure) noexcept:
         if self.future.done():
@@ -577,7 +617,12 @@ cdef class SubRequest:
     cdef void _on_body(self, const char* data, size_t size, bint last) noexcept:
         if self.future.done():
             return
-        self.data += data[:size]
+        try:
+            self.data.write(data[:size])
+        except OSError as error:
+            upstream_abort(self.stream)
+            self.future.set_exception(error)
+            return
         if self.limit and len(self.data) > self.limit:
             if not last:
                 upstream_abort(self.stream)
@@ -594,8 +639,10 @@ cdef object _split_authority(str authority, int default):
     return authority.strip("[]"), default
 
 
-cdef int _send_head(Stream* stream, Head* head, const char* body, size_t size, uint8_t anonymous) noexcept nogil:
-    """Write a canonical head for the picked endpoint and send it with its whole body."""
+cdef int _send_head(
+    Stream* stream, Head* head, const char* body, size_t size, uint8_t last, uint8_t anonymous
+) noexcept nogil:
+    """Write a canonical head for the picked endpoint and send it with the first piece of its body."""
     cdef Engine* engine = stream.engine
     cdef Forwarding forwarding
     cdef Writer writer
@@ -620,7 +667,7 @@ cdef int _send_head(Stream* stream, Head* head, const char* body, size_t size, u
     write_request(&writer, head, &forwarding)
     if writer.failed:
         return plain_reply(engine, 431, "Request Header Fields Too Large")
-    failure = upstream_begin(stream, writer.data, writer.size, body, size, 1)
+    failure = upstream_begin(stream, writer.data, writer.size, body, size, last)
     if failure:
         return failure_reply(engine, failure)
     return STEP_GO_ON
@@ -647,6 +694,10 @@ cdef void _collect_nothing(Stream* stream) noexcept nogil:
     pass
 
 
+cdef void _collect_writable(Stream* stream) noexcept with gil:
+    (<SubRequest> stream.exchange)._feed()
+
+
 cdef int _collect_raw(Stream* stream) noexcept nogil:
     return -1
 
@@ -658,7 +709,7 @@ cdef void _collect_upgraded(Stream* stream, char* data, size_t size) noexcept no
 _collector.on_head = _collect_head
 _collector.on_body = _collect_body
 _collector.on_failed = _collect_failed
-_collector.on_writable = _collect_nothing
+_collector.on_writable = _collect_writable
 _collector.on_continue = _collect_nothing
 _collector.on_upgraded = _collect_upgraded
 _collector.raw = _collect_raw
@@ -682,13 +733,15 @@ cdef Exchange _exchange_of(Stream* stream):
 cdef int _fill_reply(Stream* stream, Exchange exchange, reply) except -1:
     """`engine.reply` from a Python Reply; the exchange keeps its bytes alive."""
     cdef Engine* engine = stream.engine
-    cdef bytes body = bytes(reply.body)
+    body = reply.body
+    cdef const unsigned char[::1] view
+    cdef const char* data = ""
     cdef Writer writer
     cdef bytearray lines = bytearray()
     cdef bytes block
     cdef uint64_t length = len(body)
     for name, value in reply.headers:
-        if name.lower() == "content-length" and stream.is_head and not body and value.isdecimal():
+        if name.lower() == "content-length" and stream.is_head and not len(body) and value.isdecimal():
             length = int(value)  # of the body a GET would get
         if name.lower() in ("content-length", "transfer-encoding", "connection"):
             continue
@@ -698,13 +751,16 @@ cdef int _fill_reply(Stream* stream, Exchange exchange, reply) except -1:
         if name.lower() == "date":
             engine.reply.has_date = 1
     block = bytes(lines)
-    exchange.kept.append(body)
+    if len(body):
+        view = body
+        data = <const char*> &view[0]
+        exchange.kept.append(view)
     exchange.kept.append(block)
     has_date = any(name.lower() == "date" for name, _ in reply.headers)
     has_server = any(name.lower() == "server" for name, _ in reply.headers)
     memset(&engine.reply, 0, sizeof(engine.reply))
     engine.reply.status = reply.status
-    engine.reply.body = <const char*> body
+    engine.reply.body = data
     engine.reply.body_size = length
     engine.reply.lines = <const char*> block
     engine.reply.lines_size = len(block)
@@ -782,7 +838,7 @@ cdef int _resume(Exchange exchange, reply) except -1:
     cdef Head* head = exchange.head
     cdef char* body = exchange.saved.body
     cdef size_t size = exchange.saved.body_size
-    cdef bytes whole = exchange.bytes_body
+    cdef bytes whole = None if exchange.bytes_body is None else bytes(exchange.bytes_body)
     cdef int code
     if isinstance(reply, Reply):
         code = _fill_reply(stream, exchange, reply)

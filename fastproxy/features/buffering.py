@@ -38,6 +38,7 @@ SIZES = (
     "memresponsebodybytes",
 )
 MAX_ATTEMPTS = 11
+MEMORY = 1 << 20  # bytes of a request kept in memory where the annotation does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ BUFFERING: Annotation[Text] = Annotation(
     parse=buffering,
     default=Text(),
     doc="YAML: sizes in bytes `maxrequestbodybytes`, `memrequestbodybytes`, "
-    "`maxresponsebodybytes`, `memresponsebodybytes` (0: unlimited) and `retryexpression` over "
+    "`maxresponsebodybytes`, `memresponsebodybytes` (max 0: unlimited; above mem a temporary "
+    "file is used) and `retryexpression` over "
     "`IsNetworkError()`, `Attempts()`, `ResponseCode()`, `RequestMethod()`.",
     example=(
         "maxrequestbodybytes: 10485760\n"
@@ -112,12 +114,14 @@ class Buffer(Filter):
         if exchange.header("Upgrade") is not None:
             return None
         try:
-            await exchange.body(self._config.max_request)
+            await exchange.body(self._config.max_request, self._config.mem_request or MEMORY)
         except TooLarge:
             return plain(413)
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
-                response = await exchange.forward(self._config.max_response)
+                response = await exchange.forward(
+                    self._config.max_response, self._config.mem_response
+                )
             except TooLarge:
                 return plain(500)  # FIX 23: never a truncated response
             if attempt == MAX_ATTEMPTS or not self._again(exchange, response.status, attempt):

@@ -74,14 +74,14 @@ class MemoryExchange:
     def remove_header(self, name: str) -> None:
         self._headers = [(k, v) for k, v in self._headers if k.lower() != name.lower()]
 
-    async def body(self, limit: int) -> bytes:
+    async def body(self, limit: int, memory: int = 1 << 20) -> bytes:
         await asyncio.sleep(0)
         if limit and len(self._body) > limit:
             raise TooLarge
         self._body_read = True
         return self._body
 
-    async def forward(self, limit: int = 0) -> Response:
+    async def forward(self, limit: int = 0, memory: int = 0) -> Response:
         await asyncio.sleep(0)
         assert self._body_read, "read the body before forwarding"
         assert self._backend is not None

@@ -100,6 +100,8 @@ class Backend:
                 count = sum(seen.target == self.path for seen in outer.seen)
                 status = statuses[min(max(count, 1), len(statuses)) - 1]
                 text = wanted.get("body", f"server {number}").encode()
+                if wanted.get("echo"):
+                    text = body
                 if outer.echo:
                     status = int(self.headers.get("X-Page-Status") or 200)
                     wanted = {"headers": [["X-Page", "1"]]}
