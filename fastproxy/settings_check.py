@@ -76,6 +76,8 @@ def problems(settings: Settings) -> Found:
             f"is {limits.header_block}, less than requestLine ({limits.request_line}) which it"
             " includes; raise it or lower requestLine",
         )
+    if limits.trailer_block > 8192:
+        yield "limits.trailerBlock", f"is {limits.trailer_block}; write at most 8192"
     if settings.workers > 1024:
         yield "workers", f"is {settings.workers}; write at most 1024, or 0 for one per processor"
 

@@ -115,7 +115,7 @@ MEANINGS = {
     "Limits.request_line": "bytes; more is answered 414",
     "Limits.header_block": "bytes of request line and headers; more is answered 431",
     "Limits.header_lines": "more is answered 431",
-    "Limits.trailer_block": "bytes; more is answered 400",
+    "Limits.trailer_block": "bytes, at most 8192; more is answered 400",
     "Limits.trailer_lines": "more is answered 400",
     "Limits.request_body": "bytes; more is answered 413; 0 = unlimited",
     "Limits.buffer": "bytes waiting in one direction of a request before reading stops",

@@ -51,7 +51,7 @@ from fastproxy.engine.stream cimport (
 from fastproxy.engine.tls cimport ClientContext
 from fastproxy.engine.tls_plane cimport TlsPlane, client_certificates
 from fastproxy.engine.upstream cimport pool_close_idle, pool_free, pool_resolved
-from fastproxy.engine.wire cimport window_free, window_new
+from fastproxy.engine.wire cimport window_free, window_new, wire_limit_trailers
 
 cdef extern from "<malloc.h>" nogil:
     int malloc_trim(size_t pad)
@@ -308,6 +308,7 @@ cdef class DataPlane:
         engine.high_water = limits.buffer
         engine.unread_body = limits.unread_body
         engine.max_body = limits.request_body
+        wire_limit_trailers(limits.trailer_block, limits.trailer_lines)
         engine.max_connections = limits.max_connections
         engine.requests_per_connection = limits.requests_per_connection
         # 0 is Go's library default of 2 (provider.md 2.1)

@@ -16,6 +16,9 @@ cdef enum:
     WIRE_UNKNOWN_METHOD = 501
     WIRE_VERSION = 505
 
+cdef enum:
+    TRAILER_BLOCK = 8192
+
 cdef struct Field:
     # While the head is being read, name and value are offsets into the window; once it is complete
     # they are addresses (see head.pyx).
@@ -43,7 +46,7 @@ cdef struct Window:
 cdef struct Trailers:
     uint32_t size
     uint32_t lines
-    char data[8192]
+    char data[8192]  # TRAILER_BLOCK
 
 cdef struct Wire:
     llhttp_t parser  # first, so that a callback's parser is the wire
@@ -67,6 +70,7 @@ cdef struct Wire:
     uint8_t in_trailer_value
     uint8_t first_chunk
 
+cdef void wire_limit_trailers(size_t size, uint32_t lines) noexcept nogil
 cdef void wire_init(Wire* wire, int kind) noexcept nogil
 cdef void wire_next(Wire* wire) noexcept nogil
 cdef void wire_free(Wire* wire) noexcept nogil

@@ -27,10 +27,18 @@ from fastproxy.engine.llhttp cimport (
 cdef enum:
     CHUNK_DIGITS = 16
     EXTENSION_LIMIT = 4096
-    TRAILER_LIMIT = 8192
-    TRAILER_LINES = 32
 
 cdef llhttp_settings_t _settings
+# Of this process; the largest possible block is the size of `Trailers.data`.
+cdef size_t trailer_limit = TRAILER_BLOCK
+cdef uint32_t trailer_lines = 32
+
+
+cdef void wire_limit_trailers(size_t size, uint32_t lines) noexcept nogil:
+    """Let messages end with at most so many bytes and lines of trailers."""
+    global trailer_limit, trailer_lines
+    trailer_limit = min(size, <size_t> TRAILER_BLOCK)
+    trailer_lines = lines
 
 
 # --- callbacks: the head ---
@@ -165,7 +173,7 @@ cdef int _trailer_put(Wire* wire, const char* at, size_t size) noexcept nogil:
             return HPE_USER
         wire.trailers.size = 0
         wire.trailers.lines = 0
-    if wire.trailers.size + size > TRAILER_LIMIT:
+    if wire.trailers.size + size > trailer_limit:
         wire.error = WIRE_BAD
         return HPE_USER
     memcpy(wire.trailers.data + wire.trailers.size, at, size)
@@ -196,7 +204,7 @@ cdef int _end_trailer(Wire* wire) noexcept nogil:
     cdef Trailers* trailers = wire.trailers
     wire.in_trailer_value = 0
     trailers.lines += 1
-    if trailers.lines > TRAILER_LINES:
+    if trailers.lines > trailer_lines:
         wire.error = WIRE_BAD
         return HPE_USER
     return _trailer_put(wire, "\r\n", 2)

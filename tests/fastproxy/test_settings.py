@@ -191,6 +191,7 @@ PROBLEMS = [
     ("workers = 5000", "workers: is 5000; write at most 1024, or 0 for one per processor"),
     ("logLevel = 'loud'", "logLevel: is 'loud'; write one of 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL', 'PANIC'"),
     ("[limits]\nbuffer = 1", "limits.buffer: is 1; write 4096 or more"),
+    ("[limits]\ntrailerBlock = 9000", "limits.trailerBlock: is 9000; write at most 8192"),
     ("[limits]\nheaderBlock = 1024", "limits.headerBlock: is 1024, less than requestLine (8192) which it includes; raise it or lower requestLine"),
     ("[kubernetes]\nrouteOrder = 'x'", "kubernetes.routeOrder: is 'x'; write one of 'length', 'specificity'"),
     ("[kubernetes.ingressEndpoint]\npublishedService = 'x'", "kubernetes.ingressEndpoint.publishedService: is 'x'; write namespace/name"),
