@@ -22,7 +22,8 @@ address = "127.0.0.1:{port}"
 
 [entryPoints.traefik]
 address = "127.0.0.1:{internal}"
-
+"""
+LIMITS = """
 [limits]
 requestBody = 1048576
 """
@@ -53,11 +54,12 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     origin.stop()
 
 
-def started(folder: Path, origin: Origin) -> Proxy:
+def started(folder: Path, origin: Origin, more: str = LIMITS) -> Proxy:
     manifests = folder / "manifests"
     manifests.mkdir()
     rules = [("", "/", "main"), ("", "/guarded", "guarded"), ("private.test", "/", "guarded")]
     documents = [backend_manifest(name, [port]) for name, port in origin.ports.items()]
     (manifests / "all.yaml").write_text("---\n".join([*documents, ingress_manifest("all", rules)]))
     port = free_port()
-    return Proxy(folder, manifests, SETTINGS.format(port=port, internal=free_port()), port)
+    text = SETTINGS.format(port=port, internal=free_port()) + more
+    return Proxy(folder, manifests, text, port)
