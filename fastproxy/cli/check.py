@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fastproxy.settings import Settings
 from fastproxy.settings_file import Loaded, SettingsError, find_file, load
+from fastproxy.tls_options import TlsOptions, with_default_certificates
 
 
 def add(commands: Any) -> None:
@@ -37,12 +39,36 @@ def loaded(arguments: argparse.Namespace) -> Loaded | None:
         return None
 
 
+def tls_problems(settings: Settings) -> tuple[list[str], list[str]]:
+    """Return what a worker would fail at when it makes its TLS contexts, and what it would leave
+    out; reads the files the settings name."""
+    from fastproxy.engine.tls import ServerContext
+
+    problems: list[str] = []
+    warnings: list[str] = []
+    for name, point in sorted(with_default_certificates(settings).entry_points.items()):
+        if point.tls is None:
+            continue
+        try:
+            context = ServerContext(TlsOptions.of(point.tls))
+        except (OSError, ValueError) as error:
+            problems.append(f"entryPoints.{name}.tls cannot be used ({error}); correct it")
+        else:
+            warnings += [f"entryPoints.{name}.tls: {warning}" for warning in context.warnings]
+    return problems, warnings
+
+
 def run(arguments: argparse.Namespace) -> int:
     path = arguments.configfile or find_file()
     found = loaded(arguments)
     if found is None:
         return 2
-    for warning in found.warnings:
+    problems, warnings = tls_problems(found.settings)
+    for warning in (*found.warnings, *warnings):
         print(f"warning: {warning}", file=sys.stderr)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        return 2
     print(f"{path}: correct" if path else "no settings file; the defaults are used")
     return 0

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from fastproxy import logs
-from fastproxy.cli.check import add_file, loaded
+from fastproxy.cli.check import add_file, loaded, tls_problems
 from fastproxy.listeners import ListenError
 from fastproxy.parent import Parent, Place, Programs
 from fastproxy.settings import LOG_LEVELS, Settings
-from fastproxy.tls_options import TlsOptions, with_default_certificates
+from fastproxy.tls_options import with_default_certificates
 
 log = logging.getLogger("fastproxy")
 
@@ -103,9 +103,10 @@ def _start(settings: Settings, manifests: Path | None) -> int:
         print(f"fastproxy: the engine cannot be loaded: {error}", file=sys.stderr)
         return 2
     settings = with_default_certificates(settings)
-    refusal = _tls_refusal(settings)
-    if refusal is not None:
-        print(f"fastproxy: {refusal}", file=sys.stderr)
+    problems, _ = tls_problems(settings)
+    for problem in problems:
+        print(f"fastproxy: {problem}", file=sys.stderr)
+    if problems:
         return 2
     programs = Programs(_worker, _controller(manifests), forget_worker)
     try:
@@ -116,19 +117,6 @@ def _start(settings: Settings, manifests: Path | None) -> int:
     for name, point in sorted(parent.settings.entry_points.items()):
         log.info("entry point %s listens on %s", name, point.address)
     return parent.run()
-
-
-def _tls_refusal(settings: Settings) -> str | None:
-    """What a worker would fail at when it makes its TLS contexts."""
-    from fastproxy.engine.tls import ServerContext
-
-    for name, point in sorted(settings.entry_points.items()):
-        if point.tls is not None:
-            try:
-                ServerContext(TlsOptions.of(point.tls))
-            except (OSError, ValueError) as error:
-                return f"entryPoints.{name}.tls cannot be used ({error}); correct it"
-    return None
 
 
 # Features and the controller stay out of the parent: they would be one more thing to fail there.
