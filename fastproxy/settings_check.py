@@ -86,10 +86,11 @@ def _warnings(settings: Settings) -> Found:
     for key, table in (
         ("accessLog", settings.access_log),
         ("metrics", settings.metrics),
-        ("api", settings.api),
     ):
         if table is not None:
             yield key, "is understood, but has no effect in this version yet"
+    if settings.api is not None:
+        yield "api", "shows /api/findings only; the rest has no effect in this version yet"
     if settings.host_resolver is not None and settings.host_resolver.cname_flattening:
         yield (
             "hostResolver.cnameFlattening",
