@@ -163,6 +163,15 @@ class Client:
         self.closed = not data
         return bool(data)
 
+    def drain(self, size: int = 1 << 62) -> bytes:
+        """Take what comes, up to about `size` bytes or the end; for bodies too large to reread."""
+        pieces, total = [self.data], len(self.data)
+        while total < size and (data := self.socket.recv(1 << 18)):
+            pieces.append(data)
+            total += len(data)
+        self.data = b""
+        return b"".join(pieces)
+
     def response(self, method: str = "GET") -> Message:
         while True:
             try:
@@ -195,6 +204,20 @@ def request(
         lines = (*lines, f"Content-Length: {len(body)}")
     head = "".join(line + "\r\n" for line in lines)
     return f"{method} {target} HTTP/{version}\r\nHost: a.test\r\n{head}\r\n".encode() + body
+
+
+def joined(chunks: bytes) -> bytes:
+    """The body of a chunked message without trailers, in linear time."""
+    pieces, at = [], 0
+    while True:
+        end = chunks.index(b"\r\n", at)
+        size = int(chunks[at:end], 16)
+        if size == 0:
+            assert chunks[end:] == b"\r\n\r\n"
+            return b"".join(pieces)
+        at = end + 2 + size + 2
+        pieces.append(chunks[end + 2 : at - 2])
+        assert chunks[at - 2 : at] == b"\r\n"
 
 
 def until(question: Callable[[], object], seconds: float = PATIENCE) -> None:
