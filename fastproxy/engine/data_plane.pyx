@@ -66,6 +66,7 @@ cdef enum:
 
 cdef double TRY_SECONDS = 2.0
 cdef double NAME_SECONDS = 5.0
+cdef double SWEEP_PAUSE = 0.2  # seconds between two sweeps while endpoints change all the time
 
 
 cdef bytes network_row(str text):
@@ -241,6 +242,8 @@ cdef class DataPlane:
     cdef list old_backends  # addresses of live backends without a slot
     cdef dict regex_cache
     cdef bint closed
+    cdef object sweeping  # the timer of a sweep to come
+    cdef double swept_at
     cdef object shared_fd
     cdef TlsPlane tls
 
@@ -597,10 +600,25 @@ cdef class DataPlane:
         table = self.current.table
         if slot < table.backend_count and table.backends[slot] != NULL:
             self._fill_backend(table.backends[slot], endpoints)
+            self._sweep_soon()
+
+    cdef int _sweep_soon(self) except -1:
+        """Sweep now, or with others in a storm: looking at 20,000 pools takes milliseconds."""
+        if self.sweeping is not None:
+            return 0
+        if self.loop.time() - self.swept_at >= SWEEP_PAUSE:
+            return self._sweep()
+        self.sweeping = self.loop.call_later(SWEEP_PAUSE, self._sweep_due)
+        return 0
+
+    def _sweep_due(self):
+        self.sweeping = None
+        if not self.closed:
             self._sweep()
 
     cdef int _sweep(self) except -1:
         """Free what nothing uses any more."""
+        self.swept_at = self.loop.time()
         cdef LiveBackend* live
         cdef Generation generation
         kept = []
@@ -690,6 +708,8 @@ cdef class DataPlane:
         cdef PoolHandle handle
         if self.closed:
             return
+        if self.sweeping is not None:
+            self.sweeping.cancel()
         self.closed = True
         self.stop_accepting()
         downstream_close_all(self.engine)
