@@ -280,6 +280,10 @@ cdef void _reset(Downstream* downstream) noexcept nogil:
     hard.l_onoff = 1
     hard.l_linger = 0
     setsockopt(downstream.source.descriptor, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard))
+    if downstream.ssl != NULL:
+        # Without close_notify: it would say that nothing is missing.
+        downstream.engine.tls.free(downstream.ssl)
+        downstream.ssl = NULL
     _close(downstream)
 
 

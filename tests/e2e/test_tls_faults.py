@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -36,14 +36,39 @@ address = "127.0.0.1:{https}"
 HALF_OPEN = 1000
 
 
+ANSWERS = {
+    b"/whole": b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello",
+    b"/chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    b"/cut": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+}
+
+
+@contextmanager
+def answering() -> Iterator[int]:
+    """An origin that sends one of ANSWERS and closes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    end, _ = listener.accept()
+                    with end:
+                        end.sendall(ANSWERS[end.recv(65536).split()[1]])
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+
+
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("faults")
     (folder / "manifests").mkdir()
     ports = {name: free_port() for name in ("http", "https")}
-    with origin() as plain:
+    with origin() as plain, answering() as raw:
         objects = [
             *service("plain", plain),
+            *service("raw", raw),
+            ingress("raw", "raw.test", "raw"),
             secret("a", *pem(AUTHORITY.issue_cert("a.test"))),
             ingress("a", "a.test", "plain", "a"),
         ]
@@ -163,6 +188,26 @@ def test_a_cut_response_does_not_end_like_a_whole_one(running: Running) -> None:
             client.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\nX-Size: 5000000\r\n\r\n")
             client.recv(1000)
     assert running.get("a.test")[0] == 200
+
+
+@pytest.mark.parametrize(("path", "clean"), [("/whole", True), ("/chunked", True), ("/cut", False)])
+def test_only_a_whole_response_ends_with_close_notify(
+    running: Running, path: str, clean: bool
+) -> None:
+    context = client_context(verify=False)
+    with context.wrap_socket(
+        plain(running), server_hostname="raw.test", suppress_ragged_eofs=False
+    ) as client:
+        client.sendall(f"GET {path} HTTP/1.0\r\nHost: raw.test\r\n\r\n".encode())
+        answer = b""
+        try:
+            while data := client.recv(65536):
+                answer += data
+        except (ssl.SSLError, ConnectionResetError):
+            assert not clean
+        else:
+            assert clean
+            assert answer.endswith(b"\r\n\r\nhello")
 
 
 def test_requests_while_certificates_change(running: Running) -> None:
