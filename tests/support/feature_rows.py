@@ -52,6 +52,7 @@ class Row:
     client: Headers = field(default_factory=dict)
     body: bytes | None = None
     endpoints: int = 1
+    dead: int = 0  # 1: and one endpoint nobody listens on
     group: str = ""  # rows of one group share host, Ingress and Service (those of the first row)
 
     def __str__(self) -> str:
@@ -99,6 +100,8 @@ class Backend:
                 statuses = wanted.get("statuses") or [wanted.get("status", 200)]
                 count = sum(seen.target == self.path for seen in outer.seen)
                 status = statuses[min(max(count, 1), len(statuses)) - 1]
+                if number in wanted.get("bad", ()):
+                    status = 503
                 text = wanted.get("body", f"server {number}").encode()
                 if wanted.get("echo"):
                     text = body
@@ -188,6 +191,7 @@ class Field:
             name = f"row{number}"
             self._hosts[row.group or row.title] = f"{name}.test"
             ports = [dead_port] if dead_port else self.backend.ports[: row.endpoints]
+            ports += [free_port()] * row.dead
             service = backend_manifest(name, ports)
             documents.append(
                 service.replace(
