@@ -251,7 +251,7 @@ def test_many_slow_clients(proxy: Proxy, data: bytes, what: str) -> None:
                 answer += part
         assert answer == b"" or answer.startswith(b"HTTP/1.1 408"), answer
         client.close()
-    assert time.monotonic() - opened < 4
+    assert time.monotonic() - opened < 10
     assert good.request() == (200, b"one")
 
 

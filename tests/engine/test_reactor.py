@@ -89,7 +89,7 @@ def test_waits_end(
             except ConnectionResetError:
                 break
         took = time.monotonic() - start
-    assert seconds - 0.15 < took < seconds + 1.3, client.data
+    assert seconds - 0.15 < took < seconds + 4, client.data
     if status:
         assert client.data.startswith(b"HTTP/1.1 %d" % status)
     else:
@@ -101,7 +101,7 @@ def test_idle_connections_close(port: int) -> None:
         assert client.ask("/shop/x").status == 200
         start = time.monotonic()
         assert client.ends()
-        assert 0.5 < time.monotonic() - start < 1.6
+        assert 0.5 < time.monotonic() - start < 5
 
 
 def test_a_connection_in_use_is_not_idle(port: int) -> None:
@@ -126,6 +126,6 @@ def test_an_endpoint_that_never_asks_for_the_body(port: int) -> None:
         client.send(request("/shop/x", "Expect: 100-continue", "Content-Length: 2", method="POST"))
         start = time.monotonic()
         assert client.response().status == 100
-        assert 0.2 < time.monotonic() - start < 1.5
+        assert 0.2 < time.monotonic() - start < 5
         client.send(b"ab")
         assert client.response("POST").body == b"ab"

@@ -147,7 +147,7 @@ def test_a_response_that_does_not_come(port: int) -> None:
     with Client(port) as client:
         answer = client.ask("/shop/silent")
     assert (answer.status, answer.body) == (504, b"Gateway Timeout")
-    assert 0.7 < time.monotonic() - start < 2.5
+    assert 0.7 < time.monotonic() - start < 6
 
 
 def test_idle_connections_end(port: int, six: Origin) -> None:
@@ -303,7 +303,7 @@ def test_an_endpoint_that_does_not_accept(tmp_path: Path) -> None:
             start = time.monotonic()
             answer = client.ask("/full/x")
             assert (answer.status, answer.body) == (504, b"Gateway Timeout")
-            assert 0.4 < time.monotonic() - start < 2
+            assert 0.4 < time.monotonic() - start < 6
         live.close()
         for filler in full:
             filler.close()

