@@ -666,7 +666,7 @@ cdef int _secure_request(Stream* stream, Head* head, Payload* payload) noexcept 
     cdef Text ssl_host = _blob(payload)
     cdef Text item, host
     cdef Field* field
-    cdef bint allowed, development = flags & 8 != 0
+    cdef bint allowed, told = False, development = flags & 8 != 0
     cdef Payload hosts = payload[0]
     count = _u32(payload)
     for i in range(count):
@@ -675,12 +675,12 @@ cdef int _secure_request(Stream* stream, Head* head, Payload* payload) noexcept 
     host.size = head.host_size
     count = _u32(payload)
     for i in range(count):
-        item = _blob(payload)
-        field = head_find(head, item.data, item.size)
+        item = _blob(payload)  # every name is read, whichever decides: the pairs stand behind them
+        field = NULL if told else head_find(head, item.data, item.size)
         if field != NULL and field.value_size:
+            told = True
             host.data = field.value
             host.size = field.value_size
-            break
     count = _u32(&hosts)
     if count and not development:
         allowed = False

@@ -295,6 +295,15 @@ SECURITY = [
         ask=ask("/", ("X-G", ""), ("X-H", "SHOP.example")),
     ),
     Row(
+        "the first of several proxy headers decides, and what stands behind them is still read",
+        {
+            "proxy-headers": "X-G, X-H",
+            "ssl-redirect": "true",
+            "ssl-proxy-headers": "X-Forwarded-Proto: https",
+        },
+        ask=ask("/", ("X-G", "a.test"), ("X-H", "b.test"), ("X-Forwarded-Proto", "https")),
+    ),
+    Row(
         "ssl-redirect",
         {"ssl-redirect": "true"},
         ask=Ask("/a?b=c", "POST", body=b"x"),
