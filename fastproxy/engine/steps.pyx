@@ -989,12 +989,12 @@ cdef void response_steps(Stream* stream, Head* head) noexcept nogil:
     cdef Engine* engine = stream.engine
     if stream.table == NULL:
         return
+    engine.scratch.extra_used = 0
     if stream.affinity != NULL:
         _set_cookie(stream, head)
     size = stream.route.response_size
     if size == 0 or head.status == 101:
         return
-    engine.scratch.extra_used = 0
     base = stream.table.block + stream.route.response_offset
     while offset < size:
         record = <const OperationRecord*> (base + offset)
@@ -1019,15 +1019,13 @@ cdef void _set_cookie(Stream* stream, Head* head) noexcept nogil:
     payload.at = stream.affinity
     cookie = _blob(&payload)
     attributes = _blob(&payload)
-    writer.data = stream.cookie
-    writer.size = 0
-    writer.capacity = sizeof(stream.cookie)
-    writer.failed = 0
+    writer = _lines(engine)
     write_text(&writer, cookie.data, cookie.size)
     write_text(&writer, "=", 1)
     write_text(&writer, stream.pool.url, stream.pool.url_size)
     write_text(&writer, attributes.data, attributes.size)
     if not writer.failed:
+        engine.scratch.extra_used += <uint32_t> writer.size
         head_add(head, "Set-Cookie", 10, writer.data, writer.size)
 
 

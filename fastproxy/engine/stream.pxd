@@ -198,7 +198,6 @@ cdef struct Stream:
     const char* original_path  # before the first path operation
     uint32_t original_path_size
     uint32_t step  # where request_steps stands
-    char cookie[256]
     uint16_t status
     uint8_t is_head
     uint8_t is_safe  # GET, HEAD, OPTIONS, TRACE without body
