@@ -278,7 +278,8 @@ cdef class DataPlane:
         engine.reactor = reactor_new(self.loop)
         engine.reactor.context = engine
         engine.reactor.on_tick = give_back_memory
-        engine.window = window_new(64 * 1024, 1024)
+        # Whatever was read beyond a body becomes the window of the next head: never less room.
+        engine.window = window_new(BODY_BUFFER, 1024)
         engine.body = <char*> malloc(BODY_BUFFER)
         engine.body_size = BODY_BUFFER
         engine.out = <char*> malloc(OUT_BUFFER)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,6 +151,19 @@ def test_100_pipelined_requests_are_answered_in_order(client: Client) -> None:
     assert [(a.status, a.body) for a in answers] == [(s, b) for _, s, b in expected]
     assert not client.closed
     assert client.data == b""
+
+
+@pytest.mark.parametrize("size", [1, 70_000, 140_000, 270_000])
+def test_many_requests_pipelined_behind_a_body(client: Client, size: int) -> None:
+    """More of them than a window for heads holds are read together with the end of the body."""
+    body = content(1 << 19)[:size]
+    count = 5000
+    sent = request("/shop/x", method="POST", body=body) + request("/nowhere") * count
+    writer = threading.Thread(target=client.send, args=(sent,))
+    writer.start()
+    assert client.response().body == body
+    assert {client.response().status for _ in range(count)} == {404}
+    writer.join()
 
 
 def test_pipelined_behind_a_slow_one(client: Client) -> None:
