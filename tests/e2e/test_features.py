@@ -187,6 +187,12 @@ HEADERS = [
         backend={"X-Team": "blue:1", "X-Debug": None, "Host": "HOST"},
     ),
     Row(
+        "custom request headers cannot be taken off by Connection",
+        {"custom-request-headers": "X-Team: blue"},
+        ask=ask("/", ("Connection", "close, X-Team"), ("X_Team", "red")),
+        backend={"X-Team": "blue", "X_Team": None},
+    ),
+    Row(
         "custom response headers",
         {"custom-response-headers": "Cache-Control: no-store||Server:"},
         ask=ask("/", answering(headers=[["Server", "x"], ["Cache-Control", "a"]])),
