@@ -115,7 +115,8 @@ def write(
         },
         **others,
     }
-    path = options.output or RESULTS / f"{now:%Y%m%d-%H%M}-macro.json"
+    kind = "features" if options.features else "macro"
+    path = options.output or RESULTS / f"{now:%Y%m%d-%H%M}-{kind}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=2) + "\n")
     print(f"\n{path} ({took:.0f} s)")
