@@ -14,7 +14,7 @@ those of the unencoded body), nor what says `no-transform`.
 
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcmp, memset, strlen
+from libc.string cimport memcmp, strlen
 
 from fastproxy.engine.head cimport Head, head_find, same_text
 from fastproxy.engine.wire cimport Field

@@ -12,7 +12,6 @@ backends that name it.
 
 import asyncio
 import contextlib
-import errno as errno_names
 import fcntl
 import ipaddress
 import os
@@ -23,7 +22,6 @@ import re2
 from fastproxy import _core
 from fastproxy.resolver import Resolver
 
-from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
@@ -42,8 +40,7 @@ from fastproxy.engine.reactor cimport (
     DEADLINE_ACCEPT, DEADLINE_BODY, DEADLINE_CONNECT, DEADLINE_CONTINUE, DEADLINE_HANDSHAKE,
     DEADLINE_HEAD, DEADLINE_IDLE, DEADLINE_LINGER, DEADLINE_NAME, DEADLINE_POOL, DEADLINE_REQUEST,
     DEADLINE_RESPONSE, DEADLINE_STALL, DEADLINE_TRY, DEADLINE_TUNNEL, DEADLINE_UPSTREAM_HANDSHAKE,
-    DEADLINE_UPSTREAM_STALL, DEADLINE_WRITE, Reactor, Source, reactor_free, reactor_new,
-    reactor_unhook,
+    DEADLINE_UPSTREAM_STALL, DEADLINE_WRITE, Reactor, Source, reactor_new, reactor_unhook,
 )
 from fastproxy.engine.stream cimport (
     MAX_ADDRESSES, Engine, EntryPoint, LiveBackend, LiveEndpoint, Pool, RouteRecord, Stream, Table, TableHeader,
@@ -51,7 +48,7 @@ from fastproxy.engine.stream cimport (
 from fastproxy.engine.tls cimport ClientContext
 from fastproxy.engine.tls_plane cimport TlsPlane, client_certificates
 from fastproxy.engine.upstream cimport pool_close_idle, pool_free, pool_resolved
-from fastproxy.engine.wire cimport window_free, window_new, wire_limit_trailers
+from fastproxy.engine.wire cimport window_new, wire_limit_trailers
 
 cdef extern from "<malloc.h>" nogil:
     int malloc_trim(size_t pad)

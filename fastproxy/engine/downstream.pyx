@@ -22,16 +22,16 @@ connection closes after the response); a body read that runs into pipelined data
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memmove, memset, strlen
+from libc.string cimport memcpy, memset, strlen
 
-from fastproxy.engine.buffers cimport queue_append, queue_append_rest, queue_clear, queue_consume, queue_vector
+from fastproxy.engine.buffers cimport queue_append_rest, queue_clear, queue_consume, queue_vector
 from fastproxy.engine.compress cimport (
     COMPRESS_MINIMUM, WISH_GZIP, compress_allowed, compress_begin, compress_encoded, compress_free,
     compress_piece, compress_sniff,
 )
 from fastproxy.engine.head cimport (
-    Forwarding, Head, Writer, head_add, head_find, request_head, same_text, status_text, write_number, write_request,
-    write_response, write_text, write_hex, write_field,
+    Forwarding, Head, Writer, head_add, head_find, request_head, same_text, status_text,
+    write_number, write_request, write_response, write_text, write_field,
 )
 from fastproxy.engine.llhttp cimport HTTP_REQUEST, METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_TRACE
 from fastproxy.engine.posix cimport (
@@ -41,8 +41,8 @@ from fastproxy.engine.posix cimport (
 )
 from fastproxy.engine.reactor cimport (
     DEADLINE_BODY, DEADLINE_CONTINUE, DEADLINE_HANDSHAKE, DEADLINE_HEAD, DEADLINE_IDLE,
-    DEADLINE_LINGER, DEADLINE_REQUEST, DEADLINE_STALL, DEADLINE_TUNNEL, DEADLINE_WRITE, Deadline,
-    Source, deadline_clear, deadline_set, source_add, source_retire, source_run,
+    DEADLINE_LINGER, DEADLINE_REQUEST, DEADLINE_STALL, DEADLINE_TUNNEL, DEADLINE_WRITE, Source,
+    deadline_clear, deadline_set, source_add, source_retire, source_run,
 )
 from fastproxy.engine.proxy_protocol cimport proxy_header
 from fastproxy.engine.steps cimport (
@@ -50,9 +50,8 @@ from fastproxy.engine.steps cimport (
     response_steps, route_request, trusts,
 )
 from fastproxy.engine.stream cimport (
-    ALL_ENDPOINTS, FAIL_CONNECT_TIMEOUT, FAIL_MALFORMED, FAIL_NAME, FAIL_NONE, FAIL_REFUSED, FAIL_RESPONSE_TIMEOUT,
-    ROUTE_PRESERVE_HOST,
-    Engine, Reply, Stream, StreamOwner,
+    ALL_ENDPOINTS, FAIL_CONNECT_TIMEOUT, FAIL_MALFORMED, FAIL_NAME, FAIL_NONE, FAIL_REFUSED,
+    ROUTE_PRESERVE_HOST, Engine, Reply, Stream, StreamOwner,
 )
 from fastproxy.engine.transport cimport TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_drained, transport_read, transport_write
 from fastproxy.engine.upstream cimport (
@@ -100,7 +99,6 @@ cdef void _set_client(Downstream* downstream, const void* address) noexcept nogi
     """The peer's address as text and as 16 bytes."""
     cdef const sockaddr* peer = <const sockaddr*> address
     cdef Stream* stream = &downstream.stream
-    cdef const uint8_t* bytes6
     memset(stream.address, 0, 16)
     if peer.sa_family == AF_INET:
         stream.address[10] = 0xFF
@@ -185,7 +183,6 @@ cdef void downstream_accept(Engine* engine, int descriptor, uint32_t entry_point
 
 
 cdef void _begin(Downstream* downstream) noexcept nogil:
-    cdef Engine* engine = downstream.engine
     if downstream.stream.tls:
         downstream.state = DOWNSTREAM_HANDSHAKE
         deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_HANDSHAKE)

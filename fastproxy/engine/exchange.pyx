@@ -17,7 +17,6 @@ Invariants
 """
 
 import asyncio
-import inspect
 import logging
 
 from fastproxy.errors import (
@@ -27,17 +26,14 @@ from fastproxy.model import Endpoint
 from fastproxy.reply import Reply, Response
 from fastproxy.spool import Spool
 
-from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
-from fastproxy.engine.downstream cimport (
-    Downstream, downstream_answer, downstream_collect, downstream_continue, downstream_of,
-)
+from fastproxy.engine.downstream cimport Downstream, downstream_collect, downstream_continue, downstream_of
 from fastproxy.engine.head cimport (
-    Forwarding, Head, Scratch, Writer, head_add, head_remove, write_field, write_number,
-    write_request, write_text,
+    Forwarding, Head, Writer, head_add, head_remove, write_field, write_request, write_text,
 )
 from fastproxy.engine.saved cimport SavedHead, head_copy, head_forget, head_save
 from fastproxy.engine.steps cimport (
@@ -45,11 +41,10 @@ from fastproxy.engine.steps cimport (
     plain_reply, request_steps, response_steps, set_path, trusts,
 )
 from fastproxy.engine.stream cimport (
-    FAIL_CONNECT_TIMEOUT, FAIL_RESPONSE_TIMEOUT, ROUTE_PRESERVE_HOST, Engine, LiveBackend, Pool,
-    Reply as EngineReply, RouteRecord, Stream, StreamOwner, Table,
+    FAIL_CONNECT_TIMEOUT, FAIL_RESPONSE_TIMEOUT, ROUTE_PRESERVE_HOST, Engine, Reply as EngineReply,
+    RouteRecord, Stream, StreamOwner, Table,
 )
 from fastproxy.engine.upstream cimport upstream_abort, upstream_begin, upstream_body, upstream_full
-from fastproxy.engine.wire cimport Field
 
 log = logging.getLogger(__name__)
 
@@ -531,7 +526,6 @@ cdef class SubRequest:
         cdef const char* data
         cdef const char* value
         cdef int code
-        cdef Head no_head
         if stream.route != NULL:
             code = backend_steps(stream, parent.head if parent.head != NULL else &engine.request)
             if code == STEP_GO_ON:
@@ -736,7 +730,6 @@ cdef int _fill_reply(Stream* stream, Exchange exchange, reply) except -1:
     body = reply.body
     cdef const unsigned char[::1] view
     cdef const char* data = ""
-    cdef Writer writer
     cdef bytearray lines = bytearray()
     cdef bytes block
     cdef uint64_t length = len(body)

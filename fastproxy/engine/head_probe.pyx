@@ -74,11 +74,11 @@ cdef class Probe:
         """Read a whole head `rounds` times; Refused when it is not understood."""
         cdef const char* text = data
         cdef uint32_t size = <uint32_t> len(data)
-        cdef int code = WIRE_MORE, i
+        cdef int code = WIRE_MORE, _i
         if size > ROOM:
             raise ValueError("the head is too large for the probe")
         with nogil:
-            for i in range(rounds):
+            for _i in range(rounds):
                 code = self._parse(text, size)
         if code == WIRE_MORE:
             raise Incomplete
@@ -140,7 +140,7 @@ cdef class Probe:
         """The head as an endpoint gets it; None when it is refused."""
         cdef Forwarding forwarding
         cdef Writer writer
-        cdef int i
+        cdef int _i
         forwarding.client = client
         forwarding.client_size = <uint32_t> len(client)
         forwarding.server = server
@@ -155,7 +155,7 @@ cdef class Probe:
         forwarding.anonymous = 0
         forwarding.content_length = -2
         with nogil:
-            for i in range(rounds):
+            for _i in range(rounds):
                 writer.data = self.out
                 writer.size = 0
                 writer.capacity = sizeof(self.out)
@@ -169,12 +169,12 @@ cdef class Probe:
     ):
         """The head as a client gets it; None when it is refused."""
         cdef Writer writer
-        cdef int i
+        cdef int _i
         cdef const char* day = date
         if len(date) != 37:
             raise ValueError("a Date line has 37 bytes")
         with nogil:
-            for i in range(rounds):
+            for _i in range(rounds):
                 writer.data = self.out
                 writer.size = 0
                 writer.capacity = sizeof(self.out)

@@ -7,7 +7,6 @@ every tick.
 
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
 
 from fastproxy.engine.downstream cimport downstream_accept
 from fastproxy.engine.posix cimport (
@@ -30,8 +29,8 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
     cdef Engine* engine = listener.engine
     cdef sockaddr_storage address
     cdef socklen_t size
-    cdef int descriptor, i
-    for i in range(BATCH):
+    cdef int descriptor, _i
+    for _i in range(BATCH):
         if engine.connections >= engine.max_connections:
             _pause(listener)
             return
@@ -83,8 +82,8 @@ cdef void listener_close(Listener* listener) noexcept nogil:
     """Take what is queued, which the last close of the socket would reset, and stop to accept."""
     cdef sockaddr_storage address
     cdef socklen_t size
-    cdef int descriptor, i
-    for i in range(LAST_BATCH):
+    cdef int descriptor, _i
+    for _i in range(LAST_BATCH):
         size = sizeof(address)
         descriptor = accept4(
             listener.source.descriptor, <sockaddr*> &address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC

@@ -5,7 +5,7 @@ first and taken only when it is complete, so nothing of the request behind it is
 peer that is not trusted is consumed and its address ignored (Traefik 1.7 behaviour).
 """
 
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport uint8_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from fastproxy.engine.posix cimport AF_INET, AF_INET6, EAGAIN, EINTR, errno, inet_pton, recv, ssize_t

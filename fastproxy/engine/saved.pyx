@@ -10,7 +10,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 from fastproxy.engine.head cimport Head, Scratch
-from fastproxy.engine.wire cimport Field, Window, window_copy, window_free
+from fastproxy.engine.wire cimport Field, window_copy, window_free
 
 
 cdef const char* _move(

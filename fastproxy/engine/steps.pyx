@@ -9,8 +9,7 @@ Operations edit the canonical head; values they make live in the worker's scratc
 table block, which the stream keeps alive by its reference to the table.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset, strlen
 
 from fastproxy._core cimport (
@@ -24,17 +23,16 @@ from fastproxy._shared cimport (
 from fastproxy.engine.buffers cimport queue_clear
 from fastproxy.engine.compress cimport compress_wish
 from fastproxy.engine.head cimport (
-    KIND_COOKIE, KIND_DATE, KIND_LOCATION, KIND_X_FORWARDED_FOR, KIND_X_FORWARDED_PROTO,
-    KIND_X_FORWARDED_PREFIX, Head, Writer, head_add, head_find, head_find_kind, head_remove,
-    head_set, same_text, scratch_keep, status_text, write_field, write_number, write_text,
+    KIND_COOKIE, KIND_LOCATION, KIND_X_FORWARDED_FOR, KIND_X_FORWARDED_PROTO, Head, Writer,
+    head_add, head_find, head_find_kind, head_remove, same_text, scratch_keep, status_text,
+    write_field, write_number, write_text,
 )
 from fastproxy.engine.llhttp cimport METHOD_GET, METHOD_HEAD
 from fastproxy.engine.posix cimport inet_pton, AF_INET, AF_INET6, ssize_t
 from fastproxy.engine.proxy_protocol cimport inside
 from fastproxy.engine.stream cimport (
-    FAIL_CLOSED, FAIL_CONNECT_TIMEOUT, FAIL_INTERNAL, FAIL_MALFORMED, FAIL_NAME, FAIL_REFUSED,
-    FAIL_RESPONSE_TIMEOUT, FAIL_TRUNCATED, FAIL_UNTRUSTED, NO_SLOT, ROUTE_NOT_FOUND, Engine, EntryPoint,
-    LiveBackend, OperationRecord, Pool, Reply, RouteRecord, Stream, Table,
+    FAIL_CONNECT_TIMEOUT, FAIL_INTERNAL, FAIL_RESPONSE_TIMEOUT, FAIL_UNTRUSTED, ROUTE_NOT_FOUND,
+    Engine, EntryPoint, LiveBackend, OperationRecord, Pool, Reply, RouteRecord, Stream, Table,
 )
 from fastproxy.engine.wire cimport Field
 
@@ -238,7 +236,6 @@ cdef int _slash_redirect(Engine* engine, const Head* head, uint32_t flags) noexc
     cdef Writer writer = _lines(engine)
     cdef const char* location = writer.data
     cdef size_t size
-    cdef Writer body
     write_text(&writer, head.path, head.path_size - (1 if flags & MATCH_REMOVE_SLASH else 0))
     if flags & MATCH_ADD_SLASH:
         write_text(&writer, "/", 1)
@@ -368,12 +365,12 @@ cdef int backend_steps(Stream* stream, Head* head) noexcept nogil:
 cdef bint page_wanted(const Stream* stream, int status) noexcept nogil:
     """Does an error page replace this status? (The payload is filter slot, count, ranges.)"""
     cdef Payload payload
-    cdef uint32_t count, i, low, high
+    cdef uint32_t count, _i, low, high
     if stream.pages == NULL or status == 101:
         return False
     payload.at = stream.pages + 4
     count = _u32(&payload)
-    for i in range(count):
+    for _i in range(count):
         low = _u32(&payload)
         high = _u32(&payload)
         if low <= <uint32_t> status <= high:
@@ -438,11 +435,11 @@ cdef int _set_joined(Stream* stream, Head* head, Text one, const char* other, si
 
 
 cdef int _strip_prefixes(Stream* stream, Head* head, Payload* payload) noexcept nogil:
-    cdef uint32_t count = _u32(payload), i
+    cdef uint32_t count = _u32(payload), _i
     cdef Text prefix, nothing
     nothing.data = ""
     nothing.size = 0
-    for i in range(count):
+    for _i in range(count):
         prefix = _blob(payload)
         if prefix.size <= head.path_size and memcmp(prefix.data, head.path, prefix.size) == 0:
             head_add(head, "X-Forwarded-Prefix", 18, prefix.data, prefix.size)
@@ -649,9 +646,9 @@ cdef int _redirect_entry_point(Stream* stream, Head* head, Payload* payload) noe
 # --- headers ---
 
 cdef int _edit_request(Stream* stream, Head* head, Payload* payload) noexcept nogil:
-    cdef uint32_t count = _u32(payload), i
+    cdef uint32_t count = _u32(payload), _i
     cdef Text name, value
-    for i in range(count):
+    for _i in range(count):
         name = _blob(payload)
         value = _blob(payload)
         head_remove(head, name.data, name.size)
@@ -662,19 +659,19 @@ cdef int _edit_request(Stream* stream, Head* head, Payload* payload) noexcept no
 
 cdef int _secure_request(Stream* stream, Head* head, Payload* payload) noexcept nogil:
     """`features.md` 3.11, steps 1 to 5."""
-    cdef uint32_t flags = _u32(payload), count, i
+    cdef uint32_t flags = _u32(payload), count, _i
     cdef Text ssl_host = _blob(payload)
     cdef Text item, host
     cdef Field* field
     cdef bint allowed, told = False, development = flags & 8 != 0
     cdef Payload hosts = payload[0]
     count = _u32(payload)
-    for i in range(count):
+    for _i in range(count):
         _blob(payload)
     host.data = head.host
     host.size = head.host_size
     count = _u32(payload)
-    for i in range(count):
+    for _i in range(count):
         item = _blob(payload)  # every name is read, whichever decides: the pairs stand behind them
         field = NULL if told else head_find(head, item.data, item.size)
         if field != NULL and field.value_size:
@@ -684,7 +681,7 @@ cdef int _secure_request(Stream* stream, Head* head, Payload* payload) noexcept 
     count = _u32(&hosts)
     if count and not development:
         allowed = False
-        for i in range(count):
+        for _i in range(count):
             item = _blob(&hosts)
             if same_text(item.data, item.size, host.data, host.size):
                 allowed = True
@@ -697,14 +694,14 @@ cdef int _secure_request(Stream* stream, Head* head, Payload* payload) noexcept 
 cdef int _secure_redirect(
     Stream* stream, Head* head, Payload* payload, uint32_t flags, Text ssl_host, Text host
 ) noexcept nogil:
-    cdef uint32_t count, i
+    cdef uint32_t count, _i
     cdef Text name, value, target
     cdef Field* field
     cdef Writer writer
     cdef int status
     # `payload` stands at the pairs of ssl-proxy-headers
     count = _u32(payload)
-    for i in range(count):
+    for _i in range(count):
         name = _blob(payload)
         value = _blob(payload)
         field = head_find(head, name.data, name.size)
@@ -823,9 +820,8 @@ cdef int _rate_limit(Stream* stream, Head* head, Payload* payload) noexcept nogi
     cdef uint32_t extractor = _u32(payload)
     cdef int64_t lifetime = _i64(payload)
     cdef uint32_t count
-    cdef Payload rows
     cdef Text key
-    cdef int64_t delay, seconds, rest
+    cdef int64_t delay
     cdef int64_t buckets[64]
     cdef Engine* engine = stream.engine
     _u32(payload)
@@ -913,7 +909,7 @@ cdef int _affinity(Stream* stream, Head* head, Payload* payload) noexcept nogil:
 cdef Text _cookie(const Field* field, Text name) noexcept nogil:
     """The value of the first cookie of that name in one Cookie field."""
     cdef Text value
-    cdef size_t start = 0, end, equals
+    cdef size_t start = 0, end
     value.data = ""
     value.size = 0
     while start < field.value_size:
@@ -948,7 +944,6 @@ cdef int pick_endpoint(Stream* stream, Head* head) noexcept nogil:
     cdef LiveBackend* backend = stream.backend
     cdef Engine* engine = stream.engine
     cdef int index
-    cdef uint32_t i
     if stream.pool != NULL and head != NULL:
         return STEP_GO_ON
     if stream.route.flags & ROUTE_NOT_FOUND:
@@ -1013,7 +1008,6 @@ cdef void _set_cookie(Stream* stream, Head* head) noexcept nogil:
     cdef Text cookie, attributes
     cdef Engine* engine = stream.engine
     cdef Writer writer
-    cdef char* value
     if stream.pool == NULL:
         return
     payload.at = stream.affinity
@@ -1031,11 +1025,11 @@ cdef void _set_cookie(Stream* stream, Head* head) noexcept nogil:
 
 cdef void _edit_response(Stream* stream, Head* head, Payload* payload) noexcept nogil:
     cdef uint32_t only_ssl = _u32(payload)
-    cdef uint32_t count = _u32(payload), i
+    cdef uint32_t count = _u32(payload), _i
     cdef Text name, value
     if only_ssl and not stream.ssl:
         return
-    for i in range(count):
+    for _i in range(count):
         name = _blob(payload)
         value = _blob(payload)
         head_remove(head, name.data, name.size)

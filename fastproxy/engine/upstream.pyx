@@ -20,7 +20,7 @@ So a failed write only makes the connection `deaf`; reading decides.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from fastproxy.engine.buffers cimport Chunk, Queue, chunk_data, queue_append, queue_append_rest, queue_clear, queue_consume, queue_vector
@@ -38,8 +38,8 @@ from fastproxy.engine.reactor cimport (
 )
 from fastproxy.engine.stream cimport (
     FAIL_CLOSED, FAIL_CONNECT_TIMEOUT, FAIL_INTERNAL, FAIL_MALFORMED, FAIL_NAME, FAIL_NONE,
-    FAIL_REFUSED, FAIL_RESPONSE_TIMEOUT, FAIL_TRUNCATED, FAIL_UNTRUSTED, ROUTE_PRESERVE_HOST,
-    Engine, Pool, Stream, Upstream,
+    FAIL_REFUSED, FAIL_RESPONSE_TIMEOUT, FAIL_TRUNCATED, ROUTE_PRESERVE_HOST, Engine, Pool, Stream,
+    Upstream,
 )
 from fastproxy.engine.transport cimport TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_drained, transport_read, transport_write
 from fastproxy.engine.wire cimport (
