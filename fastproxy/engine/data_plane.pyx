@@ -714,7 +714,7 @@ cdef class DataPlane:
         for handle in [*self.pools.values(), *self.old_pools]:
             handle.close()
         self.resolver.close()
-        reactor_unhook(self.engine.reactor)
+        reactor_unhook(self.engine.reactor, self.loop)
         if self.engine.pipe_read >= 0:
             os.close(self.engine.pipe_read)
             os.close(self.engine.pipe_write)

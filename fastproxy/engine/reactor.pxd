@@ -76,5 +76,5 @@ cdef void deadline_set(Source* source, Deadline* deadline, int kind) noexcept no
 cdef void deadline_clear(Reactor* reactor, Deadline* deadline) noexcept nogil
 
 cdef Reactor* reactor_new(object loop) except NULL
-cdef int reactor_unhook(Reactor* reactor) except -1
+cdef int reactor_unhook(Reactor* reactor, object loop) except -1
 cdef void reactor_free(Reactor* reactor) noexcept nogil

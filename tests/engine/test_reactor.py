@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -129,3 +130,26 @@ def test_an_endpoint_that_never_asks_for_the_body(port: int) -> None:
         assert 0.2 < time.monotonic() - start < 5
         client.send(b"ab")
         assert client.response("POST").body == b"ab"
+
+
+# --- without libuv's functions ---
+
+
+def test_traffic_flows_through_a_reader_of_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way for a uvloop that does not export libuv: slower, and the same to clients."""
+    monkeypatch.setenv("FASTPROXY_EVENTS", "reader")
+    origin = Origin({})
+    try:
+        services = {"shop": [("127.0.0.1", origin.port)]}
+        with proxied(tmp_path, services, SETTINGS) as proxy:
+            with Client(proxy.address[1]) as client:
+                for number in range(50):
+                    body = b"x" * 1000 * number
+                    assert client.ask("/shop/x", method="POST", body=body).body == body
+                client.send(request("/shop/x", body=b"a") * 20)
+                assert [client.response().body for _ in range(20)] == [b"a"] * 20
+            assert proxy.stop() == 0
+    finally:
+        origin.close()
