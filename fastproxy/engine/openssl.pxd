@@ -213,6 +213,7 @@ cdef extern from "openssl/ssl.h" nogil:
     void SSL_set_shutdown(SSL*, int)
     int SSL_version(const SSL*)
     int SSL_pending(const SSL*)
+    const char* SSL_rstate_string(const SSL*)
     int SSL_has_pending(const SSL*)
     int SSL_get_error(const SSL*, int)
     int SSL_in_init(const SSL*)
@@ -240,6 +241,7 @@ cdef extern from "openssl/ssl.h" nogil:
         SSL_OP_CIPHER_SERVER_PREFERENCE
         SSL_OP_PRIORITIZE_CHACHA
         SSL_OP_NO_SSLv3
+        SSL_OP_IGNORE_UNEXPECTED_EOF
     enum:
         SSL_MODE_ENABLE_PARTIAL_WRITE
         SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER

@@ -5,9 +5,9 @@ descriptor. The engine owns the descriptor and its readiness; here nothing waits
 objects or takes the GIL. Three things make it cheap:
 
 * Read-ahead: a record's header and body come in one `recv`. The BIO remembers that a `recv` came
-  back short, so the socket is empty, and answers the next attempt of the same call without a
-  system call (`DRAINED`). With edge-triggered readiness that is safe: whatever arrives later is a
-  new event.
+  back short, so the socket is empty (`DRAINED`): a read that has something to return already does
+  not ask again. One that has nothing must ask, because the end of the stream may have come with
+  those bytes, and with edge-triggered readiness nobody will say so again.
 * Buffers are released whenever they are empty, so that an idle connection holds none.
 * One `SSL_CTX` for each entry point. Certificates are not contexts: the server-name callback looks
   the name up in a hash table and lends that connection a certificate and a key (2 us, where a
@@ -96,6 +96,7 @@ cdef extern from "arpa/inet.h" nogil:
 
 cdef enum:
     DRAINED = 0x10000        # flag of our BIO: the last recv came back short
+    SATISFIED = 0x40000      # flag of our BIO: this read has something to return already
     ENDED = 0x20000          # flag of our BIO: recv met the end of the stream
     HANDSHAKE_RECORD = 22    # first byte of every TLS connection
     MOST_PEEKED = 20000      # more is no record: let OpenSSL say so
@@ -123,7 +124,7 @@ cdef char _gather[RECORD]
 cdef int _receive(BIO* bio, char* data, int size) noexcept nogil:
     cdef ssize_t received
     BIO_clear_retry_flags(bio)
-    if BIO_test_flags(bio, DRAINED):
+    if BIO_test_flags(bio, DRAINED) and BIO_test_flags(bio, SATISFIED):
         BIO_set_retry_read(bio)
         return -1
     while True:
@@ -237,9 +238,11 @@ cdef int _outcome(SSL* ssl, int result, bint shaking) noexcept nogil:
     if kind == SSL_ERROR_WANT_WRITE:
         return TLS_WANT_WRITE
     if kind == SSL_ERROR_ZERO_RETURN:
-        if not shaking:
-            return TLS_CLOSED
-        return _explain(ssl, TLS_FAILURE_RESET, "closed during the handshake", NULL)
+        if shaking:
+            return _explain(ssl, TLS_FAILURE_RESET, "closed during the handshake", NULL)
+        if SSL_has_pending(ssl) or SSL_rstate_string(ssl)[1] != b"H":  # not "reading a header"
+            return _explain(ssl, TLS_FAILURE_TRUNCATED, "closed in the middle of a record", NULL)
+        return TLS_CLOSED
     if kind == SSL_ERROR_SYSCALL:
         return _explain(ssl, TLS_FAILURE_RESET, "connection reset", _error_text(number))
     return _explain_protocol(ssl, shaking)
@@ -342,7 +345,7 @@ cdef int tls_handshake(void* connection) noexcept nogil:
     cdef SSL* ssl = <SSL*> connection
     cdef int result
     _fresh()
-    BIO_clear_flags(SSL_get_rbio(ssl), DRAINED)
+    BIO_clear_flags(SSL_get_rbio(ssl), DRAINED | SATISFIED)
     result = SSL_do_handshake(ssl)
     if result == 1:
         return TLS_DONE
@@ -359,7 +362,7 @@ cdef ssize_t tls_read(void* connection, char* data, size_t size) noexcept nogil:
     cdef size_t done = 0
     cdef int result
     _fresh()
-    BIO_clear_flags(bio, DRAINED)
+    BIO_clear_flags(bio, DRAINED | SATISFIED)
     while True:
         result = SSL_read(ssl, data + done, <int> min(size - done, <size_t> 0x7FFFFFFF))
         if result <= 0:
@@ -369,6 +372,7 @@ cdef ssize_t tls_read(void* connection, char* data, size_t size) noexcept nogil:
             _outcome(ssl, result, False)
             return <ssize_t> done
         done += result
+        BIO_set_flags(bio, SATISFIED)
         if done == size or (BIO_test_flags(bio, DRAINED) and not SSL_has_pending(ssl)):
             return <ssize_t> done
 
@@ -953,6 +957,9 @@ cdef class ClientContext:
         cdef ServerCertificate own
         self.client.context = context
         self.client.insecure = insecure
+        # Many servers close without close_notify. Between two records that counts as an end, as in
+        # Go and nginx (see _outcome for the middle of a record).
+        SSL_CTX_set_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF)
         SSL_CTX_set_verify(context, SSL_VERIFY_NONE if insecure else SSL_VERIFY_PEER, NULL)
         if roots is not None:
             _trust(context, [read_pem(source) for source in roots], announce=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -199,3 +200,32 @@ def test_showing_a_certificate_of_our_own() -> None:
 def test_the_chain_of_a_backend() -> None:
     probe, _, _ = connect(CLIENT, CHILD, "pod.example.com")
     assert len(probe.peer_chain) == 2
+
+
+def test_an_end_without_close_notify_is_an_end() -> None:
+    probe, peer, _ = connect(CLIENT, GOOD, "pod.example.com")
+    peer.write(b"all of it")
+    peer.tls.close()
+    assert probe.read() == b"all of it"
+    assert probe.read() == "closed"
+    assert probe.read() == "closed"
+
+
+@pytest.mark.parametrize("kept", [1, 4, 5, 6, 100])
+def test_an_end_inside_a_record_is_none(kept: int) -> None:
+    one, middle = socket_pair()
+    other, end = socket_pair()
+    probe, peer = Probe(one, CLIENT, "pod.example.com"), Peer(end, GOOD, server=True)
+    for _ in range(10):
+        results = (probe.handshake(), peer.handshake())
+        for source, target in ((middle, other), (other, middle)):
+            with suppress(BlockingIOError):
+                target.send(source.recv(65536))
+    assert results == ("done", "done")
+    assert probe.read() == "want read"
+    peer.write(b"x" * 1000)
+    middle.send(other.recv(65536)[:kept])
+    middle.close()
+    assert (probe.read(), probe.failure) == ("failed", "truncated")
+    assert probe.error == "closed in the middle of a record"
+    assert probe.read() == "failed"
