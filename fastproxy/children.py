@@ -16,6 +16,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fastproxy import logs
+
 log = logging.getLogger(__name__)
 
 CRASHED = 70  # EX_SOFTWARE
@@ -65,6 +67,7 @@ def _prepare(parent: int, keep: Collection[int]) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:  # it died before the line above
         os._exit(0)
+    logs.reopen()  # a closed descriptor that it still believed its own would soon be another's
     kept = {0, 1, 2, *keep}
     for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
         if descriptor not in kept:
