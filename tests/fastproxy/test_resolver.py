@@ -62,7 +62,7 @@ class Bench:
         self.told.append(tuple(addresses))
 
 
-async def until(question: Callable[[], bool], seconds: float = 5.0) -> float:
+async def until(question: Callable[[], bool], seconds: float = 15.0) -> float:
     start = time.monotonic()
     while not question():
         assert time.monotonic() - start < seconds, "it did not happen"
