@@ -169,7 +169,8 @@ def system(workers: int = 2) -> Iterator[System]:
     it = System(workers)
     yield it
     it.close_everything()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    # Fewer: something left over by another test was closed meanwhile.
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def desired(
