@@ -299,6 +299,8 @@ cdef class Exchange:
         if downstream.wire.message_done:
             self.bytes_body = first
         else:
+            if limit and len(first) > limit:
+                raise TooLarge(f"the request body is longer than {limit} bytes")
             self.collecting = Spool(memory)
             self.collecting.write(first)
             self.limit = limit or 0
