@@ -902,11 +902,15 @@ cdef int _intercept(Stream* stream, uint32_t slot, int status) noexcept with gil
     """Replace a response by what the filter makes of its status; 0 = the stream is parked."""
     cdef Exchange exchange
     try:
-        exchange = _exchange_of(stream)
         filter_ = <object> stream.table.filters[slot]
         backend = filter_.backend_for(status)
         if backend is None or not _has_backend(stream.table, backend.encode()):
             return -1
+        exchange = _exchange_of(stream)
+        if exchange.saved == NULL and stream.saved_head != NULL:
+            exchange.saved = <SavedHead*> stream.saved_head
+            exchange.head = &exchange.saved.head
+            stream.saved_head = NULL
         awaitable = _page(filter_, exchange, status)
         exchange.task = asyncio.ensure_future(_run(exchange, awaitable), loop=exchange.plane.event_loop)
         return 0

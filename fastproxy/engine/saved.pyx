@@ -61,7 +61,8 @@ cdef SavedHead* _save(
     if saved.window == NULL or saved.arena == NULL or saved.body == NULL:
         head_forget(saved)
         return NULL
-    memcpy(saved.body, body, body_size)
+    if body_size:
+        memcpy(saved.body, body, body_size)
     saved.body_size = body_size
     saved.head = head[0]
     copy = &saved.head

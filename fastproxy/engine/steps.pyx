@@ -30,6 +30,7 @@ from fastproxy.engine.head cimport (
 from fastproxy.engine.llhttp cimport METHOD_GET, METHOD_HEAD
 from fastproxy.engine.posix cimport inet_pton, AF_INET, AF_INET6, ssize_t
 from fastproxy.engine.proxy_protocol cimport inside
+from fastproxy.engine.saved cimport SavedHead, head_forget, head_save
 from fastproxy.engine.stream cimport (
     FAIL_CONNECT_TIMEOUT, FAIL_INTERNAL, FAIL_RESPONSE_TIMEOUT, FAIL_UNTRUSTED, ROUTE_NOT_FOUND,
     Engine, EntryPoint, LiveBackend, OperationRecord, Pool, Reply, RouteRecord, Stream, Table,
@@ -333,7 +334,7 @@ cdef int _step(int code, Stream* stream, Head* head, Payload* payload) noexcept 
     if code == AFFINITY:
         return _affinity(stream, head, payload)
     if code == ERROR_PAGES:
-        if not stream.sub_request and stream.engine.keep_head(stream, head) == 0:
+        if not stream.sub_request and _keep_request(stream, head) == 0:
             stream.pages = payload.at
         return STEP_GO_ON
     if code == COMPRESS:
@@ -360,6 +361,15 @@ cdef int backend_steps(Stream* stream, Head* head) noexcept nogil:
             if code != STEP_GO_ON:
                 return code
     return STEP_GO_ON
+
+
+cdef int _keep_request(Stream* stream, Head* head) noexcept nogil:
+    """The head is needed once more if the response is replaced. Python has its own copy already
+    when a filter came before."""
+    if stream.exchange != NULL:
+        return stream.engine.keep_head(stream, head)
+    stream.saved_head = head_save(head, stream.engine.scratch, NULL, 0)
+    return 0 if stream.saved_head != NULL else -1
 
 
 cdef bint page_wanted(const Stream* stream, int status) noexcept nogil:
@@ -1154,6 +1164,9 @@ cdef void end_steps(Stream* stream) noexcept nogil:
     if stream.table != NULL:
         stream.table.references -= 1
         stream.table = NULL
+    if stream.saved_head != NULL:
+        head_forget(<SavedHead*> stream.saved_head)
+        stream.saved_head = NULL
     if stream.unsent.first != NULL:
         queue_clear(&stream.unsent)
     stream.route = NULL

@@ -195,6 +195,7 @@ cdef struct Stream:
     void* exchange  # PyObject*: what Python sees, when it was asked
     const char* affinity  # payload, when a cookie must be set
     const char* pages  # payload of the error pages operation
+    void* saved_head  # SavedHead*: the request as it came, should a page be fetched
     const char* original_path  # before the first path operation
     uint32_t original_path_size
     uint32_t step  # where request_steps stands
