@@ -26,7 +26,7 @@ dialTimeout = "400ms"
 headTimeout = "1s"
 bodyTimeout = "1s"
 """
-LARGE = 256 << 20
+LARGE = 1 << 30
 
 
 def reset(connection: socket.socket) -> None:
