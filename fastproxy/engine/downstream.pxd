@@ -64,7 +64,6 @@ cdef void downstream_accept(Engine* engine, int descriptor, uint32_t entry_point
 cdef void downstream_reply(Stream* stream, const Reply* reply) noexcept nogil
 cdef void downstream_continue(Stream* stream, Head* head, char* body, size_t body_size, int code) noexcept nogil
 cdef void downstream_collect(Stream* stream) noexcept nogil
-cdef void downstream_answer(Stream* stream, const Reply* reply) noexcept nogil
 cdef void downstream_drain(Engine* engine) noexcept nogil
 cdef void downstream_close_all(Engine* engine) noexcept nogil
 cdef Downstream* downstream_of(Stream* stream) noexcept nogil

@@ -757,17 +757,6 @@ cdef void downstream_continue(Stream* stream, Head* head, char* body, size_t bod
         source_run(&downstream.source)
 
 
-cdef void downstream_answer(Stream* stream, const Reply* reply) noexcept nogil:
-    """Python answers for a parked stream."""
-    cdef Downstream* downstream = downstream_of(stream)
-    downstream.parked = 0
-    downstream.collecting = 0
-    downstream_reply(stream, reply)
-    if not downstream.source.dead:
-        _drop_window(downstream)
-        source_run(&downstream.source)
-
-
 cdef void downstream_collect(Stream* stream) noexcept nogil:
     """Python wants the whole request body of a parked stream; `engine.collected` gets it."""
     cdef Downstream* downstream = downstream_of(stream)

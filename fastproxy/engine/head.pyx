@@ -162,18 +162,25 @@ cdef bint same_text(const char* one, size_t one_size, const char* other, size_t 
     return True
 
 
+cdef inline size_t _list_item(const char* value, size_t size, size_t* start, size_t* stop) noexcept nogil:
+    """Narrow `start` and `stop` to the item that begins at `start` of a comma-separated list,
+    without blanks around it; returns where its comma is (or `size`)."""
+    cdef size_t end = start[0]
+    while end < size and value[end] != c',':
+        end += 1
+    stop[0] = end
+    while start[0] < stop[0] and (value[start[0]] == c' ' or value[start[0]] == c'\t'):
+        start[0] += 1
+    while stop[0] > start[0] and (value[stop[0] - 1] == c' ' or value[stop[0] - 1] == c'\t'):
+        stop[0] -= 1
+    return end
+
+
 cdef bint has_token(const char* value, size_t size, const char* token, size_t token_size) noexcept nogil:
     """Is `token` an item of a comma-separated list?"""
     cdef size_t start = 0, end, stop
     while start < size:
-        end = start
-        while end < size and value[end] != c',':
-            end += 1
-        stop = end
-        while start < stop and (value[start] == c' ' or value[start] == c'\t'):
-            start += 1
-        while stop > start and (value[stop - 1] == c' ' or value[stop - 1] == c'\t'):
-            stop -= 1
+        end = _list_item(value, size, &start, &stop)
         if same_text(value + start, stop - start, token, token_size):
             return True
         start = end + 1
@@ -295,14 +302,7 @@ cdef int _connection_names(Head* head, const char* value, size_t size) noexcept 
     cdef uint32_t i
     cdef Field* field
     while start < size:
-        end = start
-        while end < size and value[end] != c',':
-            end += 1
-        stop = end
-        while start < stop and (value[start] == c' ' or value[start] == c'\t'):
-            start += 1
-        while stop > start and (value[stop - 1] == c' ' or value[stop - 1] == c'\t'):
-            stop -= 1
+        end = _list_item(value, size, &start, &stop)
         if stop > start and not (
             same_text(value + start, stop - start, "close", 5)
             or same_text(value + start, stop - start, "keep-alive", 10)

@@ -73,7 +73,6 @@ cdef const char* tls_error(void* ssl) noexcept nogil
 cdef int tls_status(void* ssl) noexcept nogil
 
 cdef size_t tls_server_name(void* ssl, char* data, size_t size) noexcept nogil
-cdef bint tls_misdirected(void* ssl, const char* host, size_t size) noexcept nogil
 cdef const uint8_t* tls_protocol(void* ssl, uint32_t* size) noexcept nogil
 cdef const char* tls_version(void* ssl) noexcept nogil
 cdef const char* tls_cipher(void* ssl) noexcept nogil

@@ -500,13 +500,6 @@ cdef size_t tls_server_name(void* connection, char* data, size_t size) noexcept 
     return 0 if name == NULL else canonical_name(name, strlen(name), data, size)
 
 
-cdef bint tls_misdirected(void* connection, const char* host, size_t size) noexcept nogil:
-    """Whether a request for `host` may not be answered on this connection (421): the TLS options of
-    that host and of the name in the handshake differ. Options belong to entry points, as in Traefik
-    1.7, so on one connection they are always the same."""
-    return False
-
-
 cdef const uint8_t* tls_protocol(void* connection, uint32_t* size) noexcept nogil:
     """The protocol agreed by ALPN; size 0 without one."""
     cdef const unsigned char* data = NULL
