@@ -45,9 +45,10 @@ from fastproxy.engine.reactor cimport (
     deadline_clear, deadline_set, source_add, source_retire, source_run,
 )
 from fastproxy.engine.proxy_protocol cimport proxy_header
+from fastproxy.engine.replies cimport STEP_GO_ON, STEP_PARK, failure_reply, plain_reply
+from fastproxy.engine.step_access cimport trusts
 from fastproxy.engine.steps cimport (
-    STEP_GO_ON, STEP_PARK, end_steps, failure_reply, page_wanted, pick_endpoint, plain_reply, request_steps,
-    response_steps, route_request, trusts,
+    end_steps, page_wanted, pick_endpoint, request_steps, response_steps, route_request,
 )
 from fastproxy.engine.stream cimport (
     ALL_ENDPOINTS, FAIL_CONNECT_TIMEOUT, FAIL_MALFORMED, FAIL_NAME, FAIL_NONE, FAIL_REFUSED,

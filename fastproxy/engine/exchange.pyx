@@ -35,10 +35,14 @@ from fastproxy.engine.downstream cimport Downstream, downstream_collect, downstr
 from fastproxy.engine.head cimport (
     Forwarding, Head, Writer, head_add, head_remove, write_field, write_request, write_text,
 )
+from fastproxy.engine.replies cimport (
+    STEP_GO_ON, STEP_PARK, STEP_REPLY, failure_reply, plain_reply,
+)
 from fastproxy.engine.saved cimport SavedHead, head_copy, head_forget, head_save
+from fastproxy.engine.step_access cimport trusts
+from fastproxy.engine.step_paths cimport set_path
 from fastproxy.engine.steps cimport (
-    STEP_GO_ON, STEP_PARK, STEP_REPLY, backend_steps, end_steps, failure_reply, pick_endpoint,
-    plain_reply, request_steps, response_steps, set_path, trusts,
+    backend_steps, end_steps, pick_endpoint, request_steps, response_steps,
 )
 from fastproxy.engine.stream cimport (
     FAIL_CONNECT_TIMEOUT, FAIL_RESPONSE_TIMEOUT, ROUTE_PRESERVE_HOST, Engine, Reply as EngineReply,

@@ -1,0 +1,20 @@
+"""Answers made by fastproxy itself. See replies.pyx."""
+
+from libc.stdint cimport uint32_t
+
+from fastproxy.engine.head cimport Head, Writer
+from fastproxy.engine.stream cimport Engine, Stream
+
+cdef enum:
+    STEP_GO_ON = 0
+    STEP_REPLY = 1  # engine.reply holds the answer
+    STEP_PARK = 2  # Python goes on with the stream later
+
+cdef int plain_reply(Engine* engine, int status, const char* body) noexcept nogil
+cdef int error_reply(Engine* engine, int status, const char* body) noexcept nogil
+cdef int failure_reply(Engine* engine, int failure) noexcept nogil
+cdef Writer reply_lines(Engine* engine) noexcept nogil
+cdef int location_reply(Engine* engine, int status, const char* value, size_t size) noexcept nogil
+cdef int redirect_to(Stream* stream, Head* head, Writer* writer, int status) noexcept nogil
+cdef int redirect_status(const Head* head, uint32_t permanent) noexcept nogil
+cdef void link_body(Engine* engine, const char* location, size_t size, const char* text) noexcept nogil

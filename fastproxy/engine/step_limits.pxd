@@ -1,0 +1,9 @@
+"""Operations that count. See step_limits.pyx."""
+
+from fastproxy.engine.head cimport Head
+from fastproxy.engine.payload cimport Payload
+from fastproxy.engine.stream cimport Stream
+
+cdef int max_connections(Stream* stream, Head* head, Payload* payload) noexcept nogil
+cdef int rate_limit(Stream* stream, Head* head, Payload* payload) noexcept nogil
+cdef int circuit_breaker(Stream* stream, Payload* payload) noexcept nogil

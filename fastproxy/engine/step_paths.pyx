@@ -1,0 +1,98 @@
+"""Operations that change the path (`features.md` 3.5)."""
+
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcmp, memcpy
+
+from fastproxy.engine.head cimport Head, head_add, scratch_keep
+from fastproxy.engine.payload cimport Payload, Text, blob, u32
+from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY, error_reply, plain_reply
+from fastproxy.engine.stream cimport Stream
+
+
+cdef bint _is_normal(const char* path, size_t size) noexcept nogil:
+    """Would normalising leave this path as it is? (http-safety.md 3: after an edit it must.)"""
+    cdef size_t i = 0
+    cdef uint8_t byte
+    if size == 0 or path[0] != c'/':
+        return False
+    while i < size:
+        byte = <uint8_t> path[i]
+        if byte <= 0x20 or byte >= 0x7F or byte == c'?' or byte == c'#' or byte == c'"' or byte == c'<' or byte == c'>' or byte == c'\\':
+            return False
+        if byte == c'%':
+            if i + 2 >= size or (path[i + 1] == c'0' and path[i + 2] == c'0'):
+                return False
+        if byte == c'/' and i + 1 < size:
+            if path[i + 1] == c'/':
+                return False
+            if path[i + 1] == c'.':
+                if i + 2 == size or path[i + 2] == c'/':
+                    return False
+                if path[i + 2] == c'.' and (i + 3 == size or path[i + 3] == c'/'):
+                    return False
+        i += 1
+    return True
+
+
+cdef int set_path(Stream* stream, Head* head, const char* path, size_t size) noexcept nogil:
+    if path == NULL:
+        return plain_reply(stream.engine, 414, "Request URI Too Long")
+    if not _is_normal(path, size):
+        plain_reply(stream.engine, 400, "Bad Request")
+        stream.engine.reply.close = 1
+        return STEP_REPLY
+    if stream.original_path == NULL:
+        stream.original_path = head.path
+        stream.original_path_size = head.path_size
+    head.path = path
+    head.path_size = <uint32_t> size
+    head.path_changed = 1
+    return STEP_GO_ON
+
+
+cdef int _set_joined(Stream* stream, Head* head, Text one, const char* other, size_t other_size) noexcept nogil:
+    cdef char* room = scratch_keep(stream.engine.scratch, NULL, one.size + other_size + 1)
+    cdef size_t total = one.size + other_size
+    if room == NULL:
+        return plain_reply(stream.engine, 414, "Request URI Too Long")
+    room[0] = c'/'
+    memcpy(room + 1, one.data, one.size)
+    memcpy(room + 1 + one.size, other, other_size)
+    if total and room[1] == c'/':
+        return set_path(stream, head, room + 1, total)
+    return set_path(stream, head, room, total + 1)
+
+
+cdef int strip_prefixes(Stream* stream, Head* head, Payload* payload) noexcept nogil:
+    cdef uint32_t count = u32(payload), _i
+    cdef Text prefix, nothing
+    nothing.data = ""
+    nothing.size = 0
+    for _i in range(count):
+        prefix = blob(payload)
+        if prefix.size <= head.path_size and memcmp(prefix.data, head.path, prefix.size) == 0:
+            head_add(head, "X-Forwarded-Prefix", 18, prefix.data, prefix.size)
+            return _set_joined(stream, head, nothing, head.path + prefix.size, head.path_size - prefix.size)
+    return error_reply(stream.engine, 404, "404 page not found\n")
+
+
+cdef int add_prefix(Stream* stream, Head* head, Payload* payload) noexcept nogil:
+    return _set_joined(stream, head, blob(payload), head.path, head.path_size)
+
+
+cdef int replace_path(Stream* stream, Head* head, Payload* payload) noexcept nogil:
+    cdef Text path = blob(payload)
+    head_add(head, "X-Replaced-Path", 15, head.path, head.path_size)
+    return _set_joined(stream, head, path, "", 0)
+
+
+cdef int rewrite_prefix(Stream* stream, Head* head, Payload* payload) noexcept nogil:
+    cdef Text prefix = blob(payload)
+    cdef Text replacement = blob(payload)
+    if prefix.size > head.path_size or memcmp(prefix.data, head.path, prefix.size) != 0:
+        return STEP_GO_ON
+    if replacement.size == 0 and head.path_size == prefix.size:
+        replacement.data = "/"
+        replacement.size = 1
+    head_add(head, "X-Replaced-Path", 15, head.path, head.path_size)
+    return _set_joined(stream, head, replacement, head.path + prefix.size, head.path_size - prefix.size)

@@ -1,0 +1,9 @@
+"""Operations that send the client elsewhere. See step_redirects.pyx."""
+
+from fastproxy.engine.head cimport Head
+from fastproxy.engine.payload cimport Payload
+from fastproxy.engine.stream cimport Stream
+
+cdef int redirect_root(Stream* stream, Head* head, Payload* payload) noexcept nogil
+cdef int redirect_entry_point(Stream* stream, Head* head, Payload* payload) noexcept nogil
+cdef int secure_request(Stream* stream, Head* head, Payload* payload) noexcept nogil
