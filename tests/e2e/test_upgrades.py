@@ -5,22 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from urllib.parse import unquote
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Close
-from websockets.sync.client import ClientConnection, connect
-from websockets.sync.server import ServerConnection, serve
 
 from tests.support.running import Proxy, free_port
 from tests.support.tls import AUTHORITY, client_context, pem, server_context
+from tests.support.websocket import WebSocket, websocket, websocket_origin
 from tests.support.whole import Running, ingress, secret, service, within
 
 SETTINGS = """
@@ -46,35 +43,6 @@ HANDSHAKE = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 CUSTOM = b"GET /raw HTTP/1.1\r\nHost: raw.test\r\nConnection: Upgrade\r\nUpgrade: custom\r\n\r\n"
-
-
-def answer(connection: ServerConnection) -> None:
-    """Echo; the path may ask for something else."""
-    path = connection.request.path if connection.request else ""
-    if path.startswith("/close/"):
-        _, _, code, reason = path.split("/", 3)
-        connection.close(int(code), unquote(reason))
-        return
-    if path == "/pinging":
-        waiter = connection.ping(b"from behind")
-        connection.send("pong" if waiter.wait(5) else "nothing")
-    for message in connection:
-        connection.send(message)
-
-
-@contextmanager
-def websocket_origin(context: ssl.SSLContext | None = None) -> Iterator[int]:
-    with serve(
-        answer,
-        "127.0.0.1",
-        0,
-        ssl=context,
-        max_size=None,
-        subprotocols=["chat"],  # type: ignore[list-item]
-    ) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.socket.getsockname()[1]
-        server.shutdown()
 
 
 class Raw:
@@ -159,17 +127,14 @@ def running(tmp_path_factory: pytest.TempPathFactory, raw: Raw) -> Iterator[Runn
 WAYS = [("ws", "plain.test"), ("wss", "plain.test"), ("ws", "secure.test"), ("wss", "secure.test")]
 
 
-def open_websocket(running: Running, way: tuple[str, str], path: str = "/echo") -> ClientConnection:
+def open_websocket(
+    running: Running, way: tuple[str, str], path: str = "/echo"
+) -> AbstractContextManager[WebSocket]:
     scheme, host = way
-    port = running.ports["https" if scheme == "wss" else "http"]
-    return connect(
-        f"{scheme}://{host}{path}",
-        sock=socket.create_connection(("127.0.0.1", port), 10),
-        ssl=client_context() if scheme == "wss" else None,
-        subprotocols=["chat"],  # type: ignore[list-item]
-        max_size=None,
-        ping_interval=None,
-    )
+    tls = scheme == "wss"
+    port = running.ports["https" if tls else "http"]
+    context = client_context() if tls else None
+    return websocket(f"{scheme}://{host}{path}", ("127.0.0.1", port), context)
 
 
 def text(connection: socket.socket, size: int) -> bytes:
@@ -217,22 +182,22 @@ MESSAGES: list[str | bytes] = [
 def test_messages_of_every_size_and_kind(running: Running, way: tuple[str, str]) -> None:
     with open_websocket(running, way) as client:
         assert client.subprotocol == "chat"
-        assert client.protocol.extensions  # agreed with the endpoint, as without a proxy
+        assert client.extensions  # agreed with the endpoint, as without a proxy
         for message in MESSAGES:
             client.send(message)
-            assert client.recv(10) == message
+            assert client.receive() == message
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_fragments_and_pings(running: Running, way: tuple[str, str]) -> None:
     with open_websocket(running, way) as client:
         client.send(["one ", "two ", "three"])
-        assert client.recv(10) == "one two three"
+        assert client.receive() == "one two three"
         client.send([b"a" * 70000, b"b", b"c" * 3])
-        assert client.recv(10) == b"a" * 70000 + b"b" + b"c" * 3
-        assert client.ping(b"are you there").wait(10)
+        assert client.receive() == b"a" * 70000 + b"b" + b"c" * 3
+        client.ping(b"are you there")
     with open_websocket(running, way, "/pinging") as client:
-        assert client.recv(10) == "pong"
+        assert client.receive() == "pong"
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -244,7 +209,7 @@ def test_close_codes_of_the_endpoint(
 ) -> None:
     with open_websocket(running, way, f"/close/{code}/{reason}") as client:
         with pytest.raises(ConnectionClosed) as closed:
-            client.recv(10)
+            client.receive()
         assert closed.value.rcvd == Close(code, reason)
 
 
@@ -258,7 +223,7 @@ def test_a_thousand_messages_in_flight(running: Running) -> None:
 
         sender = threading.Thread(target=send)
         sender.start()
-        assert [client.recv(10) for _ in sent] == sent
+        assert [client.receive() for _ in sent] == sent
         sender.join()
 
 
