@@ -33,6 +33,8 @@ cdef struct MatchRequest:
     uint32_t entry_point
     const char* host        # lower-case, without port; may be empty
     size_t host_size
+    const char* alias       # the end of the host's CNAME chain: exact hosts match it too
+    size_t alias_size       # 0: there is none
     const char* path        # normalised, still percent-encoded
     size_t path_size
     const char* query       # without `?`; NULL when there is none

@@ -46,10 +46,12 @@ def match(
     query: str | None = None,
     method: str = "GET",
     headers: Iterable[tuple[str, str]] = (),
+    alias: str = "",
 ) -> tuple[int, int] | None:
     """Return (route, flags) of a request, None without a route.
 
-    `path` is normalised already, `host` has no port. Flags: 0, or 1 / 2 for "answer 301 to the
+    `path` is normalised already, `host` has no port; `alias` is another name of it, known to
+    exact hosts only (`hostResolver.cnameFlattening`). Flags: 0, or 1 / 2 for "answer 301 to the
     path with / without a last slash" (`features.md` 3.4). For tests and command-line tools.
     """
 

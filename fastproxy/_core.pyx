@@ -271,6 +271,8 @@ cdef bint holds(const Walk* walk, const Alternative* alternative, bint redirect)
     if kind == TEXT_METHOD:
         return size == request.method_size and same_bytes(request.method, text, size)
     if kind == TEXT_HOST:
+        if size == request.alias_size and size and same_bytes(request.alias, text, size):
+            return True
         return size == request.host_size and same_bytes(request.host, text, size)
     if kind == TEXT_HOST_WILDCARD:
         subject = after_first_label(request.host, request.host_size, &size)
@@ -433,6 +435,8 @@ cdef void core_match(
     if request.host_size:
         if header.host_kinds & (1 << HOST_EXACT):
             look_up(&walk, HOST_EXACT, request.host, request.host_size)
+            if request.alias_size:
+                look_up(&walk, HOST_EXACT, request.alias, request.alias_size)
         if header.host_kinds & (1 << HOST_WILDCARD):
             suffix = after_first_label(request.host, request.host_size, &size)
             if suffix != NULL:
@@ -531,13 +535,14 @@ cdef int python_regex(
 
 
 def match(section, uint32_t entry_point, str host, str path, str query=None, str method="GET",
-          headers=()):
+          headers=(), str alias=""):
     cdef _View view = _View(section)
     cdef list pairs = [
         (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
     ]
     cdef list patterns = regexes_of(view)
     cdef bytes host_bytes = host.lower().encode()
+    cdef bytes alias_bytes = alias.lower().encode()
     cdef bytes path_bytes = path.encode()
     cdef bytes query_bytes = (query or "").encode()
     cdef bytes method_bytes = method.encode()
@@ -549,6 +554,8 @@ def match(section, uint32_t entry_point, str host, str path, str query=None, str
     request.entry_point = entry_point
     request.host = host_bytes
     request.host_size = len(host_bytes)
+    request.alias = alias_bytes
+    request.alias_size = len(alias_bytes)
     request.path = path_bytes
     request.path_size = len(path_bytes)
     request.query = query_bytes

@@ -144,7 +144,8 @@ class Resolver:
             return ("127.0.0.1", "::1")  # RFC 6761, 6.3
         return found
 
-    def _servers(self) -> Queries:
+    def servers(self) -> Queries:
+        """Return what asks the name servers of resolv.conf, read again when the file changes."""
         from dns.asyncresolver import Resolver as Queries
 
         stamp = stamp_of(self._resolv_conf)
@@ -179,9 +180,7 @@ class Resolver:
 
     async def _records(self, name: str, kind: str) -> tuple[list[str], float]:
         try:
-            answer = await self._servers().resolve(
-                name, kind, search=True, raise_on_no_answer=False
-            )
+            answer = await self.servers().resolve(name, kind, search=True, raise_on_no_answer=False)
         except Exception as error:  # nonsense from a name server must not end the watch
             raise Unresolved(str(error) or type(error).__name__) from error
         rows = [] if answer.rrset is None else [row.to_text() for row in answer.rrset]

@@ -91,11 +91,6 @@ def _warnings(settings: Settings) -> Found:
             yield key, "is understood, but has no effect in this version yet"
     if settings.api is not None:
         yield "api", "shows /api/findings only; the rest has no effect in this version yet"
-    if settings.host_resolver is not None and settings.host_resolver.cname_flattening:
-        yield (
-            "hostResolver.cnameFlattening",
-            "is understood, but has no effect in this version yet",
-        )
     if settings.kubernetes is not None and settings.kubernetes.filename:
         yield (
             "kubernetes.filename",

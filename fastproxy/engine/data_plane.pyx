@@ -20,6 +20,7 @@ import socket
 import re2
 
 from fastproxy import _core
+from fastproxy.aliases import Chains
 from fastproxy.resolver import Resolver
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -28,6 +29,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastproxy._core cimport balancer_free, balancer_new, balancer_update, core_check
 from fastproxy._shared cimport quality_reset, region_close, region_open
+from fastproxy.engine.aliases cimport Aliases
 from fastproxy.engine.downstream cimport downstream_close_all, downstream_drain
 from fastproxy.engine.exchange cimport exchange_install
 from fastproxy.engine.head cimport Scratch
@@ -229,6 +231,8 @@ cdef class DataPlane:
     cdef object loop
     cdef object settings
     cdef object resolver
+    cdef object chains  # looks up CNAMEs; None = not wanted
+    cdef Aliases aliases
     cdef list names  # of the entry points, by index
     cdef list listeners  # addresses
     cdef dict pools  # (url, see _pool) -> PoolHandle
@@ -259,6 +263,11 @@ cdef class DataPlane:
         self.names = sorted(settings.entry_points)
         names = settings.host_resolver
         self.resolver = Resolver(loop, *([names.resolv_conf] if names is not None else []))
+        self.chains = None
+        if names is not None and names.cname_flattening:
+            self.chains = Chains(self.resolver, names.resolv_depth)
+            self.aliases = Aliases()
+            self.engine.aliases = self.aliases.table
         self.shared_fd = shared
         self._allocate(worker, shared)
         self._set_limits()
@@ -637,6 +646,20 @@ cdef class DataPlane:
         self.old_pools = [handle for handle in self.old_pools if not (handle.closed and handle.unused)]
         return 0
 
+    # --- names ---
+
+    def find_alias(self, str name):
+        """What waits for the end of a host's CNAME chain; None: no lookup is possible now."""
+        return self._alias(name) if self.chains.may_ask(name) else None
+
+    async def _alias(self, str name):
+        alias, seconds = await self.chains.end(name)
+        found = b"" if alias == name else alias.encode("latin-1")
+        now = self.engine.reactor.now_ns
+        until = now + <int64_t> (seconds * 1e9)
+        self.aliases.put(name.encode("latin-1"), found, now, until)
+        return found
+
     # --- what filters ask for (exchange.pyx) ---
 
     @property
@@ -713,6 +736,8 @@ cdef class DataPlane:
         downstream_close_all(self.engine)
         for handle in [*self.pools.values(), *self.old_pools]:
             handle.close()
+        if self.chains is not None:
+            self.chains.close()
         self.resolver.close()
         reactor_unhook(self.engine.reactor, self.loop)
         if self.engine.pipe_read >= 0:

@@ -38,11 +38,11 @@ from fastproxy.engine.head cimport (
 from fastproxy.engine.replies cimport (
     STEP_GO_ON, STEP_PARK, STEP_REPLY, failure_reply, plain_reply,
 )
-from fastproxy.engine.saved cimport SavedHead, head_copy, head_forget, head_save
+from fastproxy.engine.saved cimport SavedHead, head_copy, head_forget, head_save, head_save_again
 from fastproxy.engine.step_access cimport trusts
 from fastproxy.engine.step_paths cimport set_path
 from fastproxy.engine.steps cimport (
-    backend_steps, end_steps, pick_endpoint, request_steps, response_steps,
+    backend_steps, end_steps, pick_endpoint, request_steps, response_steps, route_as,
 )
 from fastproxy.engine.stream cimport (
     FAIL_CONNECT_TIMEOUT, FAIL_RESPONSE_TIMEOUT, ROUTE_PRESERVE_HOST, Engine, Reply as EngineReply,
@@ -160,9 +160,20 @@ cdef class Exchange:
         return self.head
 
     cdef int _save(self) except -1:
-        """Copy the head out of the shared buffers, once."""
+        """Copy the head, or what operations have made of it since, out of the shared buffers."""
         cdef Downstream* downstream = downstream_of(self.stream)
-        if self.saved == NULL:
+        cdef SavedHead* newer
+        cdef bytes path
+        if self.stream.original_path != NULL:
+            path = self.stream.original_path[:self.stream.original_path_size]
+            self.kept.append(path)
+            self.stream.original_path = path
+        if self.saved != NULL and self.head == &self.saved.head:
+            newer = head_save_again(self.saved, self.stream.engine.scratch)
+            if newer == NULL:
+                raise MemoryError
+            self.saved = newer
+        elif self.saved == NULL:
             self.saved = head_save(
                 self._live(), self.stream.engine.scratch, downstream.wire.body,
                 downstream.wire.body_size,
@@ -855,6 +866,50 @@ cdef int _resume(Exchange exchange, reply) except -1:
     return 0
 
 
+cdef int _find_alias(Stream* stream, Head* head) noexcept with gil:
+    """Let the stream wait until the end of the host's CNAME chain is known."""
+    cdef Exchange exchange
+    try:
+        plane = <object> stream.engine.plane
+        lookup = plane.find_alias(_text(head.name, head.name_size))
+        if lookup is None:
+            return STEP_GO_ON
+        exchange = _exchange_of(stream)
+        exchange.head = head
+        exchange._save()
+        exchange.task = asyncio.ensure_future(_route_later(exchange, lookup), loop=plane.event_loop)
+        return STEP_PARK
+    except Exception:
+        log.exception("cannot look up a CNAME")
+        return STEP_GO_ON
+
+
+async def _route_later(Exchange exchange, lookup):
+    """Await the alias of the host, then let the stream be routed."""
+    try:
+        alias = await lookup
+    except asyncio.CancelledError:
+        return
+    if exchange.stream != NULL:
+        exchange.task = None
+        _route(exchange, alias)
+
+
+cdef int _route(Exchange exchange, bytes alias) except -1:
+    cdef Stream* stream = exchange.stream
+    cdef Head* head = exchange.head
+    cdef const char* data = alias
+    cdef size_t size = len(alias)
+    cdef int code
+    stream.engine.scratch.extra_used = 0
+    with nogil:
+        code = route_as(stream, head, data, size)
+        if code == STEP_GO_ON:
+            code = request_steps(stream, head, 0)
+        downstream_continue(stream, head, exchange.saved.body, exchange.saved.body_size, code)
+    return 0
+
+
 cdef void _end_exchange(Stream* stream) noexcept with gil:
     cdef Exchange exchange
     if stream.sub_request:
@@ -939,4 +994,5 @@ cdef int exchange_install(Engine* engine, object plane) except -1:
     engine.collected = _collected
     engine.keep_head = _keep_head
     engine.intercept = _intercept
+    engine.find_alias = _find_alias
     return 0

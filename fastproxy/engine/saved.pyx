@@ -96,9 +96,21 @@ cdef SavedHead* head_copy(const SavedHead* saved) noexcept nogil:
     return _save(&saved.head, saved.arena, saved.arena_used + 1, saved.body, saved.body_size)
 
 
+cdef SavedHead* head_save_again(SavedHead* saved, const Scratch* scratch) noexcept nogil:
+    """Save a saved head that was edited since: operations leave values in scratch memory. The new
+    one owns the old one; NULL without memory (then the old one is still the caller's)."""
+    cdef SavedHead* newer = head_save(&saved.head, scratch, saved.body, saved.body_size)
+    if newer != NULL:
+        newer.older = saved
+    return newer
+
+
 cdef void head_forget(SavedHead* saved) noexcept nogil:
-    if saved != NULL:
+    cdef SavedHead* older
+    while saved != NULL:
+        older = saved.older
         window_free(saved.window)
         free(saved.body)
         free(saved.arena)
         free(saved)
+        saved = older

@@ -19,13 +19,14 @@ from fastproxy._core cimport (
 from fastproxy._shared cimport (
     breaker_record, connections_release, quality_record, quality_weights,
 )
+from fastproxy.engine.aliases cimport AliasTable, aliases_find, may_have_alias
 from fastproxy.engine.buffers cimport queue_clear
 from fastproxy.engine.compress cimport compress_wish
 from fastproxy.engine.head cimport KIND_COOKIE, Head, Writer, head_add, same_text, write_text
 from fastproxy.engine.llhttp cimport METHOD_GET, METHOD_HEAD
 from fastproxy.engine.payload cimport Payload, Text, blob, u32
 from fastproxy.engine.replies cimport (
-    STEP_GO_ON, STEP_REPLY, error_reply, link_body, location_reply, plain_reply, reply_lines,
+    STEP_GO_ON, STEP_PARK, STEP_REPLY, error_reply, link_body, location_reply, plain_reply, reply_lines,
 )
 from fastproxy.engine.saved cimport SavedHead, head_forget, head_save
 from fastproxy.engine.step_access cimport allow_networks
@@ -98,23 +99,41 @@ cdef int _ping(Engine* engine, const Head* head) noexcept nogil:
 
 
 cdef int route_request(Stream* stream, Head* head) noexcept nogil:
-    """Find the route; the stream takes a reference to the table and to the backend."""
+    """Find the route; the stream takes a reference to the table and to the backend.
+
+    STEP_PARK when it has to be looked up first where the host's CNAME chain ends.
+    """
+    cdef Engine* engine = stream.engine
+    cdef const char* alias = NULL
+    cdef size_t alias_size = 0
+    if engine.entry_points[stream.entry_point].ping and _ping(engine, head) == STEP_REPLY:
+        return STEP_REPLY
+    if head.path[0] == c'*':
+        plain_reply(engine, 200, "")
+        return STEP_REPLY
+    if engine.aliases != NULL and engine.table != NULL and may_have_alias(head.name, head.name_size):
+        if not aliases_find(
+            <AliasTable*> engine.aliases, head.name, head.name_size, engine.reactor.now_ns, &alias, &alias_size
+        ) and engine.find_alias(stream, head) == STEP_PARK:
+            return STEP_PARK
+    return route_as(stream, head, alias, alias_size)
+
+
+cdef int route_as(Stream* stream, Head* head, const char* alias, size_t alias_size) noexcept nogil:
+    """The same when it is known where the CNAME chain of the host ends (size 0: nowhere else)."""
     cdef Engine* engine = stream.engine
     cdef Table* table = engine.table
     cdef MatchRequest request
     cdef MatchResult result
     cdef LiveBackend* backend
     cdef const RouteRecord* route
-    if engine.entry_points[stream.entry_point].ping and _ping(engine, head) == STEP_REPLY:
-        return STEP_REPLY
-    if head.path[0] == c'*':
-        plain_reply(engine, 200, "")
-        return STEP_REPLY
     if table == NULL:
         return error_reply(engine, 404, NOT_FOUND)
     request.entry_point = stream.entry_point
     request.host = head.name
     request.host_size = head.name_size
+    request.alias = alias
+    request.alias_size = alias_size
     request.path = head.path
     request.path_size = head.path_size
     request.query = head.query if head.has_query else NULL

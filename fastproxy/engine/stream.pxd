@@ -319,4 +319,7 @@ cdef struct Engine:
     void (*collected)(Stream*, const char*, size_t, uint8_t) noexcept nogil
     int (*keep_head)(Stream*, Head*) noexcept nogil
     int (*intercept)(Stream*, uint32_t, int) noexcept nogil
+    # hostResolver.cnameFlattening: look the end of the host's CNAME chain up; STEP_PARK meanwhile
+    int (*find_alias)(Stream*, Head*) noexcept nogil
+    void* aliases  # AliasTable*: what was found lately; NULL = the option is off
     int (*match_regex)(void*, uint32_t, const char*, size_t) noexcept nogil

@@ -249,7 +249,7 @@ def test_a_file_that_is_not_toml() -> None:
 WARNINGS = [
     ("[kubernetes]\nfilename = '/x'", ["kubernetes.filename"]),
     ("[accessLog]\nformat = 'x'", ["accessLog", "accessLog.format"]),
-    ("[api]\n[metrics]\n[hostResolver]\ncnameFlattening=true", ["metrics", "api", "hostResolver.cnameFlattening"]),
+    ("[api]\n[metrics]\n[hostResolver]\ncnameFlattening=true", ["metrics", "api"]),
     ("[entryPoints.http]\naddress = ':8080'", ["ping"]),
     ("[entryPoints.a]\naddress = ':81'", ["defaultEntryPoints"]),
     ("[entryPoints.http]\naddress=':1'\n[entryPoints.http.tls]\nminVersion='x'",

@@ -122,6 +122,7 @@ def requests(draw: st.DrawFn, table: list[Entry]) -> Request:
         query=draw(st.sampled_from(QUERIES)),
         method=draw(st.sampled_from(texts(matchers, rules.Method) or ["GET"])).upper(),
         headers=(*pairs, *draw(some_pairs)),
+        alias=draw(st.sampled_from(["", "", "a", "a.b", "b.a.b"])),
     )
 
 
@@ -137,7 +138,7 @@ def cases(draw: st.DrawFn, count: int = 6) -> tuple[list[Entry], list[Request]]:
 def answer(section: bytes | memoryview, request: Request) -> tuple[int, int] | None:
     return match(
         section, request.entry_point, request.host, request.path, request.query, request.method,
-        request.headers,
+        request.headers, request.alias,
     )  # fmt: skip
 
 

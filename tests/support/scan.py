@@ -28,6 +28,7 @@ class Request:
     query: str | None = None
     method: str = "GET"
     headers: Pairs = ()
+    alias: str = ""  # another name of the host, for exact hosts
 
 
 def escaped(path: str) -> str:
@@ -166,7 +167,8 @@ def holds(matcher: Matcher, request: Request) -> bool:
     headers = [(name.lower(), value) for name, value in request.headers]
     match matcher:
         case rules.Host(names):
-            return bool(request.host) and request.host in [name.lower() for name in names]
+            known = {name.lower() for name in names} - {""}
+            return bool(request.host) and not known.isdisjoint((request.host, request.alias))
         case rules.HostWildcard(suffixes):
             label, _, rest = request.host.partition(".")
             return bool(label and rest) and rest in [suffix.lower() for suffix in suffixes]
