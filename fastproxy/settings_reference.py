@@ -105,7 +105,8 @@ MEANINGS = {
     "CertificateFiles.key_file": "PEM file or text",
     "EntryPointTls.certificates": "`[[entryPoints.NAME.tls.certificates]]`; a pair that cannot be loaded is logged and skipped",
     "EntryPointTls.default_certificate": "served when no name matches; without it the first of `certificates`, else a self-signed one",
-    "EntryPointTls.sni_strict": "refuse the handshake when no certificate matches",
+    "EntryPointTls.sni_strict": "refuse the handshake when no certificate matches; a request whose "
+    "host none matches is answered 421",
     "EntryPointTls.min_version": "`VersionTLS10` to `VersionTLS13`",
     "EntryPointTls.cipher_suites": "Go's names of suites",
     "EntryPointTls.client_ca": "ask clients for certificates",

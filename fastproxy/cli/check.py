@@ -42,7 +42,7 @@ def loaded(arguments: argparse.Namespace) -> Loaded | None:
 def tls_problems(settings: Settings) -> tuple[list[str], list[str]]:
     """Return what a worker would fail at when it makes its TLS contexts, and what it would leave
     out; reads the files the settings name."""
-    from fastproxy.engine.tls import ServerContext
+    from fastproxy.engine.tls_server import ServerContext
 
     problems: list[str] = []
     warnings: list[str] = []

@@ -47,7 +47,7 @@ from fastproxy.engine.reactor cimport (
 from fastproxy.engine.stream cimport (
     MAX_ADDRESSES, Engine, EntryPoint, LiveBackend, LiveEndpoint, Pool, RouteRecord, Stream, Table, TableHeader,
 )
-from fastproxy.engine.tls cimport ClientContext
+from fastproxy.engine.tls_client cimport ClientContext
 from fastproxy.engine.tls_plane cimport TlsPlane, client_certificates
 from fastproxy.engine.upstream cimport pool_close_idle, pool_free, pool_resolved
 from fastproxy.engine.wire cimport window_new, wire_limit_trailers
@@ -691,7 +691,7 @@ cdef class DataPlane:
         (<Stream*> stream).pool = handle.pool
 
     def set_ticket_keys(self, keys):
-        """Replace the keys of TLS session tickets (`engine.tls.ServerContext`)."""
+        """Replace the keys of TLS session tickets (`engine.tls_server.ServerContext`)."""
         self.tls.set_ticket_keys(keys)
 
     # --- life cycle ---

@@ -47,6 +47,7 @@ cdef struct Downstream:
     uint8_t closing  # close when the output is written
     uint8_t keep_alive
     uint8_t http10
+    uint8_t tls_varies  # each request's host has to be asked for
     uint8_t response_chunked
     uint8_t until_close
     uint8_t waiting_continue  # the body is not read before the endpoint says 100

@@ -160,6 +160,7 @@ cdef void downstream_accept(Engine* engine, int descriptor, uint32_t entry_point
     downstream.stream.engine = engine
     downstream.stream.entry_point = entry_point
     downstream.stream.tls = engine.entry_points[entry_point].tls
+    downstream.tls_varies = engine.entry_points[entry_point].tls_varies
     _set_client(downstream, address)
     wire_init(&downstream.wire, HTTP_REQUEST)
     downstream.wire.max_lines = <uint16_t> engine.header_lines
@@ -725,7 +726,10 @@ cdef void _dispatch(Downstream* downstream) noexcept nogil:
         _refuse(downstream, 413)
         return
     downstream.body_received = downstream.wire.body_size
-    code = route_request(stream, head)
+    if downstream.tls_varies and engine.tls.misdirected(downstream.ssl, head.name, head.name_size):
+        code = plain_reply(engine, 421, status_text(421))
+    else:
+        code = route_request(stream, head)
     if code == STEP_GO_ON:
         code = request_steps(stream, head, 0)
     _after_steps(downstream, head, code)

@@ -130,6 +130,7 @@ cdef extern from "openssl/x509v3.h" nogil:
 
 cdef extern from "openssl/crypto.h" nogil:
     void OPENSSL_free(void*)
+    void OPENSSL_cleanse(void*, size_t)
 
 cdef extern from "openssl/ssl.h" nogil:
     ctypedef struct SSL:
@@ -209,6 +210,7 @@ cdef extern from "openssl/ssl.h" nogil:
     int SSL_do_handshake(SSL*)
     int SSL_read(SSL*, void*, int)
     int SSL_write(SSL*, const void*, int)
+    int SSL_key_update(SSL*, int)
     int SSL_shutdown(SSL*)
     void SSL_set_shutdown(SSL*, int)
     int SSL_get_shutdown(const SSL*)
@@ -278,6 +280,7 @@ cdef extern from "openssl/ssl.h" nogil:
         SSL_SENT_SHUTDOWN
         SSL_RECEIVED_SHUTDOWN
         TLS1_3_VERSION
+        SSL_KEY_UPDATE_NOT_REQUESTED
     enum:
         SSL_R_CERTIFICATE_VERIFY_FAILED
         SSL_R_UNEXPECTED_EOF_WHILE_READING

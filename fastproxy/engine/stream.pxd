@@ -235,6 +235,7 @@ cdef struct Reply:
 
 cdef struct EntryPoint:
     uint8_t tls
+    uint8_t tls_varies  # by host name: 421 where Host and the connection differ
     uint8_t ping
     uint8_t trust_all
     uint8_t proxy_protocol  # 1 = read the header, 2 = and believe it from anybody
@@ -256,6 +257,7 @@ cdef struct TlsApi:
     int (*shutdown)(void*) noexcept nogil
     void (*free)(void*) noexcept nogil
     int (*pending)(void*) noexcept nogil
+    bint (*misdirected)(void*, const char*, size_t) noexcept nogil  # the host belongs elsewhere
     bint (*plain_http)(void*) noexcept nogil  # the client spoke HTTP without TLS
     void (*refused)(void*, const char*) noexcept nogil  # a client's handshake failed; its address
     int (*failed)(Upstream*) noexcept nogil  # log why the handshake failed; a FAIL_*

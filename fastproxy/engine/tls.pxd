@@ -1,9 +1,11 @@
 """TLS on a socket, for both sides of the proxy: what the engine calls (see tls.pyx)."""
 
+from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from fastproxy.engine.openssl cimport SSL, SSL_CTX, SSL_METHOD
 from fastproxy.engine.posix cimport iovec, ssize_t
-from fastproxy.engine.tls_certificates cimport CertificateSet, ServerCertificate, TlsIndex
+from fastproxy.engine.tls_certificates cimport NAME_LIMIT
 
 # What the calls below return. A positive result of tls_read and tls_write is a number of bytes.
 cdef enum:
@@ -27,39 +29,18 @@ cdef enum:
     TLS_FAILURE_PLAIN_HTTP = 9   # the client sent an HTTP request in the clear
 
 
-cdef struct TlsServer:
-    # Everything one entry point needs. Lives as long as the entry point; `index` is replaced when
-    # a generation becomes current, which open connections do not notice.
-    void* context                # SSL_CTX*
-    TlsIndex* index
-    bint sni_strict
-    bint requests_certificate    # clientCA is set
-    const uint8_t* protocols     # ALPN wire form, in order of preference
-    uint32_t protocols_size
-    uint8_t* ticket_keys         # 80 bytes each: 16 name, 32 AES-256, 32 HMAC; the first encrypts
-    uint32_t ticket_key_count
-
-cdef struct TlsSession:
-    uint64_t key
-    void* session                # SSL_SESSION*
-    char* name
+cdef struct Note:
+    # What a connection needs beside its SSL: towards a backend always, else only after a failure.
+    void* client                 # TlsClient*
+    uint64_t session_key
+    int failure
+    char text[176]
     uint32_t name_size
-
-cdef struct TlsClient:
-    # Towards backends: roots, verification, and the session cache.
-    void* context                # SSL_CTX*
-    bint insecure
-    TlsSession* sessions         # direct-mapped by (key, name); a newer one replaces an older one
-    uint32_t session_mask
+    char name[NAME_LIMIT + 1]
 
 
 # A connection is an `SSL*`, opaque to callers.
 
-cdef bint tls_greeted(int descriptor) noexcept nogil
-cdef void* tls_accept(TlsServer* server, int descriptor) noexcept nogil
-cdef void* tls_connect(
-    TlsClient* client, int descriptor, const char* name, size_t size, uint64_t session_key
-) noexcept nogil
 cdef int tls_handshake(void* ssl) noexcept nogil
 cdef ssize_t tls_read(void* ssl, char* data, size_t size) noexcept nogil
 cdef ssize_t tls_write(void* ssl, const char* data, size_t size) noexcept nogil
@@ -80,19 +61,9 @@ cdef bint tls_resumed(void* ssl) noexcept nogil
 
 cdef list tls_peer_chain(void* ssl)
 
-
-cdef class ServerContext:
-    cdef TlsServer server
-    cdef object _options
-    cdef bytes _protocols
-    cdef CertificateSet _active
-    cdef list _static
-    cdef ServerCertificate _default
-    cdef int _set_versions_and_ciphers(self, options) except -1
-    cdef int _set_clients(self, options) except -1
-    cdef int _load(self) except -1
-    cdef readonly tuple warnings
-
-cdef class ClientContext:
-    cdef object __weakref__
-    cdef TlsClient client
+# For the two sides: tls_server.pyx, tls_client.pyx.
+cdef SSL_CTX* tls_context(const SSL_METHOD* method) except NULL
+cdef int tls_trust(SSL_CTX* context, sources, bint announce) except -1
+cdef SSL* tls_open(SSL_CTX* context, int descriptor) noexcept nogil
+cdef Note* tls_note(SSL* ssl) noexcept nogil
+cdef int tls_explain(SSL* ssl, int failure, const char* text, const char* detail) noexcept nogil

@@ -3,7 +3,7 @@
 from libc.stdint cimport uint64_t
 
 from fastproxy.engine.stream cimport Engine
-from fastproxy.engine.tls cimport ClientContext
+from fastproxy.engine.tls_client cimport ClientContext
 
 
 cdef class TlsPlane:

@@ -15,11 +15,14 @@ from fastproxy.engine.stream cimport (
 )
 from fastproxy.engine.tls cimport (
     TLS_FAILURE_ALERT, TLS_FAILURE_INTERNAL, TLS_FAILURE_PLAIN_HTTP, TLS_FAILURE_RESET,
-    ClientContext, ServerContext, TlsClient, TlsServer, tls_accept, tls_connect, tls_error,
-    tls_failure, tls_free, tls_greeted, tls_handshake, tls_peer_chain, tls_pending, tls_read,
+    tls_error, tls_failure, tls_free, tls_handshake, tls_peer_chain, tls_pending, tls_read,
     tls_shutdown, tls_writev,
 )
 from fastproxy.engine.tls_certificates cimport ServerCertificate
+from fastproxy.engine.tls_client cimport ClientContext, TlsClient, tls_connect
+from fastproxy.engine.tls_server cimport (
+    ServerContext, TlsServer, tls_accept, tls_greeted, tls_misdirected, tls_options_vary,
+)
 from fastproxy.engine.tls_certificates import load_certificate
 from fastproxy.tls_options import TlsOptions, read_pem
 
@@ -99,6 +102,7 @@ cdef class TlsPlane:
         engine.tls.shutdown = tls_shutdown
         engine.tls.free = tls_free
         engine.tls.pending = tls_pending
+        engine.tls.misdirected = tls_misdirected
         engine.tls.plain_http = _plain_http
         engine.tls.refused = _refused
         _debugging = log.isEnabledFor(logging.DEBUG)
@@ -110,6 +114,7 @@ cdef class TlsPlane:
             row = &engine.entry_points[index]
             row.tls = 1
             row.tls_server = self._new_server(name, TlsOptions.of(options))
+            row.tls_varies = tls_options_vary(<TlsServer*> row.tls_server)
         return 0
 
     cdef void* _new_server(self, str name, options) except NULL:

@@ -3,7 +3,8 @@
 from socket import socket
 from typing import final
 
-from fastproxy.engine.tls import ClientContext, ServerContext
+from fastproxy.engine.tls_client import ClientContext
+from fastproxy.engine.tls_server import ServerContext
 
 @final
 class Probe:
@@ -23,6 +24,9 @@ class Probe:
     def read(self, size: int = 65536) -> bytes | str: ...
     def write(self, data: bytes) -> int | str: ...
     def writev(self, pieces: list[bytes]) -> int | str: ...
+    def misdirected(self, host: bytes) -> bool: ...
+    def update_keys(self) -> str:
+        """Send a message that carries no data; TLS 1.3 only."""
     def shutdown(self) -> str: ...
     @property
     def pending(self) -> bool: ...

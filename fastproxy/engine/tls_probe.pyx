@@ -2,8 +2,11 @@
 
 from libc.stdint cimport uint8_t, uint32_t
 
+from fastproxy.engine.openssl cimport SSL, SSL_KEY_UPDATE_NOT_REQUESTED, SSL_key_update
 from fastproxy.engine.posix cimport iovec, ssize_t
 from fastproxy.engine.tls cimport *
+from fastproxy.engine.tls_client cimport ClientContext, tls_connect
+from fastproxy.engine.tls_server cimport ServerContext, tls_accept, tls_misdirected
 
 cdef dict FAILURES = {
     TLS_FAILURE_NONE: "",
@@ -70,6 +73,14 @@ cdef class Probe:
             vector[index].iov_len = len(piece)
         count = tls_writev(self.ssl, vector, <int> len(pieces))
         return count if count >= 0 else CODES[count]
+
+    def misdirected(self, bytes host):
+        return bool(tls_misdirected(self.ssl, host, len(host)))
+
+    def update_keys(self):
+        """Send a message that carries no data; TLS 1.3 only."""
+        SSL_key_update(<SSL*> self.ssl, SSL_KEY_UPDATE_NOT_REQUESTED)
+        return self.handshake()
 
     def shutdown(self):
         return CODES[tls_shutdown(self.ssl)]

@@ -57,7 +57,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     (folder / "manifests").mkdir()
     ports = {name: free_port() for name in ("http", "https", "mutual")}
     for name, data in zip(
-        ("static.crt", "static.key"), pem(AUTHORITY.issue_cert("m.test")), strict=True
+        ("static.crt", "static.key"),
+        pem(AUTHORITY.issue_cert("m.test", "m2.test", "m3.test")),
+        strict=True,
     ):
         (folder / name).write_bytes(data)
     (folder / "clients.pem").write_bytes(CLIENTS.cert_pem.bytes())

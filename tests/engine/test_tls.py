@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import socket
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
@@ -20,9 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastproxy.engine.tls import ClientContext, ServerContext
 from fastproxy.engine.tls_certificates import CertificateSet, ServerCertificate, load_certificate
+from fastproxy.engine.tls_client import ClientContext
 from fastproxy.engine.tls_probe import Probe
+from fastproxy.engine.tls_server import ServerContext
 from fastproxy.tls_options import PemPair, TlsOptions, self_signed
 from tests.support.tls import (
     AUTHORITY,
@@ -45,6 +47,15 @@ def context(*certificates: object, **options: object) -> ServerContext:
     made = ServerContext(TlsOptions(default_certificate=DEFAULT_PAIR, **options))  # type: ignore[arg-type]
     made.activate(made.prepare(certificates))  # type: ignore[arg-type]
     return made
+
+
+def greeting(name: str) -> bytes:
+    """A complete ClientHello."""
+    outgoing = ssl.MemoryBIO()
+    client = client_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
 
 
 def connect(
@@ -164,6 +175,103 @@ def test_a_name_without_certificate(strict: bool) -> None:
         assert results == ("failed", "failed")
         assert "UNRECOGNIZED_NAME" in client.error.upper().replace(" ", "_")
         assert (probe.failure, probe.error) == ("no name", "no certificate for: unknown.org")
+
+
+def test_a_refused_name_cannot_write_into_the_log() -> None:
+    one, other = socket_pair()
+    probe = Probe(other, context(A, sni_strict=True))
+    one.sendall(greeting("x" * 11 + "y").replace(b"xxxxxxxxxxxy", b"\n\x1b[31m\xff evil"))
+    assert (probe.handshake(), probe.failure) == ("failed", "no name")
+    assert probe.error == "no certificate for: ??[31m??evil"
+
+
+# --- which requests a connection may carry ---------------------------------------------------
+
+LOOPBACK = served("127.0.0.1", "local.example.com")
+HERE = (A, WILD, LOOPBACK)  # the connection is to 127.0.0.1
+ELSEWHERE = (A, WILD, ADDRESS)
+
+MISDIRECTED = [
+    # certificates  server name       host                    421
+    (HERE, "a.example.com", b"a.example.com", False),
+    (HERE, "A.Example.COM", b"a.example.com", False),
+    (HERE, "a.example.com", b"b.example.com", False),  # another certificate, the same options
+    (HERE, "b.example.com", b"a.example.com", False),
+    (HERE, "a.example.com", b"evil.test", True),
+    (HERE, "a.example.com", b"a.b.example.com", True),  # `*` stands for one label
+    (HERE, "a.example.com", b"example.com", True),
+    (HERE, "a.example.com", b"a.example.com.", False),
+    (HERE, "a.example.com", b"b.example.com..", False),
+    (HERE, "a.example.com", b"a.example.co", True),
+    (HERE, "a.example.com", b"a.example.comx", True),
+    (HERE, "a.example.com", b"a" * 300, True),
+    (HERE, "a.example.com", b"", False),  # HTTP/1.0 need not name a host
+    (HERE, "a.example.com", b"127.0.0.1", False),
+    (HERE, "a.example.com", b"10.9.9.9", False),  # the way to reach 127.0.0.1 from outside
+    (HERE, "", b"127.0.0.1", False),
+    (HERE, "", b"10.9.9.9", False),
+    (HERE, "", b"[2001:db8::9]", False),
+    (HERE, "", b"a.example.com", False),
+    (HERE, "", b"evil.test", True),
+    (ELSEWHERE, "a.example.com", b"10.1.2.3", False),
+    (ELSEWHERE, "a.example.com", b"[2001:db8::1]", False),
+    (ELSEWHERE, "a.example.com", b"[2001:db8:0:0::1]", False),  # the same address
+    (ELSEWHERE, "a.example.com", b"[::ffff:10.1.2.3]", False),
+    (ELSEWHERE, "a.example.com", b"[2001:db8::2]", True),
+    (ELSEWHERE, "a.example.com", b"127.0.0.1", True),
+    (ELSEWHERE, "a.example.com", b"[]", True),
+]
+
+
+@pytest.mark.parametrize(("certificates", "name", "host", "expected"), MISDIRECTED)
+def test_misdirected_requests(
+    certificates: tuple[ServerCertificate, ...], name: str, host: bytes, expected: bool
+) -> None:
+    """The same lookup decides about Host as about the server name."""
+    server = context(*certificates, sni_strict=True)
+    one, other = socket_pair()
+    client, probe = Probe(one, ClientContext(insecure=True), name), Probe(other, server)
+    assert shake(client, probe) == ("done", "done")
+    assert probe.misdirected(host) is expected
+    tolerant = context(*certificates)
+    one, other = socket_pair()
+    client, probe = Probe(one, ClientContext(insecure=True), name), Probe(other, tolerant)
+    assert shake(client, probe) == ("done", "done")
+    assert not probe.misdirected(host)  # nobody is refused here
+
+
+@given(NAMES.filter(lambda name: name.strip(".")), st.lists(NAMES, max_size=4))
+def test_misdirected_means_that_a_handshake_would_fail(host: str, names: list[str]) -> None:
+    """No request is carried whose name a handshake refuses, none refused that it admits."""
+    text = host.rstrip(".").encode()
+    STRICT.activate(STRICT.prepare([A, *([ServerCertificate(Named(*names))] if names else [])]))  # type: ignore[arg-type]
+    assert STRICT_PROBE.misdirected(text) is (slowly(host, [A.names, tuple(names)]) is None)
+
+
+STRICT = context(A, sni_strict=True)
+STRICT_CLIENT, STRICT_PROBE, _ = connect(STRICT, client_context())
+
+
+@pytest.mark.parametrize("most", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_resumed_connections_are_as_strict(most: ssl.TLSVersion) -> None:
+    server = context(A, sni_strict=True)
+    foreign = client_context()
+    foreign.maximum_version = most
+    _, resumed = resume(server, server, foreign)
+    assert resumed.resumed
+    assert not resumed.misdirected(b"a.example.com")
+    assert resumed.misdirected(b"evil.test")
+
+
+def test_certificates_change_while_a_connection_lives() -> None:
+    """What was admitted stays so; everything else is judged by the certificates of now."""
+    server = context(A, WILD, sni_strict=True)
+    _, probe, _ = connect(server, client_context())
+    assert not probe.misdirected(b"b.example.com")
+    server.activate(server.prepare([UPPER]))
+    assert not probe.misdirected(b"a.example.com")
+    assert probe.misdirected(b"b.example.com")
+    assert not probe.misdirected(b"upper.example.net")
 
 
 def test_certificates_change_without_touching_connections() -> None:
@@ -665,6 +773,60 @@ def test_closing_is_told_from_cutting() -> None:
     assert probe.read() == "failed"
 
 
+def test_an_end_that_comes_with_the_last_bytes() -> None:
+    """Nobody will say again that the peer has ended: it is pending until it is read."""
+    client, probe, _ = connect(SERVER, client_context())
+    client.write(b"last")
+    client.tls.settimeout(0.01)
+    with pytest.raises(OSError):  # unwrap waits for our answer
+        client.tls.unwrap()
+    assert probe.read() == b"last"
+    assert probe.pending
+    assert probe.read() == "closed"
+
+
+def test_a_failure_that_comes_with_the_last_bytes() -> None:
+    one, other = socket_pair()
+    client, probe = Peer(one, client_context(), "a.example.com"), Probe(other, SERVER)
+    assert shake(client, probe) == ("done", "done")
+    client.write(b"last")
+    os.write(client.tls.fileno(), b"\x17\x03\x03\x00\x20" + b"?" * 32)
+    assert probe.read() == b"last"
+    assert probe.pending
+    assert (probe.read(), probe.failure) == ("failed", "protocol")
+
+
+@pytest.mark.parametrize("data", [b"", b"data"])
+def test_records_without_data_are_not_read_for_ever(data: bytes) -> None:
+    """Whoever sends nothing else must not keep a worker busy."""
+    one, other = socket_pair()
+    for end in (one, other):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    client, probe = Probe(one, ClientContext(insecure=True), "a.example.com"), Probe(other, SERVER)
+    assert shake(client, probe) == ("done", "done")
+    if data:
+        client.write(data)
+    while client.update_keys() == "done":
+        pass
+    if data:
+        assert probe.read() == data
+    assert (probe.read(), probe.failure) == ("failed", "protocol")
+    assert probe.error == "nothing but records without data"
+
+
+def test_a_few_records_without_data_are_none_of_our_business() -> None:
+    one, other = socket_pair()
+    client, probe = Probe(one, ClientContext(insecure=True), "a.example.com"), Probe(other, SERVER)
+    assert shake(client, probe) == ("done", "done")
+    for _ in range(100):
+        assert client.update_keys() == "done"
+    client.write(b"data")
+    assert probe.read() == b"data"
+    assert probe.write(b"answer") == 6
+    assert client.read() == b"answer"
+
+
 def test_shutdown_is_seen_by_the_peer() -> None:
     client, probe, _ = connect(SERVER, client_context())
     assert probe.shutdown() == "done"
@@ -719,8 +881,6 @@ def test_a_peer_that_leaves_during_the_handshake() -> None:
 
 @pytest.fixture
 def listener() -> Iterator[object]:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as made:
         made.settimeout(10)
         yield made

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trustme
 
-from fastproxy.engine.tls import ClientContext
 from fastproxy.engine.tls_certificates import load_certificate
+from fastproxy.engine.tls_client import ClientContext
 from fastproxy.engine.tls_probe import Probe
 from tests.support.tls import (
     AUTHORITY,
@@ -41,6 +41,7 @@ VERIFY = "certificate verify failed: "
 CASES = [
     # client  backend           name               failure and text
     (CLIENT, GOOD, "pod.example.com", ""),
+    (CLIENT, GOOD, "pod.example.com.", ""),  # as DNS writes it; certificates and SNI do not
     (CLIENT, GOOD, "127.0.0.1", ""),
     (CLIENT, GOOD, "::1", ""),
     (CLIENT, CHILD, "pod.example.com", ""),
@@ -78,7 +79,13 @@ def test_whom_we_trust(
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("pod.example.com", "pod.example.com"), ("127.0.0.1", None), ("::1", None)]
+    ("name", "told"),
+    [
+        ("pod.example.com", "pod.example.com"),
+        ("pod.example.com.", "pod.example.com"),
+        ("127.0.0.1", None),
+        ("::1", None),
+    ],
 )
 def test_addresses_are_not_told(name: str, told: str | None) -> None:
     heard: list[str | None] = []

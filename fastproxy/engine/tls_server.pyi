@@ -1,4 +1,4 @@
-"""TLS for one worker: contexts and certificates. Connections are driven in C, see tls.pxd."""
+"""TLS with clients of one worker. Connections are driven in C, see tls_server.pxd."""
 
 from collections.abc import Sequence
 from typing import final
@@ -31,23 +31,3 @@ class ServerContext:
     def set_ticket_keys(self, keys: Sequence[bytes]) -> None:
         """80 random bytes each, the same in all workers: the first makes new tickets, the others
         still open old ones. No keys: no tickets. A context starts with a key of its own."""
-
-@final
-class ClientContext:
-    """TLS towards backends; one for each set of roots and client certificate."""
-
-    def __init__(
-        self,
-        roots: Sequence[str] | None = None,
-        *,
-        insecure: bool = False,
-        certificate: Certificate | None = None,
-        sessions: int = 1024,
-    ) -> None:
-        """`roots` (paths or PEM texts) replace the system's; () trusts nobody.
-
-        `insecure` verifies nothing.
-        `certificate` is shown to backends that ask. `sessions` are kept for resumption.
-
-        Raises OSError and ValueError for roots and certificates that cannot be read.
-        """
