@@ -213,7 +213,6 @@ cdef extern from "openssl/ssl.h" nogil:
     int SSL_key_update(SSL*, int)
     int SSL_shutdown(SSL*)
     void SSL_set_shutdown(SSL*, int)
-    int SSL_get_shutdown(const SSL*)
     int SSL_version(const SSL*)
     int SSL_pending(const SSL*)
     const char* SSL_rstate_string(const SSL*)

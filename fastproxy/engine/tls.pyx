@@ -246,13 +246,7 @@ cdef ssize_t tls_read(void* connection, char* data, size_t size) noexcept nogil:
 cdef int tls_pending(void* connection) noexcept nogil:
     """Whether `tls_read` may find something without the socket becoming readable first."""
     cdef SSL* ssl = <SSL*> connection
-    return (
-        SSL_has_pending(ssl)
-        or not BIO_test_flags(SSL_get_rbio(ssl), DRAINED)
-        # An end or a failure that came with the last bytes was met by that read and not yet told.
-        or SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN
-        or tls_failure(connection) != TLS_FAILURE_NONE
-    )
+    return SSL_has_pending(ssl) or not BIO_test_flags(SSL_get_rbio(ssl), DRAINED)
 
 
 cdef ssize_t tls_write(void* connection, const char* data, size_t size) noexcept nogil:
