@@ -26,6 +26,7 @@ from fastproxy.model import Backend, Config, Route
 
 if TYPE_CHECKING:
     from fastproxy.engine.exchange import Exchange, Reply, ResponseHead
+    from fastproxy.engine.regex import Regex
 
 T = TypeVar("T")
 
@@ -168,7 +169,8 @@ class Feature:
     on_invalid: OnInvalid
     config: type[Config]
     build: Callable[[Any, BuildContext], Sequence[Operation]] | None = None
-    filter: Callable[[Any], Filter] | None = None  # for Scripted operations
+    # for Scripted operations; a Regex for those that run an expression
+    filter: Callable[[Any], Filter | Regex] | None = None
     shape: Callable[[Route, Any], Route] | None = None
     tune: Callable[[Backend, Any], Backend] | None = None
     doc: str = ""

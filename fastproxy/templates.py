@@ -11,9 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import re2  # type: ignore[import-untyped]
+
+from fastproxy.engine.operations import Piece, Pieces
 
 MAX_PATTERN = 1024  # bytes
 MAX_MEMORY = 4 << 20  # bytes RE2 may use for one pattern; more refuses it
@@ -25,16 +27,12 @@ FIELD = re.compile(r"\s*\.Request\.(Host|Method|URL\.Path)\s*")
 HEADER = re.compile(r'\s*\.Request\.Header\.Get\s+"([A-Za-z0-9!#%&\'*+.^_`|~-]+)"\s*')
 
 
-class RequestValues(Protocol):
-    """What a placeholder may name; `fastproxy.engine.exchange.Exchange` fits."""
-
-    @property
-    def host(self) -> str: ...
-    @property
-    def method(self) -> str: ...
-    @property
-    def path(self) -> str: ...
-    def header(self, name: str) -> str | None: ...
+FIELDS = {
+    "Host": Piece.HOST,
+    "Method": Piece.METHOD,
+    "URL.Path": Piece.PATH,
+    "Header": Piece.HEADER,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +48,6 @@ class Field:
 
     name: str
     header: str = ""
-
-    def value(self, request: RequestValues) -> bytes:
-        if self.name == "Header":
-            found = request.header(self.header) or ""
-        elif self.name == "URL.Path":
-            found = request.path
-        else:
-            found = request.host if self.name == "Host" else request.method
-        return found.encode("latin-1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,49 +138,14 @@ class Pattern:
             self._regexp.groupindex
         )
 
-    def found_in(self, data: bytes) -> bool:
-        return self._regexp.search(data) is not None
-
-    def replace_all(
-        self, data: bytes, by: Replacement, request: RequestValues | None = None
-    ) -> bytes | None:
-        """Go's `ReplaceAllString`; None when nothing matches."""
-        match = self._regexp.search(data)
-        if match is None:
-            return None
-        fixed = [
-            part.value(request) if isinstance(part, Field) and request is not None else part
-            for part in by.parts
-        ]
-        pieces: list[bytes] = []
-        end = position = 0
-        while match is not None:
-            start, stop = match.span()
-            pieces.append(data[end:start])
-            # An empty match right behind another match is none (Go's regexp.replaceAll).
-            if stop > end or start == 0:
-                pieces += [self._expand(part, match) for part in fixed]
-            end = stop
-            position = max(stop, position + width(data, position))
-            if position > len(data):
-                break
-            match = self._regexp.search(data, position)
-        return b"".join([*pieces, data[end:]])
-
-    def _expand(self, part: bytes | Group | Field, match: Any) -> bytes:
-        if isinstance(part, bytes):
-            return part
-        index = self._indices.get(part.name) if isinstance(part, Group) else None
-        return b"" if index is None else match.group(index) or b""
-
-
-def width(data: bytes, position: int) -> int:
-    """Bytes of the UTF-8 character at `position`; 1 for anything else."""
-    if position >= len(data) or data[position] < 0xC0:
-        return 1
-    size = 2 if data[position] < 0xE0 else 3 if data[position] < 0xF0 else 4
-    try:
-        data[position : position + size].decode()
-    except UnicodeDecodeError:
-        return 1
-    return size
+    def pieces(self, by: Replacement) -> Pieces:
+        """The replacement with its groups found; those that this pattern has not are left out."""
+        found = []
+        for part in by.parts:
+            if isinstance(part, bytes):
+                found.append((Piece.TEXT, 0, part))
+            elif isinstance(part, Field):
+                found.append((FIELDS[part.name], 0, part.header.encode()))
+            elif part.name in self._indices:
+                found.append((Piece.GROUP, self._indices[part.name], b""))
+        return tuple(found)

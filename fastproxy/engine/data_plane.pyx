@@ -17,8 +17,6 @@ import ipaddress
 import os
 import socket
 
-import re2
-
 from fastproxy import _core
 from fastproxy.aliases import Chains
 from fastproxy.resolver import Resolver
@@ -44,6 +42,7 @@ from fastproxy.engine.reactor cimport (
     DEADLINE_RESPONSE, DEADLINE_STALL, DEADLINE_TRY, DEADLINE_TUNNEL, DEADLINE_UPSTREAM_HANDSHAKE,
     DEADLINE_UPSTREAM_STALL, DEADLINE_WRITE, Reactor, Source, reactor_new, reactor_unhook,
 )
+from fastproxy.engine.regex cimport Regex, regex_search
 from fastproxy.engine.stream cimport (
     MAX_ADDRESSES, Engine, EntryPoint, LiveBackend, LiveEndpoint, Pool, RouteRecord, Stream, Table, TableHeader,
 )
@@ -76,13 +75,10 @@ cdef bytes network_row(str text):
     return network.network_address.packed + bytes([network.prefixlen])
 
 
-cdef int match_regex(void* context, uint32_t number, const char* subject, size_t size) noexcept with gil:
+cdef int match_regex(void* context, uint32_t number, const char* subject, size_t size) noexcept nogil:
     """Residual expressions of routes run on RE2; only routes that have one come here."""
-    cdef Engine* engine = _engine_of_matching
-    try:
-        return (<list> engine.table.regexes)[number].search(subject[:size]) is not None
-    except Exception:
-        return 0
+    cdef const void* regex = _engine_of_matching.table.conditions[number]
+    return regex != NULL and regex_search(regex, subject, size, 0, NULL, 0)
 
 
 # The matcher's callbacks know the head only; a worker process has one engine.
@@ -207,11 +203,12 @@ cdef class Generation:
     cdef Table* table
     cdef readonly int number
     cdef readonly dict filters  # slot -> live filter
-    cdef readonly list regexes
+    cdef readonly dict regexes  # pattern -> Regex, or None for one that RE2 refuses
     cdef list created  # addresses of the live backends built for it
     cdef list replaced  # addresses of those it does away with
 
     def __cinit__(self):
+        self.regexes = {}
         self.table = <Table*> calloc(1, sizeof(Table))
         if self.table == NULL:
             raise MemoryError
@@ -223,6 +220,8 @@ cdef class Generation:
             free(self.table.backends)
             free(self.table.of_route)
             free(self.table.filters)
+            free(self.table.expressions)
+            free(self.table.conditions)
             free(self.table)
 
 
@@ -241,7 +240,6 @@ cdef class DataPlane:
     cdef Generation next
     cdef list old_generations
     cdef list old_backends  # addresses of live backends without a slot
-    cdef dict regex_cache
     cdef bint closed
     cdef object sweeping  # the timer of a sweep to come
     cdef double swept_at
@@ -259,7 +257,6 @@ cdef class DataPlane:
         self.old_pools = []
         self.old_generations = []
         self.old_backends = []
-        self.regex_cache = {}
         self.names = sorted(settings.entry_points)
         names = settings.host_resolver
         self.resolver = Resolver(loop, *([names.resolv_conf] if names is not None else []))
@@ -423,21 +420,25 @@ cdef class DataPlane:
         cdef uint32_t slot, index
         cdef LiveBackend* live
         section = (<const char*> table.matcher)[:table.header.matcher_size]
-        staged.regexes = [self._regex(text) for text in _core.section_regexes(section)]
-        table.regexes = <void*> staged.regexes
+        self._stage_conditions(staged, _core.section_regexes(section))
         staged.filters = dict(self.current.filters) if self.current is not None else {}
         for slot in change.removed_filters:
             staged.filters.pop(slot, None)
         staged.filters.update(change.filters)
         table.filter_count = max(staged.filters, default=-1) + 1
         table.filters = <void**> calloc(table.filter_count + 1, sizeof(void*))
+        table.expressions = <void**> calloc(table.filter_count + 1, sizeof(void*))
+        if table.filters == NULL or table.expressions == NULL:
+            raise MemoryError
         for slot, value in staged.filters.items():
             table.filters[slot] = <void*> value
+            if isinstance(value, Regex):
+                table.expressions[slot] = (<Regex> value).compiled
         table.backend_count = max(
             old.backend_count if old != NULL else 0, max(change.backends, default=-1) + 1
         )
         table.backends = <LiveBackend**> calloc(table.backend_count + 1, sizeof(LiveBackend*))
-        if table.filters == NULL or table.backends == NULL:
+        if table.backends == NULL:
             raise MemoryError
         if old != NULL:
             memcpy(table.backends, old.backends, old.backend_count * sizeof(LiveBackend*))
@@ -460,12 +461,21 @@ cdef class DataPlane:
                 table.of_route[index] = table.backends[slot]
         return 0
 
-    def _regex(self, text):
-        compiled = self.regex_cache.get(text)
-        if compiled is None:
-            compiled = re2.compile(text.encode("latin-1") if isinstance(text, str) else text)
-            self.regex_cache[text] = compiled
-        return compiled
+    cdef int _stage_conditions(self, Generation staged, patterns) except -1:
+        """The expressions the matcher asks for, by number; those of the running table are kept."""
+        cdef Table* table = staged.table
+        cdef uint32_t number
+        known = self.current.regexes if self.current is not None else {}
+        table.conditions = <void**> calloc(len(patterns) + 1, sizeof(void*))
+        if table.conditions == NULL:
+            raise MemoryError
+        for number, pattern in enumerate(patterns):
+            if pattern not in staged.regexes:
+                staged.regexes[pattern] = known[pattern] if pattern in known else _regex(pattern)
+            regex = staged.regexes[pattern]
+            if regex is not None:
+                table.conditions[number] = (<Regex> regex).compiled
+        return 0
 
     def activate(self, int generation):
         cdef Generation staged = self.next
@@ -753,6 +763,13 @@ cdef class DataPlane:
         if self.engine != NULL and self.closed and self.engine.shared != NULL:
             region_close(self.engine.shared)
             self.engine.shared = NULL
+
+
+cdef object _regex(str pattern):
+    try:
+        return Regex(pattern.encode("utf-8", "surrogateescape"))
+    except ValueError:
+        return None
 
 
 cdef bint _in_use(Generation generation):

@@ -36,6 +36,20 @@ class Extractor(IntEnum):
     REQUEST_HEADER = 2
 
 
+class Piece(IntEnum):
+    """What a piece of a replacement stands for."""
+
+    TEXT = 0
+    GROUP = 1  # of the match, by number
+    HOST = 2
+    METHOD = 3
+    PATH = 4
+    HEADER = 5  # by name
+
+
+Pieces = tuple[tuple[Piece, int, bytes], ...]  # kind, number of the group, text or name
+
+
 def blob(data: bytes) -> bytes:
     return struct.pack("<I", len(data)) + data
 
@@ -46,6 +60,13 @@ def pairs(edits: tuple[tuple[bytes, bytes], ...]) -> bytes:
 
 def blobs(items: tuple[bytes, ...]) -> bytes:
     return struct.pack("<I", len(items)) + b"".join(blob(item) for item in items)
+
+
+def encoded_pieces(pieces: Pieces) -> bytes:
+    """How many groups of a match the pieces need (the whole match is the first), the pieces."""
+    needed = 1 + max((number for _, number, _ in pieces), default=0)
+    rows = (struct.pack("<II", kind, number) + blob(text) for kind, number, text in pieces)
+    return struct.pack("<II", needed, len(pieces)) + b"".join(rows)
 
 
 @dataclass(frozen=True)
@@ -332,3 +353,30 @@ class OfferEntryPointCertificate(Operation):
 
     def payload(self) -> bytes:
         return b""
+
+
+@dataclass(frozen=True)
+class RewriteRegex(Operation):
+    """ReplacePathRegex: replace every match in the decoded path (`features.md` 3.5). The
+    configuration's filter is the compiled expression (`engine.regex.Regex`)."""
+
+    code: ClassVar[int] = 20
+    pieces: Pieces = ()
+    config: Config | None = None
+
+    def payload(self) -> bytes:
+        return struct.pack("<I", 0) + encoded_pieces(self.pieces)  # first word: slot, patched
+
+
+@dataclass(frozen=True)
+class RedirectRegex(Operation):
+    """`redirect-regex`: to the URL with every match replaced, unless that is the same URL
+    (`features.md` 3.7). The expression comes as in RewriteRegex."""
+
+    code: ClassVar[int] = 21
+    pieces: Pieces = ()
+    permanent: bool = False
+    config: Config | None = None
+
+    def payload(self) -> bytes:
+        return struct.pack("<II", 0, int(self.permanent)) + encoded_pieces(self.pieces)

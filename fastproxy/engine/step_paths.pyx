@@ -9,20 +9,42 @@ from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY, error_reply, plain
 from fastproxy.engine.stream cimport Stream
 
 
+cdef enum:
+    RAW = 1  # may stand in a path as it is
+    UNRESERVED = 2  # and never stands there escaped
+
+cdef uint8_t _class[256]
+
+
+cdef int _fill_classes() except -1:
+    cdef int byte
+    for byte in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~":
+        _class[byte] = RAW | UNRESERVED
+    for byte in b"!$&'()*+,;=:@/[]":
+        _class[byte] = RAW
+    return 0
+
+
+_fill_classes()
+
+
+cdef inline int _digit(char byte) noexcept nogil:
+    """Of an escape in a normalised path: upper case only."""
+    if c'0' <= byte <= c'9':
+        return byte - c'0'
+    if c'A' <= byte <= c'F':
+        return byte - c'A' + 10
+    return -256
+
+
 cdef bint _is_normal(const char* path, size_t size) noexcept nogil:
     """Would normalising leave this path as it is? (http-safety.md 3: after an edit it must.)"""
-    cdef size_t i = 0
-    cdef uint8_t byte
+    cdef size_t i
+    cdef int value
     if size == 0 or path[0] != c'/':
         return False
-    while i < size:
-        byte = <uint8_t> path[i]
-        if byte <= 0x20 or byte >= 0x7F or byte == c'?' or byte == c'#' or byte == c'"' or byte == c'<' or byte == c'>' or byte == c'\\':
-            return False
-        if byte == c'%':
-            if i + 2 >= size or (path[i + 1] == c'0' and path[i + 2] == c'0'):
-                return False
-        if byte == c'/' and i + 1 < size:
+    for i in range(size):
+        if path[i] == c'/' and i + 1 < size:
             if path[i + 1] == c'/':
                 return False
             if path[i + 1] == c'.':
@@ -30,7 +52,14 @@ cdef bint _is_normal(const char* path, size_t size) noexcept nogil:
                     return False
                 if path[i + 2] == c'.' and (i + 3 == size or path[i + 3] == c'/'):
                     return False
-        i += 1
+        elif path[i] == c'%':
+            if i + 2 >= size:
+                return False
+            value = _digit(path[i + 1]) * 16 + _digit(path[i + 2])
+            if value <= 0 or _class[value] & UNRESERVED:
+                return False
+        elif not _class[<uint8_t> path[i]]:
+            return False
     return True
 
 

@@ -7,3 +7,4 @@ from fastproxy.engine.stream cimport Stream
 cdef int redirect_root(Stream* stream, Head* head, Payload* payload) noexcept nogil
 cdef int redirect_entry_point(Stream* stream, Head* head, Payload* payload) noexcept nogil
 cdef int secure_request(Stream* stream, Head* head, Payload* payload) noexcept nogil
+cdef bint seems_https(const Stream* stream, const Head* head) noexcept nogil

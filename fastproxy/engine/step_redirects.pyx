@@ -13,7 +13,7 @@ from fastproxy.engine.stream cimport Stream
 from fastproxy.engine.wire cimport Field
 
 
-cdef bint _seems_https(const Stream* stream, const Head* head) noexcept nogil:
+cdef bint seems_https(const Stream* stream, const Head* head) noexcept nogil:
     """TLS, or the client says so; never checked for trust (`features.md` 3.7)."""
     cdef Field* field
     if stream.tls:
@@ -45,7 +45,7 @@ cdef int redirect_root(Stream* stream, Head* head, Payload* payload) noexcept no
         target.data += 1
         target.size -= 1
     writer = reply_lines(stream.engine)
-    if _seems_https(stream, head):
+    if seems_https(stream, head):
         write_text(&writer, "https://", 8)
     else:
         write_text(&writer, "http://", 7)
@@ -60,7 +60,7 @@ cdef int redirect_entry_point(Stream* stream, Head* head, Payload* payload) noex
     cdef uint32_t port = u32(payload)
     cdef Text scheme = blob(payload)
     cdef uint32_t bare = head.host_size, digits = 0, i
-    cdef bint https = _seems_https(stream, head)
+    cdef bint https = seems_https(stream, head)
     cdef Writer writer
     if head.host_size == 0:
         return STEP_GO_ON

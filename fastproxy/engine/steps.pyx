@@ -34,6 +34,7 @@ from fastproxy.engine.step_headers cimport edit_request, edit_response, fix_loca
 from fastproxy.engine.step_limits cimport circuit_breaker, max_connections, rate_limit
 from fastproxy.engine.step_paths cimport add_prefix, replace_path, rewrite_prefix, strip_prefixes
 from fastproxy.engine.step_redirects cimport redirect_entry_point, redirect_root, secure_request
+from fastproxy.engine.step_regex cimport redirect_regex, rewrite_regex
 from fastproxy.engine.stream cimport (
     ROUTE_NOT_FOUND, Engine, LiveBackend, OperationRecord, Pool, RouteRecord, Stream, Table,
 )
@@ -60,6 +61,8 @@ cdef enum Code:
     SCRIPTED = 17
     COMPRESS = 18
     OFFER_CERTIFICATE = 19  # done where the endpoints are connected to
+    REWRITE_REGEX = 20
+    REDIRECT_REGEX = 21
 
 cdef const char* NOT_FOUND = "404 page not found\n"
 
@@ -245,6 +248,10 @@ cdef int _step(int code, Stream* stream, Head* head, Payload* payload) noexcept 
     if code == COMPRESS:
         stream.compress = compress_wish(head)
         return STEP_GO_ON
+    if code == REWRITE_REGEX:
+        return rewrite_regex(stream, head, payload)
+    if code == REDIRECT_REGEX:
+        return redirect_regex(stream, head, payload)
     if code == OFFER_CERTIFICATE:
         return STEP_GO_ON
     return plain_reply(stream.engine, 500, "Internal Server Error")

@@ -84,7 +84,8 @@ cdef struct Table:
     uint32_t backend_count
     uint32_t filter_count
     uint32_t references  # streams that run on it, and one while it is current
-    void* regexes  # PyObject*: compiled residual expressions
+    void** conditions  # RE2, by the matcher's numbers; NULL where it refuses the pattern
+    void** expressions  # RE2, by filter slot; NULL where the slot holds something else
     Table* next_retired
 
 # --- backends ---

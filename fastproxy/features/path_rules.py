@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from fastproxy.annotation_values import shown
 from fastproxy.engine.operations import (
@@ -19,14 +17,14 @@ from fastproxy.engine.operations import (
     Operation,
     ReplacePath,
     RewritePrefix,
-    Scripted,
+    RewriteRegex,
     StripPrefixes,
 )
+from fastproxy.engine.regex import Regex
 from fastproxy.feature import (
     Annotation,
     BuildContext,
     Feature,
-    Filter,
     Invalid,
     Notes,
     OnInvalid,
@@ -34,12 +32,9 @@ from fastproxy.feature import (
     Scope,
 )
 from fastproxy.model import Config, Route
-from fastproxy.paths import RAW, normalise_path
+from fastproxy.paths import escape_path, normalise_path
 from fastproxy.rules import Matcher, Path, PathPrefix
-from fastproxy.templates import Pattern, replacement
-
-if TYPE_CHECKING:
-    from fastproxy.engine.exchange import Exchange, Reply
+from fastproxy.templates import Pattern, Replacement, replacement
 
 RULE_TYPES = ("Path", "PathPrefix", "PathStrip", "PathPrefixStrip", "ReplacePath")
 MODIFIERS = ("AddPrefix", "ReplacePath", "ReplacePathRegex")
@@ -223,8 +218,8 @@ def build(config: PathRules, context: BuildContext) -> Sequence[Operation]:
     plain = plain_rewrite(config)
     if plain is not None:
         operations.append(plain)
-    elif config.regex is not None and compiles(config.regex[0]):
-        operations.append(Scripted(config=config))
+    elif config.regex is not None:
+        operations += regex_rewrite(config, *config.regex)
     if kind == "ReplacePath":
         operations.append(ReplacePath(literal(value)))
     elif config.rule_type == "ReplacePath":
@@ -232,39 +227,31 @@ def build(config: PathRules, context: BuildContext) -> Sequence[Operation]:
     return operations
 
 
-def compiles(pattern: str) -> bool:
+def regex_rewrite(config: PathRules, regex: str, text: str) -> list[Operation]:
+    """Nothing for what 1.7 ignores: a pattern that does not compile, an empty replacement."""
+    new = replacement(text)
     try:
-        Pattern(pattern)
+        pattern = Pattern(regex)
     except ValueError:
-        return False
-    return True
+        return []
+    return [] if new.empty else [RewriteRegex(pattern.pieces(escaped(new)), config)]
 
 
-class RegexRewrite(Filter):
-    """ReplacePathRegex on the decoded path. `%2F`, `%5C` and `%25` stay encoded, so that a rewrite
-    never turns data into separators or escapes (`http-safety.md` 3)."""
-
-    __slots__ = ("_pattern", "_replacement")
-
-    def __init__(self, config: PathRules) -> None:
-        assert config.regex is not None
-        self._pattern = Pattern(config.regex[0])
-        self._replacement = replacement(config.regex[1])
-
-    def on_request(self, exchange: Exchange) -> Reply | None:
-        old = exchange.path
-        new = self._pattern.replace_all(decoded(old), self._replacement)
-        if new is None or self._replacement.empty:
-            return None
-        path = quote_from_bytes(new, safe=RAW + b"%")
-        exchange.add_header("X-Replaced-Path", old)
-        exchange.path = path if path.startswith("/") else "/" + path
-        return None
+def escaped(text: Replacement) -> Replacement:
+    """Literal text in the form in which paths are compared; a `%` of it stays an escape."""
+    return Replacement(
+        tuple(
+            escape_path(part.decode("utf-8", "surrogateescape")).encode()
+            if isinstance(part, bytes)
+            else part
+            for part in text.parts
+        )
+    )
 
 
-def decoded(path: str) -> bytes:
-    kept = re.sub(r"%(?=2F|5C|25)", "%25", path)
-    return unquote_to_bytes(kept.encode("latin-1"))
+def expression(config: PathRules) -> Regex:
+    assert config.regex is not None
+    return Regex(config.regex[0].encode())
 
 
 FEATURE = Feature(
@@ -275,7 +262,7 @@ FEATURE = Feature(
     on_invalid=OnInvalid.PATH,
     config=PathRules,
     build=build,
-    filter=RegexRewrite,
+    filter=expression,
     shape=shape,
     doc=__doc__ or "",
 )

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from fastproxy.annotation_values import boolean, shown
-from fastproxy.engine.operations import Operation, RedirectEntryPoint, RedirectRoot, Scripted
+from fastproxy.engine.operations import (
+    Operation,
+    RedirectEntryPoint,
+    RedirectRegex,
+    RedirectRoot,
+)
+from fastproxy.engine.regex import Regex
 from fastproxy.feature import (
     Annotation,
     BuildContext,
     Feature,
-    Filter,
     Invalid,
     Notes,
     OnInvalid,
@@ -26,12 +30,8 @@ from fastproxy.feature import (
     Scope,
 )
 from fastproxy.model import Config
-from fastproxy.reply import Reply, plain
 from fastproxy.templates import Pattern, Replacement, replacement
-from fastproxy.urls import location_bytes, with_path
-
-if TYPE_CHECKING:
-    from fastproxy.engine.exchange import Exchange
+from fastproxy.urls import location_bytes
 
 APP_ROOT = Annotation(
     name="app-root",
@@ -132,40 +132,12 @@ def build(config: Redirect, context: BuildContext) -> Sequence[Operation]:
         target = context.entry_points[config.entry_point]
         scheme = b"https" if target.tls is not None else b"http"
         return [RedirectEntryPoint(scheme, target.port, config.permanent)]
-    return [Scripted(config=config)]
+    pieces = Pattern(config.regex).pieces(parsed(config.replacement))
+    return [RedirectRegex(pieces, config.permanent, config)]
 
 
-class RegexRedirect(Filter):
-    __slots__ = ("_pattern", "_permanent", "_replacement")
-
-    def __init__(self, config: Redirect) -> None:
-        self._pattern = Pattern(config.regex)
-        self._replacement = parsed(config.replacement)
-        self._permanent = config.permanent
-
-    def on_request(self, exchange: Exchange) -> Reply | None:
-        secure = exchange.scheme == "https" or exchange.header("X-Forwarded-Proto") == "https"
-        query = "" if exchange.query is None else f"?{exchange.query}"
-        url = f"{'https' if secure else 'http'}://{exchange.host}{exchange.path}{query}"
-        old = url.encode("latin-1")
-        new = self._pattern.replace_all(old, self._replacement, exchange)
-        if new is None:
-            return None
-        # 1.7 puts the path from before the path modifiers back (`features.md` 3.7, step 5).
-        changed = exchange.path != exchange.original_path
-        location = with_path(new, exchange.original_path.encode("latin-1") if changed else None)
-        if location is None:
-            return plain(502)
-        if new == old:
-            return None
-        text = location_bytes(location).decode("ascii")
-        return plain(status(exchange.method, self._permanent), [("Location", text)])
-
-
-def status(method: str, permanent: bool) -> int:
-    if method == "GET":
-        return 301 if permanent else 302
-    return 308 if permanent else 307
+def expression(config: Redirect) -> Regex:
+    return Regex(config.regex.encode())
 
 
 FEATURE = Feature(
@@ -176,6 +148,6 @@ FEATURE = Feature(
     on_invalid=OnInvalid.DROP,
     config=Redirect,
     build=build,
-    filter=RegexRedirect,
+    filter=expression,
     doc=__doc__ or "",
 )

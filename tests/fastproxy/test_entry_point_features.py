@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from fastproxy.engine.operations import AllowNetworks, Compress, RedirectEntryPoint, Scripted
+from fastproxy.engine.operations import (
+    AllowNetworks,
+    Compress,
+    Piece,
+    RedirectEntryPoint,
+    RedirectRegex,
+    Scripted,
+)
 from fastproxy.entry_point_features import entry_point_operations
 from fastproxy.features.auth import Auth, Basic, Digest, Forward
 from fastproxy.features.redirect import Redirect
@@ -45,7 +52,7 @@ BUILT = [
         [RedirectEntryPoint(b"https", 8443)],
     ),
     (EntryPoint(redirect=to("http")), []),
-    (EntryPoint(redirect=regex("^a", "b")), [scripted(REGEX)]),
+    (EntryPoint(redirect=regex("^a", "b")), [RedirectRegex(((Piece.TEXT, 0, b"b"),), True, REGEX)]),
     (EntryPoint(redirect=regex("^a", "")), []),
     (EntryPoint(compress=True), [Compress()]),
     (EntryPoint(white_list=WhiteList(("10.0.0.0/8",), True)), [AllowNetworks((TEN,), True)]),

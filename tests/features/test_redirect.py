@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fastproxy.engine.operations import RedirectEntryPoint, RedirectRoot, Scripted
+from fastproxy.engine.operations import (
+    Piece,
+    RedirectEntryPoint,
+    RedirectRegex,
+    RedirectRoot,
+    ReplacePath,
+)
+from fastproxy.engine.step_probe import Passed, StepProbe
 from fastproxy.feature import OnInvalid
 from fastproxy.features.redirect import FEATURE, Redirect
-from fastproxy.reply import Reply
 from fastproxy.settings import EntryPoint, EntryPointTls
-from tests.support.exchange import MemoryExchange
 from tests.support.features import Bad, Refs, assert_outcome, context, outcome, problems
+from tests.support.literal_regex import Request, redirected
 
 REGEX = {"redirect-regex": "^http://a/(.*)", "redirect-replacement": "https://b/$1"}
 PARSED = Redirect(regex="^http://a/(.*)", replacement="https://b/$1")
@@ -75,7 +83,10 @@ BUILT = [
     (Redirect(entry_point="https"), [RedirectEntryPoint(b"https", 8443)]),
     (Redirect(entry_point="plain", permanent=True), [RedirectEntryPoint(b"http", 8080, True)]),
     (Redirect(entry_point="http"), []),
-    (PARSED, [Scripted(config=PARSED)]),
+    (
+        PARSED,
+        [RedirectRegex(((Piece.TEXT, 0, b"https://b/"), (Piece.GROUP, 1, b"")), False, PARSED)],
+    ),
 ]
 
 
@@ -84,66 +95,89 @@ def test_redirects_become_operations(config, operations):
     assert FEATURE.build(config, context(entry_points=POINTS)) == operations
 
 
-def moved(code, location, body):
-    return Reply(
-        code, body, [("Content-Type", "text/plain; charset=utf-8"), ("Location", location)]
+def answer(config, request="GET /a?b=c", *lines, tls=False, before=()):
+    """What the engine answers: status, Location and body; None when the request goes on."""
+    probe = StepProbe(
+        b"".join(o.encode() for o in (*before, *FEATURE.build(config, context()))),
+        [FEATURE.filter(config)],
+        tls=tls,
     )
+    head = "\r\n".join([f"{request} HTTP/1.1", "Host: h", *lines, "", ""])
+    found = probe.run(head.encode())
+    if isinstance(found, Passed):
+        return None
+    location = found.lines.decode().removeprefix("Location: ").removesuffix("\r\n")
+    return found.status, location, found.body
 
 
-FOUND, PERMANENT = b"Found", b"Moved Permanently"
-BAD = Reply(502, b"Bad Gateway", [("Content-Type", "text/plain; charset=utf-8")])
-TABLE = [  # regex, replacement, request, answer
-    ("^http://h/(.*)", "https://b/$1", {}, moved(302, "https://b/a?b=c", FOUND)),
-    ("^http://h/(.*)", "https://b/$1x", {}, moved(302, "https://b/", FOUND)),
-    ("^http://h/(.*)", "https://b/${1}x", {}, moved(302, "https://b/a?b=cx", FOUND)),
-    ("^http://h/(?P<r>.*)", "https://b/$r/$$", {}, moved(302, "https://b/a?b=c/$", FOUND)),
-    ("^https://", "http://", {}, None),
-    ("^https://h", "http://g", {"scheme": "https"}, moved(302, "http://g/a?b=c", FOUND)),
-    (
-        "^https://h",
-        "http://g",
-        {"headers": [("Host", "h"), ("X-Forwarded-Proto", "https")]},
-        moved(302, "http://g/a?b=c", FOUND),
-    ),
-    ("^http://h/(.*)", "http://h/$1", {}, None),  # V equals U
+def moved(location):
+    return 302, location, b"Found"
+
+
+BAD = (502, "", b"Bad Gateway")
+SECURE = "X-Forwarded-Proto: https"
+TABLE = [  # regex, replacement, request and headers, answer
+    ("^http://h/(.*)", "https://b/$1", (), moved("https://b/a?b=c")),
+    ("^http://h/(.*)", "https://b/$1x", (), moved("https://b/")),
+    ("^http://h/(.*)", "https://b/${1}x", (), moved("https://b/a?b=cx")),
+    ("^http://h/(?P<r>.*)", "https://b/$r/$$", (), moved("https://b/a?b=c/$")),
+    ("^https://", "http://", (), None),
+    ("^https://h", "http://g", ("GET /a?b=c", SECURE), moved("http://g/a?b=c")),
+    ("^https://h", "http://g", ("GET /a?b=c", "X-Forwarded-Proto: HTTPS"), None),
+    ("^http://h/(.*)", "http://h/$1", (), None),  # V equals U
+    ("^http://h$", "x", ("GET http://h",), None),
     (
         "^http://h",
         "https://{{ .Request.Host }}.{{ .Request.Method }}",
-        {},
-        moved(302, "https://h.GET/a?b=c", FOUND),
+        (),
+        moved("https://h.GET/a?b=c"),
     ),
     (
         "^.*$",
         '/{{ .Request.Header.Get "X-A" }}{{ "lit" }}{{.Request.URL.Path}}',
-        {"headers": [("Host", "h"), ("x-a", "{{ .Request.Host }}$1")]},
-        moved(302, "/%7B%7B%20.Request.Host%20%7D%7D$1lit/a", FOUND),
+        ("GET /a?b=c", "x-a: {{ .Request.Host }}$1"),
+        moved("/%7B%7B%20.Request.Host%20%7D%7D$1lit/a"),
     ),
-    ("^.*$", "http://b c/", {}, BAD),
-    ("^.*$", "http://b:port/", {}, BAD),
-    ("^.*$", "http://b/%zz", {}, BAD),
-    ("^.*$", "a:b", {}, moved(302, "a:b", FOUND)),
-    ("^.*$", "1:b", {}, BAD),
-    ("^.*$", "/a b\u00e9", {}, moved(302, "/a%20b%C3%A9", FOUND)),
-    (
-        "^http://h/(.*)",
-        "https://b/x/$1",
-        {"path": "/stripped"},
-        moved(302, "https://b/a?b=c", FOUND),  # the path of the replacement is lost
-    ),
-    ("/a", "/b", {"target": "/a/a"}, moved(302, "http://h/b/b", FOUND)),
+    ("^.*$", '{{ .Request.Header.Get "X-A" }}x', (), moved("x")),
+    ("^.*$", "http://b c/", (), BAD),
+    ("^.*$", "http://b:port/", (), BAD),
+    ("^.*$", "http://b/%zz", (), BAD),
+    ("^.*$", "http://u:p@b:8/?%zz", (), moved("http://u:p@b:8/?%zz")),
+    ("^.*$", "http://[::1]:8/", (), moved("http://[::1]:8/")),
+    ("^.*$", "http://[::1/", (), BAD),
+    ("^.*$", "a:b", (), moved("a:b")),
+    ("^.*$", "1:b", (), BAD),
+    ("^.*$", "1/b:c", (), moved("1/b:c")),
+    ("^.*$", "/a b\u00e9", (), moved("/a%20b%C3%A9")),
+    ("/a", "/b", ("GET /a/a",), moved("http://h/b/b")),
+    ("^http://h(.*)", "https://h$1", ("GET /a?",), moved("https://h/a?")),
 ]
 
 
-@pytest.mark.parametrize(("regex", "text", "request_", "answer"), TABLE)
-def test_regex_redirects(regex, text, request_, answer):
-    live = FEATURE.filter(Redirect(regex=regex, replacement=text))
-    exchange = MemoryExchange(**{"target": "/a?b=c", "headers": [("Host", "h")], **request_})
-    assert live.on_request(exchange) == answer
+@pytest.mark.parametrize(("regex", "text", "request_", "expected"), TABLE)
+def test_regex_redirects(regex, text, request_, expected):
+    assert answer(Redirect(regex=regex, replacement=text), *request_) == expected
+
+
+def test_the_scheme_is_that_of_the_connection():
+    config = Redirect(regex="^https://h", replacement="http://g")
+    assert answer(config, tls=True) == moved("http://g/a?b=c")
+
+
+def test_the_path_of_the_replacement_is_lost_behind_path_operations():
+    config = Redirect(regex="^http://h/(.*)", replacement="https://b/x/$1")
+    found = answer(config, before=[ReplacePath(b"/stripped")])
+    assert found == moved("https://b/a?b=c")
+
+
+def test_a_location_that_does_not_fit_is_414():
+    config = Redirect(regex="a", replacement="b" * 100)
+    assert answer(config, "GET /" + "a" * 500) == (414, "", b"Request URI Too Long")
 
 
 STATUSES = [
-    ("GET", False, 302, FOUND),
-    ("GET", True, 301, PERMANENT),
+    ("GET", False, 302, b"Found"),
+    ("GET", True, 301, b"Moved Permanently"),
     ("HEAD", False, 307, b"Temporary Redirect"),
     ("POST", True, 308, b"Permanent Redirect"),
 ]
@@ -151,6 +185,38 @@ STATUSES = [
 
 @pytest.mark.parametrize(("method", "permanent", "code", "body"), STATUSES)
 def test_the_status_depends_on_the_method(method, permanent, code, body):
-    live = FEATURE.filter(Redirect(regex="^http://h", replacement="https://h", permanent=permanent))
-    exchange = MemoryExchange("/", method=method, headers=[("Host", "h")])
-    assert live.on_request(exchange) == moved(code, "https://h/", body)
+    config = Redirect(regex="^http://h", replacement="https://h", permanent=permanent)
+    assert answer(config, f"{method} /") == (code, "https://h/", body)
+
+
+PARTS = "http:// // h :8 / ? # %41 %4 @ [::1] é a:b $1 $0 ~ ^"
+MORE_PARTS = (" ", "{{ .Request.URL.Path }}", '{{ .Request.Header.Get "X-A" }}')
+pieces = st.lists(st.sampled_from([*PARTS.split(" "), *MORE_PARTS]), min_size=1, max_size=5)
+expressions = st.sampled_from(["^.*$", "^http://h(.*)", "(/)", "a|b|(c)", "(?P<n>h)", "x*"])
+targets = st.sampled_from(["/", "/a?b=c", "/a/a?", "/%2Fa", "/c?/"])
+headers = st.sampled_from(["", "X-A: ä@/%", SECURE, "x-a: c"])
+
+
+@given(expressions, pieces, targets, headers, st.booleans())
+def test_the_engine_redirects_as_its_twin(regex, parts, target, line, stripped):
+    config = Redirect(regex=regex, replacement="".join(parts))
+    path, mark, query = target.partition("?")
+    name, _, value = line.partition(": ")
+    expected = redirected(
+        config,
+        Request(
+            method="GET",
+            scheme="http",
+            host="h",
+            path="/s" if stripped else path,
+            query=query if mark else None,
+            headers={name.lower(): value.encode().decode("latin-1")},
+            original_path=path,
+        ),
+    )
+    before = [ReplacePath(b"/s")] if stripped else []
+    found = answer(config, f"GET {target}", *([line] if line else []), before=before)
+    if isinstance(expected, tuple):
+        assert found == (*expected, b"Found")
+    else:
+        assert found == (BAD if expected else None)

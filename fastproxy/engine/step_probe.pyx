@@ -1,0 +1,133 @@
+"""Only for tests and benchmarks: a request head through a route's operations, without a socket."""
+
+from dataclasses import dataclass
+
+from libc.stdint cimport uint32_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+
+from fastproxy.engine.head cimport Head, Scratch, Writer, request_head
+from fastproxy.engine.llhttp cimport HTTP_REQUEST
+from fastproxy.engine.payload cimport Payload
+from fastproxy.engine.regex cimport Regex
+from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY
+from fastproxy.engine.step_regex cimport REPLACED, replace_all
+from fastproxy.engine.steps cimport request_steps
+from fastproxy.engine.stream cimport Engine, RouteRecord, Stream, Table
+from fastproxy.engine.wire cimport (
+    WIRE_DONE, Window, Wire, wire_free, wire_head, wire_init, window_free, window_new, window_reset,
+)
+
+cdef enum:
+    ROOM = 64 * 1024
+    LINE = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    path: bytes
+    headers: tuple
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    status: int
+    lines: bytes
+    body: bytes
+
+
+cdef class StepProbe:
+    cdef Wire wire
+    cdef Window* window
+    cdef Engine* engine
+    cdef Stream stream
+    cdef Table table
+    cdef RouteRecord route
+    cdef bytes operations
+    cdef list expressions
+
+    def __cinit__(self, bytes operations, expressions=(), *, bint tls=False):
+        cdef uint32_t slot
+        self.operations = operations
+        self.expressions = list(expressions)
+        self.window = window_new(ROOM, 256)
+        self.engine = <Engine*> calloc(1, sizeof(Engine))
+        self.table.expressions = <void**> calloc(len(self.expressions) + 1, sizeof(void*))
+        if self.window == NULL or self.engine == NULL or self.table.expressions == NULL:
+            raise MemoryError
+        self.engine.scratch = <Scratch*> calloc(1, sizeof(Scratch))
+        if self.engine.scratch == NULL:
+            raise MemoryError
+        for slot in range(len(self.expressions)):
+            self.table.expressions[slot] = (<Regex?> self.expressions[slot]).compiled
+        self.table.block = self.operations
+        self.route.request_size = <uint32_t> len(operations)
+        self.stream.engine = self.engine
+        self.stream.table = &self.table
+        self.stream.route = &self.route
+        self.stream.tls = tls
+        wire_init(&self.wire, HTTP_REQUEST)
+
+    def __dealloc__(self):
+        wire_free(&self.wire)
+        window_free(self.window)
+        free(self.table.expressions)
+        if self.engine != NULL:
+            free(self.engine.scratch)
+            free(self.engine)
+
+    cdef int _run(self, const char* data, uint32_t size, Head* head) noexcept nogil:
+        wire_free(&self.wire)
+        wire_init(&self.wire, HTTP_REQUEST)
+        window_reset(self.window)
+        self.wire.window = self.window
+        memcpy(self.window.data, data, size)
+        self.window.used = size
+        self.engine.scratch.extra_used = 0
+        self.stream.original_path = NULL
+        if wire_head(&self.wire, 0) != WIRE_DONE:
+            return -1
+        if request_head(head, &self.wire, self.engine.scratch, LINE) != 0:
+            return -1
+        return request_steps(&self.stream, head, 0)
+
+    def run(self, bytes data, int rounds=1):
+        cdef Head* head = &self.engine.request
+        cdef const char* text = data
+        cdef uint32_t size = <uint32_t> len(data), i
+        cdef int code = -1, _i
+        if size > ROOM:
+            raise ValueError("the head is too large for the probe")
+        with nogil:
+            for _i in range(rounds):
+                code = self._run(text, size, head)
+        if code == STEP_REPLY:
+            return Answered(
+                self.engine.reply.status,
+                self.engine.reply.lines[:self.engine.reply.lines_size],
+                self.engine.reply.body[:self.engine.reply.body_size],
+            )
+        if code != STEP_GO_ON:
+            raise ValueError(f"{data[:60]!r} is not understood")
+        fields = []
+        for i in range(head.count):
+            if not head.fields[i].dropped:
+                fields.append((
+                    head.fields[i].name[:head.fields[i].name_size],
+                    head.fields[i].value[:head.fields[i].value_size],
+                ))
+        return Passed(head.path[:head.path_size], tuple(fields))
+
+
+def replaced(Regex regex, bytes pieces, bytes text):
+    cdef char room[ROOM]
+    cdef Writer writer
+    cdef Payload payload
+    payload.at = pieces
+    writer.data = room
+    writer.capacity = ROOM
+    writer.size = 0
+    writer.failed = 0
+    if replace_all(&writer, regex.compiled, NULL, text, len(text), &payload) != REPLACED:
+        return None
+    return room[:writer.size]

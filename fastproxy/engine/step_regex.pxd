@@ -1,0 +1,16 @@
+"""Operations that run a regular expression. See step_regex.pyx."""
+
+from fastproxy.engine.head cimport Head, Writer
+from fastproxy.engine.payload cimport Payload
+from fastproxy.engine.stream cimport Stream
+
+cdef enum Outcome:
+    NOT_FOUND
+    REPLACED
+    TOO_LONG
+
+cdef int rewrite_regex(Stream* stream, Head* head, Payload* payload) noexcept nogil
+cdef int redirect_regex(Stream* stream, Head* head, Payload* payload) noexcept nogil
+cdef Outcome replace_all(
+    Writer* writer, const void* regex, const Head* head, const char* text, size_t size, Payload* payload
+) noexcept nogil
