@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fastproxy import findings
-from fastproxy.compile import Compiled, Slots, compile_table
+from fastproxy.compile import NOTHING, compile_table
 from fastproxy.features import FEATURES
 from fastproxy.findings import Finding
 from fastproxy.model import Desired, ObjectReference
@@ -19,8 +19,7 @@ from fastproxy.settings import Settings
 
 def build_findings(desired: Desired, settings: Settings) -> tuple[Finding, ...]:
     """Compile for nothing but what goes wrong."""
-    nothing = Compiled(0, b"", {}, {}, {}, slots=Slots())
-    compiled = compile_table(desired, settings, FEATURES, nothing, lambda entries: b"")
+    compiled = compile_table(desired, settings, FEATURES, NOTHING, lambda entries: b"")
     return failures_as_findings(desired, compiled.failures)
 
 

@@ -20,6 +20,7 @@ whether the others with a default backend exist at all. `_elect` handles it apar
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -61,6 +62,8 @@ class Translator:
         self._snapshot = Snapshot()
         self._contributions: dict[Name, Contribution] = {}
         self._users: dict[ObjectReference, set[Name]] = {}  # object -> Ingresses that need it
+        self._secrets: set[Name] = set()  # the Secrets among `_users`
+        self._served: list[Name] = []  # Ingresses that are not skipped, in order
         self._groups = Groups()
         self._merged: dict[str, Merged] = {}
         self._fed_by: dict[Name, set[str]] = {}  # Service -> names of groups with its endpoints
@@ -122,7 +125,7 @@ class Translator:
                 self._contributions[key] = new
             if old == new:
                 continue
-            change.processed |= (old and old.processed) != (new and new.processed)
+            change.processed.add(key)
             self._register(key, old, new, change)
             self._note(("Ingress", key), new.findings if new else (), change)
             names |= self._groups.put(key, self._wired(key))
@@ -140,14 +143,26 @@ class Translator:
     ) -> None:
         before = old.needs if old else frozenset()
         after = new.needs if new else frozenset()
-        change.secrets |= any(reference.kind == "Secret" for reference in before ^ after)
         for reference in before - after:
             users = self._users[reference]
             users.discard(key)
             if not users:
                 del self._users[reference]
+                self._need_secret(reference, False, change)
         for reference in after - before:
-            self._users.setdefault(reference, set()).add(key)
+            if reference not in self._users:
+                self._users[reference] = set()
+                self._need_secret(reference, True, change)
+            self._users[reference].add(key)
+
+    def _need_secret(self, reference: ObjectReference, needed: bool, change: _Change) -> None:
+        if reference.kind != "Secret":
+            return
+        change.secrets = True
+        if needed:
+            self._secrets.add(reference[1:])
+        else:
+            self._secrets.discard(reference[1:])
 
     def _wired(self, key: Name) -> tuple[Part, ...]:
         """The parts of an Ingress that count: none when its default backend is refused."""
@@ -162,7 +177,7 @@ class Translator:
             (c.order, key) for key, c in self._contributions.items() if c.default is not None
         )
         before, self._elected = self._elected, candidates[0][1] if candidates else None
-        change.processed = True
+        change.processed |= {key for key, c in self._contributions.items() if c.wants_default}
         for _, key in self._duplicates:
             self._note(("duplicate", key), (), change)
         self._duplicates = candidates[1:]
@@ -260,20 +275,31 @@ class Translator:
             desired = Desired(
                 self._routes.values(), self._backends.values(), self._chosen.certificates
             )
-        if change.processed:
-            processed = tuple(sorted(key for key in self._contributions if self._processed(key)))
+        if self._note_processed(change.processed):
+            processed = tuple(self._served)
         if change.secrets:
-            secrets = frozenset(
-                (namespace, name) for kind, namespace, name in self._users if kind == "Secret"
-            )
+            secrets = frozenset(self._secrets)
         if change.findings:
             everything = {finding: None for found in self._found.values() for finding in found}
             found = tuple(sorted(everything, key=lambda f: (f.object, f.field, f.code, f.sentence)))
         moved = None if change.structure else change.moved
         return Translation(desired, found, processed, secrets, moved)
 
+    def _note_processed(self, keys: Iterable[Name]) -> bool:
+        """Put each Ingress among those that are served, or take it out; say if any has moved."""
+        moved = False
+        for key in keys:
+            position = bisect_left(self._served, key)
+            known = self._served[position : position + 1] == [key]
+            if known != self._processed(key):
+                moved = True
+                self._served[position : position + known] = [] if known else [key]
+        return moved
+
     def _processed(self, key: Name) -> bool:
-        contribution = self._contributions[key]
+        contribution = self._contributions.get(key)
+        if contribution is None:
+            return False
         refused = contribution.wants_default and key != self._elected
         return contribution.processed and not refused
 
@@ -282,7 +308,7 @@ class Translator:
 class _Change:
     """What one update has found to differ."""
 
-    processed: bool = False
+    processed: set[Name] = field(default_factory=set)  # Ingresses that may (not) be served now
     secrets: bool = False
     structure: bool = False  # anything of Desired but endpoints
     findings: bool = False

@@ -16,11 +16,13 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from fastproxy.channel import Channel, close_all, read_memory, sealed_memory
-from fastproxy.compile import Compiled, MatcherBuilder, Piece, Slots, compile_table, restored
+from fastproxy.compile import Compiled, MatcherBuilder, compile_table, restored
 from fastproxy.engine.change import BackendSpecification
 from fastproxy.feature import Feature
 from fastproxy.model import Certificate, Config, Desired, Endpoint
 from fastproxy.settings import Settings
+from fastproxy.slots import Slots
+from fastproxy.wiring import Group
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +51,8 @@ class Delta:
 class Memory:
     """What a restarted controller needs besides the deltas."""
 
-    pieces: Mapping[tuple[str, int], Piece] = field(default_factory=dict)
-    removed: tuple[tuple[str, int], ...] = ()
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
 
 
 def difference(old: Compiled, new: Compiled) -> Delta:
@@ -144,6 +146,7 @@ class Publisher:
         self._continued = False  # False: the next generation replaces all, whatever is live
         self._moves = Moves()
         self._slots_of: dict[str, list[int]] | None = None  # of the live backends, by name
+        self._moved: dict[int, BackendSpecification] = {}  # since the live generation was compiled
         self._live = self._restore()
 
     @property
@@ -162,26 +165,31 @@ class Publisher:
         Does nothing for what is live already, and only replaces endpoints when only they differ.
         Raises ConnectionError when the parent is gone.
         """
-        live = self._live
+        live = self._settled()
         new = compile_table(desired, self._settings, self._features, live, self._build_matcher)
         delta = difference(live, new)
         if self._continued and new.block[64:] == live.block[64:] and not _needs_swap(live, delta):
             if delta.backends:
                 self._send_endpoints(delta)
             self._live = replace(new, generation=live.generation, block=live.block)
+            self._moved = {}
             return True
         for kind, slot in new.slots.reused:
             if kind in self._counters:
                 self._clear_counter(kind, slot)
         memory = Memory(
-            {k: p for k, p in new.pieces.items() if live.pieces.get(k) is not p},
-            tuple(live.pieces.keys() - new.pieces.keys()),
+            {
+                name: group
+                for name, group in new.groups.items()
+                if live.groups.get(name) is not group
+            },
+            tuple(live.groups.keys() - new.groups.keys()),
         )
         parts = [new.block, _dump(delta), _dump(memory)]
         self._log_entries += 1
         self._log_size += len(parts[1]) + len(parts[2])
         full = not self._continued
-        if not self._exchange("publish", parts, new, generation=new.generation, full=full):
+        if not self._exchange("publish", parts, lambda: new, generation=new.generation, full=full):
             return False
         self._live, self._continued = new, True
         return True
@@ -199,45 +207,61 @@ class Publisher:
         self.move({backend_name: endpoints})
 
     def move(self, moved: Mapping[str, tuple[Endpoint, ...]]) -> None:
-        """Replace the endpoints of some backends, by name, in one step."""
+        """Replace the endpoints of some backends, by name, in one step.
+
+        What it costs does not depend on how many others there are.
+        """
         if self._slots_of is None:
             self._slots_of = {}
             for slot, specification in self._live.backends.items():
                 self._slots_of.setdefault(specification.name, []).append(slot)
-        backends = {
-            slot: replace(self._live.backends[slot], endpoints=endpoints)
-            for name, endpoints in moved.items()
-            for slot in self._slots_of.get(name, ())
-            if self._live.backends[slot].endpoints != endpoints
-        }
+        backends = {}
+        for name, endpoints in moved.items():
+            for slot in self._slots_of.get(name, ()):
+                specification = self._moved.get(slot) or self._live.backends[slot]
+                if specification.endpoints != endpoints:
+                    backends[slot] = replace(specification, endpoints=endpoints)
         if backends:
             self._send_endpoints(Delta(backends=backends))
 
     def _send_endpoints(self, delta: Delta) -> None:
-        new = replace(self._live, backends={**self._live.backends, **delta.backends})
         parts = [_dump(delta)]
+        self._moved.update(delta.backends)
         self._log_entries += 1
         self._log_size += len(parts[0])
         merged = self._moves.add(delta.backends, len(parts[0]))
         if merged is None:
-            self._exchange("endpoints", parts, new)
+            self._exchange("endpoints", parts, self._settled)
         else:
             parts.append(_dump(Delta(backends=merged.backends)))
             self._log_entries -= merged.steps - 1
             self._log_size -= self._moves.resize(len(parts[1]))
-            self._exchange("endpoints", parts, new, merge=merged.steps)
-        self._live = new
+            self._exchange("endpoints", parts, self._settled, merge=merged.steps)
 
-    def _exchange(self, kind: str, parts: list[bytes], new: Compiled, **values: int) -> bool:
-        """Send one step, with a new base when the log has grown, and wait for the answer."""
+    def _settled(self) -> Compiled:
+        """Return the live generation with what has moved since. Touches every backend."""
+        if self._moved:
+            self._live = self._live.with_moves(self._moved)
+            self._moved = {}
+        return self._live
+
+    def _exchange(
+        self, kind: str, parts: list[bytes], state: Callable[[], Compiled], **values: int
+    ) -> bool:
+        """Send one step, with a new base when the log has grown, and wait for the answer.
+
+        A generation re-bases at half the length: it visits all routes anyway, a move does not.
+        """
+        share = 2 if kind == "publish" else 1
         rebase = self._continued and (
-            self._log_entries > LONGEST_LOG
-            or self._log_size > max(SMALLEST_REBASE, 2 * self._full_size)
+            self._log_entries * share > LONGEST_LOG
+            or self._log_size * share > max(SMALLEST_REBASE, 2 * self._full_size)
         )
         if rebase:
             if values.pop("merge", 0):
                 del parts[-1]
-            parts += [_dump(full_delta(new)), _dump(Memory(new.pieces))]
+            new = state()
+            parts += [_dump(full_delta(new)), _dump(Memory(new.groups))]
         descriptors = [sealed_memory(f"fastproxy-{kind}", part) for part in parts]
         try:
             self._connection.send(kind, descriptors, rebase=rebase, **values)
@@ -252,7 +276,7 @@ class Publisher:
         if answer is None:
             raise ConnectionError("fastproxy's parent process is gone")
         if answer.kind == "refused":
-            log.error("generation %d is refused: %s", new.generation, answer.values["reason"])
+            log.error("generation %d is refused: %s", state().generation, answer.values["reason"])
             return False
         if rebase or kind == "publish":
             self._moves = Moves()
@@ -273,13 +297,13 @@ class Publisher:
             return nothing
         backends: dict[int, BackendSpecification] = {}
         certificates: dict[int, Certificate] = {}
-        pieces: dict[tuple[str, int], Piece] = {}
+        groups: dict[str, Group] = {}
         try:
             block, *parts = (read_memory(d) for d in message.descriptors)
             for part in parts:
                 step = pickle.loads(part)
                 if isinstance(step, Memory):
-                    apply(pieces, step.pieces, step.removed)
+                    apply(groups, step.groups, step.removed)
                 else:
                     apply(backends, step.backends, step.removed_backends)
                     apply(certificates, step.certificates, step.removed_certificates)
@@ -293,7 +317,7 @@ class Publisher:
         self._continued = True
         self._log_entries, self._log_size = len(parts), sum(map(len, parts))
         return restored(
-            message.values["generation"], block, pieces, backends, certificates, self._counters
+            message.values["generation"], block, groups, backends, certificates, self._counters
         )
 
 

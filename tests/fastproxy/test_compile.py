@@ -10,15 +10,9 @@ import pytest
 
 from fastproxy.compile import (
     ALL_ENDPOINTS,
-    FALLBACK,
-    HAS_SCRIPTED,
-    NO_SLOT,
-    NOT_FOUND,
     NOTHING,
-    PRESERVE_HOST,
     Compiled,
     Entry,
-    Slots,
     compile_table,
     restored,
 )
@@ -42,6 +36,8 @@ from fastproxy.settings import (
     Settings,
     Users,
 )
+from fastproxy.slots import NO_SLOT, Slots
+from fastproxy.wiring import FALLBACK, HAS_SCRIPTED, NOT_FOUND, PRESERVE_HOST, Piece
 from tests.support.table_block import read_block
 
 
@@ -139,6 +135,12 @@ def compiled(
     return compile_table(desired, settings, FEATURES, previous, build_matcher)
 
 
+def piece(result: Compiled, name: str) -> Piece:
+    """The piece of a route that has one entry point."""
+    [found] = result.groups[name].pieces
+    return found
+
+
 def test_no_routes() -> None:
     block = read_block(compiled().block)
     assert block.routes == ()
@@ -150,7 +152,7 @@ def test_one_record_for_each_entry_point() -> None:
     rows = [(r.name, r.entry_point, r.backend_slot) for r in read_block(result.block).routes]
     assert rows == [("a", 1, 0), ("a", 0, 1), ("b", 1, 2)]  # index in sorted names
     assert {s.name for s in result.backends.values()} == {"shop"}
-    assert [e[:2] for e in result.entries] == [(0, 1), (1, 0), (2, 1)]
+    assert [place[0] for place in result.places] == [1, 0, 1]
 
 
 def test_no_entry_point_means_the_default_ones() -> None:
@@ -213,8 +215,8 @@ def test_filter_slots_are_patched_in_and_shared_by_equal_configurations() -> Non
 def test_unchanged_routes_are_taken_over() -> None:
     one = compiled(route("a", Script()), route("b", Second()))
     two = compiled(route("a", Script()), route("b", Second(6)), previous=one)
-    assert two.pieces["a", 1] is one.pieces["a", 1]
-    assert two.pieces["b", 1] is not one.pieces["b", 1]
+    assert piece(two, "a") is piece(one, "a")
+    assert piece(two, "b") is not piece(one, "b")
     assert two.matcher is one.matcher
     assert two.generation == 2
     assert two.filters == one.filters
@@ -248,7 +250,7 @@ def test_endpoints_are_not_part_of_the_block() -> None:
     two = compiled(route("a"), previous=one, backends=[more])
     assert two.block[64:] == one.block[64:]
     assert two.backends[0].endpoints == more.endpoints
-    assert two.pieces["a", 1] is one.pieces["a", 1]
+    assert piece(two, "a") is piece(one, "a")
 
 
 def test_a_removed_route_gives_its_slots_back() -> None:
@@ -295,8 +297,8 @@ def test_a_restarted_controller_continues_the_slots() -> None:
     certificate = Certificate("a", ("http",), b"chain", b"key")
     one = compiled(route("z"), route("a", Script(), Second()), certificates=[certificate])
     two = compiled(route("a", Script(), Second()), certificates=[certificate], previous=one)
-    pieces = pickle.loads(pickle.dumps(two.pieces))
-    again = restored(2, two.block, pieces, two.backends, two.certificates, {})
+    groups = pickle.loads(pickle.dumps(two.groups))
+    again = restored(2, two.block, groups, two.backends, two.certificates, {})
     three = compiled(
         route("b"), route("a", Script(), Second()), certificates=[certificate], previous=again
     )
@@ -324,7 +326,7 @@ def test_ten_thousand_routes_are_quick() -> None:
     started = time.process_time()
     two = compiled(*routes, previous=one, backends=backends)
     second = time.process_time() - started
-    assert sum(two.pieces[key] is not one.pieces[key] for key in one.pieces) == 1
+    assert sum(piece(two, name) is not piece(one, name) for name in one.groups) == 1
     print(f"first {first:.3f} s, one change {second:.3f} s")
     assert first < 2.0
     assert second < 1.0

@@ -418,7 +418,7 @@ def test_many_moves_stay_a_short_log() -> None:
         assert len(it.generations.live.steps) <= 1 + 4 * publish.FAN
         it.kill_worker(0)
         it.start_worker()
-        moved = {b.endpoints[0].port for b in publisher._live.backends.values()}
+        moved = {b.endpoints[0].port for b in publisher._settled().backends.values()}
         assert moved == {998, 999}
 
 
