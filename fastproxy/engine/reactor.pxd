@@ -69,6 +69,7 @@ cdef struct Reactor:
     Source wake_source
     Source timer_source
 
+cdef int64_t clock_ns() noexcept nogil
 cdef int source_add(Reactor* reactor, Source* source, int descriptor, uint32_t events) noexcept nogil
 cdef void source_run(Source* source) noexcept nogil
 cdef void source_retire(Source* source) noexcept nogil

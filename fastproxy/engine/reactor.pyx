@@ -93,10 +93,15 @@ if os.environ.get("FASTPROXY_EVENTS") != "reader":
         log.warning("%s: events take the slower way through Python", error)
 
 
-cdef inline void _refresh_clock(Reactor* reactor) noexcept nogil:
+cdef int64_t clock_ns() noexcept nogil:
+    """The monotonic clock, for what is measured within a turn."""
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
-    reactor.now_ns = <int64_t> now.tv_sec * 1000000000 + now.tv_nsec
+    return <int64_t> now.tv_sec * 1000000000 + now.tv_nsec
+
+
+cdef inline void _refresh_clock(Reactor* reactor) noexcept nogil:
+    reactor.now_ns = clock_ns()
     reactor.now = reactor.now_ns / 1000000
 
 

@@ -291,6 +291,8 @@ cdef struct Engine:
     Counters counters
     EntryPoint entry_points[64]
     uint32_t entry_point_count
+    int64_t handshake_turn  # the turn (its time) in which `handshake_ns` was spent
+    int64_t handshake_ns
     uint32_t connections
     uint32_t max_connections
     uint32_t most_connections  # since memory was last given back

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from tests.support.running import Proxy, free_port
-from tests.support.tls import AUTHORITY, client_context, pem
+from tests.support.tls import AUTHORITY, client_context, client_hello, pem
 from tests.support.whole import Running, ask, ingress, origin, secret, service, shown, within
 
 SETTINGS = """
@@ -79,20 +79,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             yield made
 
 
-def hello(name: str = "a.test") -> bytes:
-    """A complete ClientHello."""
-    outgoing = ssl.MemoryBIO()
-    client = client_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
-    with pytest.raises(ssl.SSLWantReadError):
-        client.do_handshake()
-    return outgoing.read()
-
-
 def plain(running: Running) -> socket.socket:
     return socket.create_connection(("127.0.0.1", running.ports["https"]), 10)
 
 
-UNFINISHED = [b"", b"\x16", hello()[:100], hello()]
+UNFINISHED = [b"", b"\x16", client_hello("a.test")[:100], client_hello("a.test")]
 
 
 @pytest.mark.parametrize("start", UNFINISHED, ids=["nothing", "a byte", "half a hello", "a hello"])
@@ -111,7 +102,7 @@ def test_bytes_do_not_extend_the_deadline(running: Running) -> None:
     begin = time.monotonic()
     with plain(running) as client:
         try:
-            for byte in hello():
+            for byte in client_hello("a.test"):
                 client.send(bytes([byte]))
                 time.sleep(0.05)
         except OSError:
@@ -142,7 +133,7 @@ def test_a_handshake_byte_by_byte(running: Running) -> None:
 
 
 def test_half_open_handshakes_do_not_disturb_others(running: Running) -> None:
-    greeting = hello()
+    greeting = client_hello("a.test")
     with running.connect("a.test") as good:
         clients = []
         for _ in range(HALF_OPEN):
@@ -173,7 +164,7 @@ def test_clients_that_vanish(running: Running) -> None:
         for _ in range(50):
             client = plain(running)
             if moment:
-                client.sendall(hello())
+                client.sendall(client_hello("a.test"))
             if moment == 2:
                 client.recv(100)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

@@ -31,6 +31,7 @@ from tests.support.tls import (
     PLAIN,
     Peer,
     client_context,
+    client_hello,
     loaded,
     pem,
     served,
@@ -47,15 +48,6 @@ def context(*certificates: object, **options: object) -> ServerContext:
     made = ServerContext(TlsOptions(default_certificate=DEFAULT_PAIR, **options))  # type: ignore[arg-type]
     made.activate(made.prepare(certificates))  # type: ignore[arg-type]
     return made
-
-
-def greeting(name: str) -> bytes:
-    """A complete ClientHello."""
-    outgoing = ssl.MemoryBIO()
-    client = client_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
-    with pytest.raises(ssl.SSLWantReadError):
-        client.do_handshake()
-    return outgoing.read()
 
 
 def connect(
@@ -180,7 +172,7 @@ def test_a_name_without_certificate(strict: bool) -> None:
 def test_a_refused_name_cannot_write_into_the_log() -> None:
     one, other = socket_pair()
     probe = Probe(other, context(A, sni_strict=True))
-    one.sendall(greeting("x" * 11 + "y").replace(b"xxxxxxxxxxxy", b"\n\x1b[31m\xff evil"))
+    one.sendall(client_hello("x" * 11 + "y").replace(b"xxxxxxxxxxxy", b"\n\x1b[31m\xff evil"))
     assert (probe.handshake(), probe.failure) == ("failed", "no name")
     assert probe.error == "no certificate for: ??[31m??evil"
 

@@ -136,6 +136,15 @@ def server_context(
     return context
 
 
+def client_hello(name: str) -> bytes:
+    """A complete one."""
+    outgoing = ssl.MemoryBIO()
+    client = client_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
+    with suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
+
+
 def close(*ends: socket.socket) -> None:
     for end in ends:
         with suppress(OSError):

@@ -24,6 +24,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Answers with what it received, as JSON."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes
 
     def do_GET(self) -> None:
         peer = None
