@@ -5,6 +5,8 @@
 --   body          bytes of a POST body, 0 for GET
 --   close         1: a connection per request
 --   suffix        last component of the path, selects the backend's answer
+--   variety       how many different requests there are at least, told apart by their query: what
+--                 wrk itself does then costs the same for few routes and for many
 local requests = {}
 local position = 0
 local step = 1
@@ -29,10 +31,12 @@ function init(args)
       fields = fields .. "Content-Length: " .. body .. "\r\n"
       content = string.rep("x", body)
    end
-   local count = body > 65536 and 1 or hosts * paths
+   local variety = tonumber(args[7])
+   local count = body > 65536 and 1 or math.max(hosts * paths, variety)
    for i = 0, count - 1 do
-      local host, path = i % hosts, math.floor(i / hosts)
-      requests[i + 1] = (body > 0 and "POST" or "GET") .. " /p" .. path .. "/" .. args[6] ..
+      local host, path = i % hosts, math.floor(i / hosts) % paths
+      local query = variety > 0 and string.format("?%06d", i) or ""
+      requests[i + 1] = (body > 0 and "POST" or "GET") .. " /p" .. path .. "/" .. args[6] .. query ..
          " HTTP/1.1\r\nHost: h" .. host .. ".example\r\n" .. fields .. "\r\n" .. content
    end
    -- a stride prime to the count visits everything without neighbours following each other

@@ -17,6 +17,7 @@ class Workload:
     body: int = 0
     close: bool = False
     suffix: str = "s"
+    variety: int = 0
     deferred: bool = False
     tls: bool = False  # ECDSA P-256; wrk does not resume sessions
     nginx: float = 0.0
@@ -38,7 +39,7 @@ class Workload:
             str(value)
             for value in (
                 *(self.hosts, self.paths, self.headers, self.body, int(self.close)),
-                self.suffix,
+                *(self.suffix, self.variety),
             )
         ]
 
@@ -82,9 +83,13 @@ WORKLOADS = (
     Workload("post-10k", "10 KiB uploads", body=10240, nginx=1.15, haproxy=1.35),
     Workload("get-1m", "1 MiB responses", suffix="m", nginx=1.2, haproxy=0.8, quick=True),
     Workload("post-1m", "1 MiB uploads", body=1 << 20, nginx=1.2, haproxy=0.8),
-    Workload("routes-10", "10 routes, visited evenly", headers=12),
     Workload(
-        "routes-10000", "10,000 routes, visited evenly", hosts=1000, paths=10, headers=12,
+        "routes-10", "10 routes, visited evenly by 10,000 different requests", headers=12,
+        variety=10_000,
+    ),
+    Workload(
+        "routes-10000", "10,000 routes, visited evenly by 10,000 different requests",
+        hosts=1000, paths=10, headers=12, variety=10_000,
         peers=("fastproxy", "nginx", "haproxy"),
     ),
 )  # fmt: skip

@@ -44,7 +44,8 @@ from fastproxy.engine.reactor cimport (
 )
 from fastproxy.engine.regex cimport Regex, regex_search
 from fastproxy.engine.stream cimport (
-    MAX_ADDRESSES, Engine, EntryPoint, LiveBackend, LiveEndpoint, Pool, RouteRecord, Stream, Table, TableHeader,
+    MAX_ADDRESSES, NO_SLOT, ROUTE_DIRECT, ROUTE_NOT_FOUND, ROUTE_REQUEST_STEPS, Engine, EntryPoint, LiveBackend,
+    LiveEndpoint, LiveRoute, Pool, RouteRecord, Stream, Table, TableHeader, route_flags,
 )
 from fastproxy.engine.tls_client cimport ClientContext
 from fastproxy.engine.tls_plane cimport TlsPlane, client_certificates
@@ -55,6 +56,7 @@ cdef extern from "<malloc.h>" nogil:
     int malloc_trim(size_t pad)
 
 cdef enum:
+    SHARED = 0xFFFFFFFE  # a backend's slot that several routes name
     BODY_BUFFER = 128 * 1024
     OUT_BUFFER = 96 * 1024
     PIPE_SIZE = 256 * 1024
@@ -218,7 +220,8 @@ cdef class Generation:
             if self.table.block != NULL:
                 munmap(<void*> self.table.block, self.table.size)
             free(self.table.backends)
-            free(self.table.of_route)
+            free(self.table.live)
+            free(self.table.route_of_slot)
             free(self.table.filters)
             free(self.table.expressions)
             free(self.table.conditions)
@@ -452,13 +455,17 @@ cdef class DataPlane:
             if table.backends[slot] != NULL:
                 staged.replaced.append(<size_t> table.backends[slot])
             table.backends[slot] = live
-        table.of_route = <LiveBackend**> calloc(table.header.route_count + 1, sizeof(LiveBackend*))
-        if table.of_route == NULL:
+        table.live = <LiveRoute*> calloc(table.header.route_count + 1, sizeof(LiveRoute))
+        table.route_of_slot = <uint32_t*> malloc((table.backend_count + 1) * sizeof(uint32_t))
+        if table.live == NULL or table.route_of_slot == NULL:
             raise MemoryError
+        memset(table.route_of_slot, 0xFF, (table.backend_count + 1) * sizeof(uint32_t))
         for index in range(table.header.route_count):
             slot = table.routes[index].backend_slot
             if slot < table.backend_count:
-                table.of_route[index] = table.backends[slot]
+                table.route_of_slot[slot] = index if table.route_of_slot[slot] == NO_SLOT else SHARED
+        for index in range(table.header.route_count):
+            _enliven(table, index)
         return 0
 
     cdef int _stage_conditions(self, Generation staged, patterns) except -1:
@@ -617,6 +624,9 @@ cdef class DataPlane:
         table = self.current.table
         if slot < table.backend_count and table.backends[slot] != NULL:
             self._fill_backend(table.backends[slot], endpoints)
+            _enliven_slot(table, slot)
+            if self.next is not None and slot < self.next.table.backend_count:
+                _enliven_slot(self.next.table, slot)
             self._sweep_soon()
 
     cdef int _sweep_soon(self) except -1:
@@ -774,6 +784,26 @@ cdef object _regex(str pattern):
 
 cdef bint _in_use(Generation generation):
     return generation.table.references != 0
+
+
+cdef void _enliven(Table* table, uint32_t index) noexcept nogil:
+    """Work out what requests of a route need to know, from its record and its backend's endpoints."""
+    cdef const RouteRecord* record = &table.routes[index]
+    cdef LiveRoute* live = &table.live[index]
+    cdef uint32_t slot = record.backend_slot
+    cdef LiveBackend* backend = table.backends[slot] if slot < table.backend_count else NULL
+    live.flags = route_flags(record)
+    live.target = backend
+    if backend == NULL or backend.only == NULL or backend.dynamic or table.route_of_slot[slot] != index:
+        return
+    if not live.flags & (ROUTE_REQUEST_STEPS | ROUTE_NOT_FOUND) and record.retry_attempts <= 1:
+        live.flags |= ROUTE_DIRECT
+        live.target = backend.only
+
+
+cdef void _enliven_slot(Table* table, uint32_t slot) noexcept nogil:
+    if table.route_of_slot[slot] < table.header.route_count:
+        _enliven(table, table.route_of_slot[slot])
 
 
 cdef uint64_t _stable_hash(object endpoint) except? 0:

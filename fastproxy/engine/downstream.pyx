@@ -803,7 +803,7 @@ cdef void _forward(Downstream* downstream, Head* head) noexcept nogil:
     forwarding.server_size = engine.server_size
     forwarding.host = NULL
     forwarding.host_size = 0
-    if head.host_size == 0 or not stream.route.flags & ROUTE_PRESERVE_HOST:
+    if head.host_size == 0 or not stream.flags & ROUTE_PRESERVE_HOST:
         forwarding.host = stream.pool.host
         forwarding.host_size = stream.pool.host_size
     forwarding.trusted = trusts(&engine.entry_points[stream.entry_point], stream.address)
@@ -1167,7 +1167,7 @@ cdef bint _may_retry(Stream* stream, int failure) noexcept nogil:
     """`[retry]`: another endpoint, while none has seen a byte of the request (`features.md` 3.14)."""
     cdef uint32_t attempts = stream.route.retry_attempts
     if attempts == ALL_ENDPOINTS:
-        attempts = stream.backend.count
+        attempts = stream.backend.count if stream.backend != NULL else 1
     if failure != FAIL_REFUSED and failure != FAIL_CONNECT_TIMEOUT and failure != FAIL_NAME:
         return False
     if stream.attempts < 255:

@@ -46,7 +46,7 @@ from fastproxy.engine.steps cimport (
 )
 from fastproxy.engine.stream cimport (
     FAIL_CONNECT_TIMEOUT, FAIL_RESPONSE_TIMEOUT, ROUTE_PRESERVE_HOST, Engine, Reply as EngineReply,
-    RouteRecord, Stream, StreamOwner, Table,
+    RouteRecord, Stream, StreamOwner, Table, route_flags,
 )
 from fastproxy.engine.upstream cimport upstream_abort, upstream_begin, upstream_body, upstream_full
 
@@ -452,6 +452,7 @@ cdef class SubRequest:
         stream.table = model.table
         stream.table.references += 1
         stream.route = model.route
+        stream.flags = model.flags
         stream.backend = model.backend
         if stream.backend != NULL:
             stream.backend.references += 1
@@ -519,6 +520,7 @@ cdef class SubRequest:
             self.stream.table = table
             table.references += 1
             self.stream.route = route
+            self.stream.flags = route_flags(route)
             if route.backend_slot < table.backend_count and table.backends[route.backend_slot] != NULL:
                 self.stream.backend = table.backends[route.backend_slot]
                 self.stream.backend.references += 1
@@ -552,7 +554,7 @@ cdef class SubRequest:
                     raise NoEndpoint(f"the backend of {path} has no endpoint")
                 self._take_reply()
                 return 0
-            if not stream.route.flags & ROUTE_PRESERVE_HOST:
+            if not stream.flags & ROUTE_PRESERVE_HOST:
                 authority = stream.pool.host[:stream.pool.host_size].decode("latin-1")
         stream.is_head = method == "HEAD"
         stream.is_safe = method in ("GET", "HEAD", "OPTIONS") and not body
@@ -663,7 +665,7 @@ cdef int _send_head(
     forwarding.client_size = stream.client_size
     forwarding.server = engine.server
     forwarding.server_size = engine.server_size
-    if head.host_size == 0 or not stream.route.flags & ROUTE_PRESERVE_HOST:
+    if head.host_size == 0 or not stream.flags & ROUTE_PRESERVE_HOST:
         forwarding.host = stream.pool.host
         forwarding.host_size = stream.pool.host_size
     forwarding.trusted = trusts(&engine.entry_points[stream.entry_point], stream.address)

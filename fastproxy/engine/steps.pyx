@@ -36,7 +36,8 @@ from fastproxy.engine.step_paths cimport add_prefix, replace_path, rewrite_prefi
 from fastproxy.engine.step_redirects cimport redirect_entry_point, redirect_root, secure_request
 from fastproxy.engine.step_regex cimport redirect_regex, rewrite_regex
 from fastproxy.engine.stream cimport (
-    ROUTE_NOT_FOUND, Engine, LiveBackend, OperationRecord, Pool, RouteRecord, Stream, Table,
+    ROUTE_DIRECT, ROUTE_END_STEPS, ROUTE_NOT_FOUND, ROUTE_REQUEST_STEPS, ROUTE_RESPONSE_STEPS, Engine, LiveBackend,
+    LiveRoute, OperationRecord, Pool, Stream, Table,
 )
 from fastproxy.engine.wire cimport Field
 
@@ -128,8 +129,7 @@ cdef int route_as(Stream* stream, Head* head, const char* alias, size_t alias_si
     cdef Table* table = engine.table
     cdef MatchRequest request
     cdef MatchResult result
-    cdef LiveBackend* backend
-    cdef const RouteRecord* route
+    cdef LiveRoute* live
     if table == NULL:
         return error_reply(engine, 404, NOT_FOUND)
     request.entry_point = stream.entry_point
@@ -151,15 +151,19 @@ cdef int route_as(Stream* stream, Head* head, const char* alias, size_t alias_si
         return error_reply(engine, 404, NOT_FOUND)
     if result.flags & (MATCH_ADD_SLASH | MATCH_REMOVE_SLASH):
         return _slash_redirect(engine, head, result.flags)
-    route = &table.routes[result.route]
+    live = &table.live[result.route]
     table.references += 1
     stream.table = table
-    stream.route = route
+    stream.route = &table.routes[result.route]
+    stream.flags = live.flags
     stream.backend = NULL
-    backend = table.of_route[result.route]
-    if backend != NULL:
-        backend.references += 1
-        stream.backend = backend
+    if live.flags & ROUTE_DIRECT:
+        stream.pool = <Pool*> live.target
+        stream.pool.references += 1
+        stream.endpoint = 0
+    elif live.target != NULL:
+        stream.backend = <LiveBackend*> live.target
+        stream.backend.references += 1
     return STEP_GO_ON
 
 
@@ -195,11 +199,15 @@ cdef int _scripted(Stream* stream, Head* head, Payload* payload) noexcept nogil:
 
 cdef int request_steps(Stream* stream, Head* head, uint32_t start) noexcept nogil:
     """Run the route's operations from byte `start` of them on."""
-    cdef const char* base = stream.table.block + stream.route.request_offset
-    cdef uint32_t size = stream.route.request_size, offset = start
+    cdef const char* base
+    cdef uint32_t size, offset = start
     cdef const OperationRecord* record
     cdef Payload payload
     cdef int code = STEP_GO_ON
+    if not stream.flags & ROUTE_REQUEST_STEPS:
+        return STEP_GO_ON
+    base = stream.table.block + stream.route.request_offset
+    size = stream.route.request_size
     while offset < size:
         record = <const OperationRecord*> (base + offset)
         payload.at = base + offset + sizeof(OperationRecord)
@@ -368,7 +376,7 @@ cdef int pick_endpoint(Stream* stream, Head* head) noexcept nogil:
     cdef int index
     if stream.pool != NULL and head != NULL:
         return STEP_GO_ON
-    if stream.route.flags & ROUTE_NOT_FOUND:
+    if stream.flags & ROUTE_NOT_FOUND:
         return error_reply(engine, 404, NOT_FOUND)
     if backend == NULL or backend.count == 0:
         return plain_reply(engine, 503, "Service Unavailable")
@@ -409,9 +417,9 @@ cdef void response_steps(Stream* stream, Head* head) noexcept nogil:
     engine.scratch.extra_used = 0
     if stream.affinity != NULL:
         _set_cookie(stream, head)
-    size = stream.route.response_size
-    if size == 0 or head.status == 101:
+    if not stream.flags & ROUTE_RESPONSE_STEPS or head.status == 101:
         return
+    size = stream.route.response_size
     base = stream.table.block + stream.route.response_offset
     while offset < size:
         record = <const OperationRecord*> (base + offset)
@@ -479,7 +487,7 @@ cdef void end_steps(Stream* stream) noexcept nogil:
             program.data, program.size, now,
         )
         stream.breaker = NULL
-    if stream.table != NULL and stream.route.end_size and not stream.sub_request:
+    if stream.flags & ROUTE_END_STEPS and not stream.sub_request:
         _run_end(stream)
     if stream.exchange != NULL and engine.end_exchange != NULL:
         engine.end_exchange(stream)
@@ -501,6 +509,7 @@ cdef void end_steps(Stream* stream) noexcept nogil:
     if stream.unsent.first != NULL:
         queue_clear(&stream.unsent)
     stream.route = NULL
+    stream.flags = 0
     stream.affinity = NULL
     stream.pages = NULL
     stream.compress = 0

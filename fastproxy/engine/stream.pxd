@@ -22,6 +22,10 @@ cdef enum:
     ROUTE_PRESERVE_HOST = 1
     ROUTE_NOT_FOUND = 4  # an entry point's record for requests without a route: answers 404
     ROUTE_SCRIPTED = 2
+    ROUTE_REQUEST_STEPS = 8  # these say that the record's operations of the phase exist
+    ROUTE_RESPONSE_STEPS = 16
+    ROUTE_END_STEPS = 32
+    ROUTE_DIRECT = 64  # LiveRoute.target is a pool
     ALL_ENDPOINTS = 0xFFFFFFFF  # retry_attempts: as many as the backend has endpoints
 
 cdef enum Failure:
@@ -72,6 +76,13 @@ cdef packed struct OperationRecord:
     uint16_t flags
     uint32_t size
 
+cdef struct LiveRoute:
+    # All that a request of a plain route reads about it. The records and backends of 10,000 routes
+    # do not fit into a processor's second cache, these do.
+    void* target  # Pool* of the only endpoint if ROUTE_DIRECT, else LiveBackend* or NULL
+    uint32_t flags
+    uint32_t spare
+
 cdef struct Table:
     const char* block
     size_t size
@@ -79,7 +90,8 @@ cdef struct Table:
     const char* matcher
     const RouteRecord* routes
     LiveBackend** backends  # by slot; the array belongs to the table, the backends do not
-    LiveBackend** of_route  # the same by route: one cache miss less for each request
+    LiveRoute* live  # by route
+    uint32_t* route_of_slot  # which route a backend serves; NO_SLOT: none, or more than one
     void** filters  # by slot; PyObject*, borrowed
     uint32_t backend_count
     uint32_t filter_count
@@ -119,7 +131,7 @@ cdef struct LiveEndpoint:
     int64_t weight
 
 cdef struct LiveBackend:
-    # One cache line. With 10,000 routes every further line a request touches is a cache miss.
+    # One cache line.
     Pool* only  # of the only endpoint, which needs no balancing; else NULL
     Balancer* balancer
     LiveEndpoint* endpoints
@@ -177,7 +189,7 @@ cdef struct Stream:
     Engine* engine
     Table* table
     const RouteRecord* route
-    LiveBackend* backend
+    LiveBackend* backend  # NULL for a route that is ROUTE_DIRECT
     Upstream* upstream
     Pool* pool
     Trailers* trailers  # of the response, taken over by the owner
@@ -185,6 +197,7 @@ cdef struct Stream:
     uint32_t saved_size
     uint32_t saved_capacity
     Queue unsent  # a request that could not be sent, kept for another attempt
+    uint32_t flags  # ROUTE_*, so that the record stays untouched
     uint32_t endpoint  # index in the backend, for drr
     uint32_t endpoint_version
     uint32_t entry_point
@@ -219,6 +232,14 @@ cdef struct Stream:
     const char* client
     uint32_t client_size
     uint8_t address[16]  # IPv4 as IPv4-mapped IPv6
+
+cdef inline uint32_t route_flags(const RouteRecord* route) noexcept nogil:
+    return (
+        route.flags & (ROUTE_PRESERVE_HOST | ROUTE_NOT_FOUND | ROUTE_SCRIPTED)
+        | (ROUTE_REQUEST_STEPS if route.request_size else 0)
+        | (ROUTE_RESPONSE_STEPS if route.response_size else 0)
+        | (ROUTE_END_STEPS if route.end_size else 0)
+    )
 
 cdef struct Reply:
     # An answer made by fastproxy itself (`features.md` 1.2).

@@ -389,7 +389,7 @@ cdef int upstream_again(Stream* stream) noexcept nogil:
     cdef int failure = _open_any(stream, &upstream)
     if failure:
         return failure
-    if not stream.route.flags & ROUTE_PRESERVE_HOST and _replace_host(stream) < 0:
+    if not stream.flags & ROUTE_PRESERVE_HOST and _replace_host(stream) < 0:
         upstream.stream = NULL
         _discard(upstream)
         return FAIL_INTERNAL
