@@ -6,6 +6,7 @@ from bisect import bisect_left
 from typing import Generic, TypeVar
 
 from controller.contribution import Part
+from controller.persistent import CHUNK, Chunked
 from controller.snapshot import Name
 
 T = TypeVar("T")
@@ -48,7 +49,10 @@ class Sorted(Generic[T]):
         self._names: list[str] = []
         self._values: list[T] = []
         self._by_name: dict[str, T] = {}
-        self._tuple: tuple[T, ...] | None = ()
+        self._chunks: list[tuple[T, ...]] = []  # what `values` gave last
+        self._outdated: set[int] = set()  # chunks in which a value was replaced
+        self._shown: Chunked[T] | None = None
+        self._moved = 0  # the first chunk in which values were inserted or removed
 
     def get(self, name: str) -> T | None:
         return self._by_name.get(name)
@@ -58,8 +62,10 @@ class Sorted(Generic[T]):
         old = self._by_name.get(name)
         if old == value:
             return False
-        self._tuple = None
+        self._shown = None
         position = bisect_left(self._names, name)
+        if value is None or old is None:
+            self._moved = min(self._moved, position // CHUNK)
         if value is None:
             del self._by_name[name], self._names[position], self._values[position]
             return True
@@ -69,9 +75,24 @@ class Sorted(Generic[T]):
             self._values.insert(position, value)
         else:
             self._values[position] = value
+            self._outdated.add(position // CHUNK)
         return True
 
-    def values(self) -> tuple[T, ...]:
-        if self._tuple is None:
-            self._tuple = tuple(self._values)
-        return self._tuple
+    def values(self) -> Chunked[T]:
+        if self._shown is None:
+            self._shown = self._gathered()
+        return self._shown
+
+    def _gathered(self) -> Chunked[T]:
+        del self._chunks[self._moved :]
+        for number in self._outdated:
+            if number < len(self._chunks):
+                self._chunks[number] = self._chunk(number)
+        for number in range(len(self._chunks), -(-len(self._values) // CHUNK)):
+            self._chunks.append(self._chunk(number))
+        self._outdated.clear()
+        self._moved = len(self._chunks)
+        return Chunked(tuple(self._chunks))
+
+    def _chunk(self, number: int) -> tuple[T, ...]:
+        return tuple(self._values[number * CHUNK : (number + 1) * CHUNK])

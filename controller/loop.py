@@ -22,8 +22,9 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import is_
 from pathlib import Path
 from typing import Protocol
 
@@ -72,6 +73,7 @@ class Controller:
         self._published: Desired | None = None
         self._moved: dict[str, tuple[Endpoint, ...]] | None = {}  # None: more than endpoints
         self._logged: set[Finding] = set()
+        self._found: tuple[tuple[Finding, ...], ...] = ()  # what `_log_new` has looked at
         self._shown = False
         self._options = settings.kubernetes or Kubernetes()
         self.translation = Translation()
@@ -105,7 +107,7 @@ class Controller:
             self._note_moves(translation.moved)
         self.translation = translation
         self.source_findings = tuple(source_findings)
-        self._log_new(self.findings)
+        self._log_new()
 
     def publish(self) -> bool:
         """Publish the last translation; False when a worker refused it (the old configuration
@@ -125,7 +127,7 @@ class Controller:
                 return False
             failures = getattr(self._publisher, "failures", ())
             self.build_findings = failures_as_findings(desired, failures)
-            self._log_new(self.findings)
+            self._log_new()
         self._published = desired
         self._moved = {}
         return True
@@ -143,9 +145,13 @@ class Controller:
         elif self._moved is not None:
             self._moved.update(moved)
 
-    def _log_new(self, found: Iterable[Finding]) -> None:
+    def _log_new(self) -> None:
         """Each finding once, until it changes or goes away."""
-        current = set(found)
+        found = (self.source_findings, self.translation.findings, self.build_findings)
+        if self._shown and all(map(is_, found, self._found)):
+            return  # a change of endpoints does not pay for what is wrong elsewhere
+        self._found = found
+        current = set(self.findings)
         for finding in sorted(
             current - self._logged, key=lambda f: (f.object, f.field, f.code, f.sentence)
         ):

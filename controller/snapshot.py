@@ -1,8 +1,9 @@
 """Everything known about the cluster at one moment, as one immutable value.
 
 Idea. A snapshot holds one mapping per kind, and the EndpointSlices of each Service together. A
-change copies only the mapping of that kind (5,000 entries: 20 us), everything else is shared. An
-equal object changes nothing: the same snapshot comes back, so "did anything change" is `is`.
+changed one shares nearly everything with the one before (`persistent.py`), so that a change costs
+the same in a large cluster. An equal object changes nothing: the same snapshot comes back, so "did
+anything change" is `is`.
 
 What changed between two snapshots of one line of descent is read from a log they share, in time
 proportional to the changes; unrelated snapshots are compared mapping by mapping.
@@ -27,6 +28,7 @@ from controller.objects import (
     Service,
     Subset,
 )
+from controller.persistent import Table
 from fastproxy.model import ObjectReference
 
 Name = tuple[str, str]  # namespace, name
@@ -38,8 +40,8 @@ class Snapshot:
     __slots__ = ("_kinds", "_log", "_position", "_slices_of")
 
     def __init__(self) -> None:
-        self._kinds: dict[str, dict[Name, Any]] = {kind: {} for kind in KINDS}
-        self._slices_of: dict[Name, tuple[EndpointSlice, ...]] = {}
+        self._kinds: dict[str, Table[Name, Any]] = {kind: Table() for kind in KINDS}
+        self._slices_of: Table[Name, tuple[EndpointSlice, ...]] = Table()
         self._log: list[ObjectReference] = []
         self._position = 0
 
@@ -95,8 +97,8 @@ class Snapshot:
     def with_changes(
         self, present: Iterable[KubernetesObject], absent: Iterable[ObjectReference] = ()
     ) -> Snapshot:
-        """Apply many changes at the price of one copy per kind; later entries win."""
-        kinds: dict[str, dict[Name, Any]] = {}
+        """Apply many changes; later entries win."""
+        kinds: dict[str, dict[Name, Any]] = {}  # what is new of each, None: removed
         changed: list[ObjectReference] = []
         regroup: set[Name] = set()
         steps: list[tuple[ObjectReference, KubernetesObject | None]] = [
@@ -105,18 +107,13 @@ class Snapshot:
         steps += [(reference, None) for reference in absent]
         for reference, item in steps:
             kind, name = reference.kind, reference[1:]
-            objects = kinds[kind] if kind in kinds else self._kinds[kind]
-            old = objects.get(name)
+            objects = kinds.setdefault(kind, {})
+            old = objects[name] if name in objects else self._kinds[kind].get(name)
             if old is item or old == item:
                 continue
-            if kind not in kinds:
-                objects = kinds[kind] = dict(objects)
             if isinstance(old, Secret) and isinstance(item, Secret):
                 item = keeping(item, old)
-            if item is None:
-                del objects[name]
-            else:
-                objects[name] = item
+            objects[name] = item
             changed.append(reference)
             for part in (old, item):
                 if isinstance(part, EndpointSlice):
@@ -127,7 +124,9 @@ class Snapshot:
         self, kinds: dict[str, dict[Name, Any]], changed: list[ObjectReference], regroup: set[Name]
     ) -> Snapshot:
         child = Snapshot.__new__(Snapshot)
-        child._kinds = {**self._kinds, **kinds}
+        child._kinds = dict(self._kinds)
+        for kind, objects in kinds.items():
+            child._kinds[kind] = self._kinds[kind].changed(objects)
         child._slices_of = self._slices_of
         if regroup:
             child._slices_of = self._regrouped(child._kinds["EndpointSlice"], changed, regroup)
@@ -144,7 +143,7 @@ class Snapshot:
         slices: Mapping[Name, EndpointSlice],
         changed: list[ObjectReference],
         services: set[Name],
-    ) -> dict[Name, tuple[EndpointSlice, ...]]:
+    ) -> Table[Name, tuple[EndpointSlice, ...]]:
         touched = {reference[1:] for reference in changed if reference.kind == "EndpointSlice"}
         groups: dict[Name, dict[Name, EndpointSlice]] = {
             service: {
@@ -158,13 +157,12 @@ class Snapshot:
             part = slices.get(name)
             if part is not None:
                 groups[part.namespace, part.service][name] = part
-        result = dict(self._slices_of)
-        for service, group in groups.items():
-            if group:
-                result[service] = tuple(group[name] for name in sorted(group))
-            else:
-                result.pop(service, None)
-        return result
+        return self._slices_of.changed(
+            {
+                service: tuple(group[name] for name in sorted(group)) or None
+                for service, group in groups.items()
+            }
+        )
 
     # -- comparing --
 
@@ -177,9 +175,5 @@ class Snapshot:
         changed: set[ObjectReference] = set()
         for kind, objects in self._kinds.items():
             before = older._kinds[kind]
-            if before is objects:
-                continue
-            for name in before.keys() | objects.keys():
-                if before.get(name) is not objects.get(name):
-                    changed.add(ObjectReference(kind, *name))
+            changed.update(ObjectReference(kind, *name) for name in objects.differing(before))
         return changed

@@ -7,6 +7,7 @@ controller to the data plane. Two equal values mean the same behaviour, which is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -91,8 +92,8 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """The whole configuration of the data plane at one moment."""
+    """The whole configuration of the data plane at one moment; sequences are never written to."""
 
-    routes: tuple[Route, ...] = ()
-    backends: tuple[Backend, ...] = ()
+    routes: Sequence[Route] = ()
+    backends: Sequence[Backend] = ()
     certificates: tuple[Certificate, ...] = ()

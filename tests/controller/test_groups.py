@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from controller.contribution import Part
 from controller.groups import Groups, Sorted
+from controller.persistent import CHUNK
 from controller.reading import Reading
 from controller.snapshot import Name
 from fastproxy.model import ObjectReference
@@ -30,6 +31,31 @@ def test_sorted_is_a_dictionary_in_the_order_of_its_keys(
         assert found.values() == tuple(twin[key] for key in sorted(twin))
         assert found.values() is found.values()
         assert found.get(name) == value
+
+
+many = st.integers(0, 3 * CHUNK + 5)
+
+
+@given(many, st.lists(st.lists(st.tuples(many, st.booleans()), max_size=3), max_size=8))
+def test_values_taken_before_stay_as_they_were(
+    count: int, steps: list[list[tuple[int, bool]]]
+) -> None:
+    found: Sorted[str] = Sorted()
+    twin: dict[int, str] = {}
+    for number in range(0, count, 2):
+        found.put(f"{number:03}", "first")
+        twin[number] = "first"
+    taken = []
+    for turn, step in enumerate(steps):
+        for number, present in step:
+            found.put(f"{number:03}", str(turn) if present else None)
+            twin.pop(number, None)
+            if present:
+                twin[number] = str(turn)
+        taken.append((found.values(), tuple(twin[number] for number in sorted(twin))))
+        for values, expected in taken:
+            assert values == expected and len(values) == len(expected)
+            assert [values[at] for at in range(len(values))] == list(expected)
 
 
 def part(name: str) -> Part:
