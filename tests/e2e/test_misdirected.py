@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.running import Proxy, free_port
-from tests.support.tls import AUTHORITY, PLAIN, pem
+from tests.support.sanitized import PLAIN
+from tests.support.tls import AUTHORITY, pem
 from tests.support.whole import Running, ask, ingress, origin, secret, service, within
 
 SETTINGS = """

@@ -12,7 +12,8 @@ import pytest
 import trustme
 
 from tests.support.running import Proxy, free_port
-from tests.support.tls import AUTHORITY, PLAIN, client_context, pem, server_context
+from tests.support.sanitized import PLAIN
+from tests.support.tls import AUTHORITY, client_context, pem, server_context
 from tests.support.whole import Running, ask, ingress, origin, secret, service, shown, within
 
 CLIENTS = trustme.CA()

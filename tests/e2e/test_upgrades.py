@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Close
 
 from tests.support.running import Proxy, free_port
+from tests.support.sanitized import SANITIZED
 from tests.support.tls import AUTHORITY, client_context, pem, server_context
 from tests.support.websocket import WebSocket, websocket, websocket_origin
 from tests.support.whole import Running, ingress, secret, service, within
@@ -37,7 +38,6 @@ address = "127.0.0.1:{https}"
 [entryPoints.https.tls]
 """
 
-SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")
 HANDSHAKE = (
     b"GET /raw HTTP/1.1\r\nHost: raw.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"

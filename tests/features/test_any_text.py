@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastproxy.feature import Invalid, OnInvalid
@@ -12,6 +12,7 @@ from fastproxy.model import Backend
 from fastproxy.notes import ObjectNotes
 from fastproxy.settings import ClientCa, EntryPoint, EntryPointTls
 from tests.support.features import Refs, context, route
+from tests.support.sanitized import fuzz
 
 ANNOTATIONS = [(feature, a) for feature in FEATURES for a in feature.annotations]
 EXAMPLES = sorted({a.example for _, a in ANNOTATIONS})
@@ -43,7 +44,7 @@ texts = damaged() | st.sampled_from([*EXAMPLES, *SECRETS]) | st.text(max_size=40
 
 
 @pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.name)
-@settings(max_examples=60, deadline=None)
+@fuzz(60)
 @given(data=st.data())
 def test_reading_and_building_refuse_only_with_sentences(feature, data):
     values = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import socket
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.safety.client import Client
@@ -20,6 +20,7 @@ from tests.safety.corpus import corpus
 from tests.safety.messages import Incomplete, Message, read_response
 from tests.safety.origin import Answer
 from tests.safety.test_corpus import fence
+from tests.support.sanitized import fuzz
 
 CORPUS = corpus()
 SPLITS = ("whole", "random")
@@ -50,12 +51,6 @@ edits = st.lists(
         st.integers(0, 600), st.integers(0, 8), st.sampled_from(SPICE) | st.binary(max_size=3)
     ),
     max_size=4,
-)
-fuzz = settings(
-    max_examples=150,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 
@@ -98,7 +93,7 @@ def responses(data: bytes, ending: str) -> list[Message]:
     return found
 
 
-@fuzz
+@fuzz(150)
 @given(
     st.lists(st.tuples(st.sampled_from(SHORT), edits), min_size=1, max_size=3),
     st.sampled_from(SPLITS),
@@ -114,7 +109,7 @@ def test_requests(bench: Bench, messages: list[tuple[bytes, list[Edit]]], split:
     assert arrived <= len(answered) + 1
 
 
-@fuzz
+@fuzz(150)
 @given(st.sampled_from(ANSWERS), edits, st.sampled_from(SPLITS))
 def test_responses(bench: Bench, answer: bytes, changes: list[Edit], split: str) -> None:
     sent = b"GET /x HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.safety.client import Client
 from tests.safety.conftest import Bench
+from tests.support.sanitized import fuzz
 
 UNRESERVED = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
 PARTS = ["/", "//", ".", "..", "...", "a", "b;c=d", "%2e", "%2E", "%2f", "%5c", "%41", "%7e", "%20"]
@@ -37,12 +38,7 @@ def normal(path: str) -> str:
     return "/" + "/".join(kept)
 
 
-@settings(
-    max_examples=400,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@fuzz(400)
 @given(paths)
 @example("/a/..")
 @example("/..")

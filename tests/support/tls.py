@@ -6,7 +6,6 @@ either end of a test may be ours or foreign.
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -20,9 +19,6 @@ from fastproxy.model import Certificate
 
 AUTHORITY = trustme.CA()
 ROOTS = (AUTHORITY.cert_pem.bytes().decode(),)
-
-# A sanitizer build preloads its run-time; foreign programs must not get it.
-PLAIN = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
 
 
 def pem(leaf: trustme.LeafCert) -> tuple[bytes, bytes]:
