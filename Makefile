@@ -38,7 +38,7 @@ $(BUILT): $(INSTALLED) setup.py $(SOURCES)
 	touch $@
 
 run: build ## start fastproxy on :8000 with the example routes and example backends
-	@exec $(BIN)/python examples/run.py
+	@exec $(BIN)/python examples/run.py $(ARGS)
 
 test: build ## run the default test suite
 	$(BIN)/python -m pytest -q $(ARGS)

@@ -1,22 +1,28 @@
 """Start the example backends and fastproxy in front of them; `make run` calls this.
 
-Everything ends with Ctrl-C, or when fastproxy ends.
+Everything ends with Ctrl-C, or when fastproxy ends. Where port 8000 is taken, `--port N` (`make run
+ARGS='--port 8100'`) moves every port by the same step: /ping to N + 81, the backends to N + 1001
+and the following.
 """
 
 from __future__ import annotations
 
+import argparse
 import http.server
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
 from pathlib import Path
+from types import FrameType
 
 HERE = Path(__file__).parent
+PORT = 8000
 BACKENDS = {9001: "shop", 9002: "shop-canary", 9003: "api", 9004: "blog 1", 9005: "blog 2"}
-READY = "http://127.0.0.1:8081/ready"
 
 TRY = """
 fastproxy is ready. Try, in another terminal:
@@ -28,7 +34,7 @@ fastproxy is ready. Try, in another terminal:
   curl http://127.0.0.1:8000/ -H 'Host: shop.localhost'
   curl http://127.0.0.1:8081/ping
 
-Edit a file in examples/manifests/: the routes change at once. Ctrl-C ends everything.
+Edit a file in {manifests}: the routes change at once. Ctrl-C ends everything.
 """
 
 
@@ -36,6 +42,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
     """Answer with the name of the server and the request as it arrived."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one segment; else each answer waits for a delayed ACK
     server: NamedServer
 
     def answer(self) -> None:
@@ -48,6 +55,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(text)
+        self.wfile.flush()
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = answer
 
@@ -63,8 +71,23 @@ class NamedServer(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Echo)
 
 
-def start_backends() -> None:
-    for port, name in BACKENDS.items():
+def moved(text: str, step: int) -> str:
+    """The text with each of our ports moved by `step`."""
+    return re.sub(r"\b(8000|8081|900[1-5])\b", lambda port: str(int(port[0]) + step), text)
+
+
+def moved_files(folder: Path, step: int) -> Path:
+    """Copies of the example files with other ports."""
+    for file in HERE.rglob("*.[ty][oa]ml"):
+        copy = folder / file.relative_to(HERE)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(moved(file.read_text(), step))
+    return folder
+
+
+def start_backends(step: int) -> None:
+    for usual, name in BACKENDS.items():
+        port = usual + step
         try:
             server = NamedServer(port, name)
         except OSError as error:
@@ -72,11 +95,11 @@ def start_backends() -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
-def wait_until_ready(proxy: subprocess.Popen[bytes]) -> bool:
+def wait_until_ready(proxy: subprocess.Popen[bytes], port: int) -> bool:
     """False when fastproxy has ended instead; it has said why."""
     while proxy.poll() is None:
         try:
-            with urllib.request.urlopen(READY, timeout=1) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=1) as answer:
                 if answer.status == 200:
                     return True
         except OSError:
@@ -84,21 +107,16 @@ def wait_until_ready(proxy: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def main() -> int:
-    start_backends()
+def run(files: Path, shown: str, step: int) -> int:
+    start_backends(step)
     command = [sys.executable, "-m", "fastproxy", "run"]
-    command += [
-        "--configfile",
-        str(HERE / "fastproxy.toml"),
-        "--manifests",
-        str(HERE / "manifests"),
-    ]
+    command += ["--configfile", str(files / "fastproxy.toml")]
+    command += ["--manifests", str(files / "manifests")]
     # In a session of its own: Ctrl-C is for us, fastproxy gets one clean SIGTERM.
     proxy = subprocess.Popen(command, start_new_session=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        if wait_until_ready(proxy):
-            print(TRY, flush=True)
+        if wait_until_ready(proxy, 8081 + step):
+            print(moved(TRY, step).format(manifests=shown), flush=True)
         return proxy.wait()
     except KeyboardInterrupt:
         print("\nstopping", flush=True)
@@ -106,7 +124,32 @@ def main() -> int:
         try:
             proxy.wait(10)
         except subprocess.TimeoutExpired:
-            proxy.kill()
+            return 1
+        return 0
+    finally:
+        proxy.kill()
+
+
+def interrupted(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Start fastproxy with the example routes.")
+    parser.add_argument("--port", type=int, default=PORT, help="of the entry point, not 8000")
+    port = parser.parse_args().port
+    if not 0 < port <= 65535 - 1005:
+        parser.error("the port and those of the backends, 1,005 above, have to be ports")
+    # Ctrl-C, `kill`, a terminal that is closed.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupted)
+    try:
+        if port == PORT:
+            return run(HERE, "examples/manifests/", 0)
+        with tempfile.TemporaryDirectory(prefix="fastproxy-example-") as folder:
+            files = moved_files(Path(folder), port - PORT)
+            return run(files, f"{files}/manifests/", port - PORT)
+    except KeyboardInterrupt:
         return 0
 
 
