@@ -79,6 +79,7 @@ class Case:
     location: str | None = None
     http: str = ""
     strip: bool = False
+    settings: str = ""  # of fastproxy, more TOML
     shows: tuple[bytes, ...] = ()  # what the answer must contain, lower case
 
 
@@ -86,6 +87,17 @@ CASES = (
     Case("plain", location=""),
     Case("strip-prefix", {"rule-type": "PathPrefixStrip"}, location="", strip=True),
     Case("rewrite-target", {"rewrite-target": "/"}),
+    Case("rewrite-regex", {"request-modifier": "ReplacePathRegex: ^/p([0-9]+)/(.*) /q$1/$2"}),
+    Case("add-prefix", {"request-modifier": "AddPrefix: /tenant1"}),
+    Case("redirect-entry-point", {"redirect-entry-point": "http"}),
+    Case(
+        "redirect-regex",  # not found, so that the request goes on
+        {
+            "redirect-regex": "^https?://(www)[.]h[0-9]+[.]example/(.*)",
+            "redirect-replacement": "https://h.example/$2",
+        },
+    ),
+    Case("app-root", {"app-root": "/start"}),
     Case(
         "request-headers",
         {"custom-request-headers": "X-Team: blue||X-Stage: live"},
@@ -98,6 +110,11 @@ CASES = (
         shows=(b"x-team: blue", b"cache-control: no-store"),
     ),
     Case("security-headers", SECURITY, location=SECURITY_NGINX, shows=SECURITY_SHOWS),
+    Case("allowed-hosts", {"allowed-hosts": "h.example, h0.example, h1.example"}),
+    Case("csp-nonce", {"content-security-policy": "script-src $NONCE"}, shows=(b"nonce-",)),
+    Case("client-cert", {"pass-client-tls-cert": "pem: true"}),
+    Case("retry", settings="[retry]\nattempts = 3\n"),
+    Case("buffering", service={"buffering": "{}"}),
     Case("white-list", {"whitelist-source-range": ALLOW}, location=ALLOW_NGINX),
     Case("rate-limit", {"rate-limit": RATE}, location=RATE_NGINX, http=RATE_HTTP),
     Case(
@@ -146,6 +163,10 @@ class FeatureFastproxy(Fastproxy):
 
     def annotations(self) -> dict[str, str]:
         return {PREFIX + name: value for name, value in self.case.ingress.items()}
+
+    @property
+    def settings(self) -> str:  # type: ignore[override]
+        return self.case.settings
 
     def service_annotations(self) -> dict[str, str]:
         return {PREFIX + name: value for name, value in self.case.service.items()}

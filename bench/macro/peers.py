@@ -285,6 +285,7 @@ class Envoy(Peer):
 class Fastproxy(Peer):
     name = "fastproxy"
     program = sys.executable
+    settings = ""  # more TOML
 
     def version(self) -> str:
         command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
@@ -324,7 +325,7 @@ address = "127.0.0.1:{measure.free_port()}"
 entryPoint = "ping"
 [respondingTimeouts]
 idleTimeout = "300s"
-"""
+{self.settings}"""
         )
         return [
             *(sys.executable, "-m", "fastproxy", "run", "--workers", "1"),
