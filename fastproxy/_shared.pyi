@@ -66,3 +66,7 @@ class SharedRegion:
         self, slot: int, original: Sequence[int], now: int
     ) -> tuple[int, ...] | None:
         """New weights, or None when nothing changed since this object was last asked."""
+
+    def nonce_advance(self, nonce: bytes, count: int, issued: int, lifetime: int, now: int) -> bool:
+        """Whether this count of a digest nonce is above all it has come with; times in seconds
+        of one clock."""

@@ -25,7 +25,11 @@ def _escape(found: re.Match[bytes]) -> bytes:
 def escape_path(path: str) -> str:
     """Percent-encode what may not stand raw (a `%` without two digits too), decode unreserved
     characters, upper-case the other escapes. Works on parts of a path too."""
-    return _ESCAPE.sub(_escape, path.encode("utf-8", "surrogateescape")).decode("ascii")
+    try:
+        data = path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a surrogate pair, from an escape in JSON or YAML
+        data = path.encode("utf-8", "replace")
+    return _ESCAPE.sub(_escape, data).decode("ascii")
 
 
 def normalise_path(path: str) -> str:

@@ -26,7 +26,8 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from fastproxy._core cimport balancer_free, balancer_new, balancer_update, core_check
-from fastproxy._shared cimport quality_reset, region_close, region_open
+from fastproxy._shared cimport region_close, region_open
+from fastproxy._shared_quality cimport quality_reset
 from fastproxy.engine.aliases cimport Aliases
 from fastproxy.engine.downstream cimport downstream_close_all, downstream_drain
 from fastproxy.engine.exchange cimport exchange_install

@@ -38,6 +38,9 @@ class Exchange:
     def set_header(self, name: str, value: str) -> None: ...
     def add_header(self, name: str, value: str) -> None: ...
     def remove_header(self, name: str) -> None: ...
+    def advance_nonce(self, nonce: bytes, count: int, issued: int, lifetime: int, now: int) -> bool:
+        """Whether this count of a digest nonce is above all it has come with, on whatever worker;
+        times in seconds of one clock."""
     async def body(self, limit: int, memory: int = 1 << 20) -> Body:
         """The whole request body; raises `errors.TooLarge` above `limit` (0 = unlimited). Above
         `memory` bytes (0 = unlimited) it stands in a temporary file, as does the response of

@@ -27,10 +27,11 @@ from fastproxy.reply import Reply, Response
 from fastproxy.spool import Spool
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
+from fastproxy._shared_nonces cimport nonce_advance
 from fastproxy.engine.downstream cimport Downstream, downstream_collect, downstream_continue, downstream_of
 from fastproxy.engine.head cimport (
     Forwarding, Head, Writer, head_add, head_remove, write_field, write_request, write_text,
@@ -292,6 +293,14 @@ cdef class Exchange:
 
     def remove_header(self, str name):
         _remove(self._live(), name)
+
+    def advance_nonce(self, bytes nonce, uint32_t count, int64_t issued, int64_t lifetime, int64_t now):
+        self._alive()
+        if self.stream.engine.shared == NULL:
+            raise RuntimeError("digest authentication needs the shared counters")
+        return nonce_advance(
+            self.stream.engine.shared, nonce, len(nonce), count, issued, lifetime, now
+        )
 
     # --- the request body ---
 

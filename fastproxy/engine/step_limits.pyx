@@ -3,7 +3,9 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from fastproxy._shared cimport breaker_admit, connections_take, rate_take
+from fastproxy._shared_breaker cimport breaker_admit
+from fastproxy._shared_connections cimport connections_take
+from fastproxy._shared_rate cimport rate_take
 from fastproxy.engine.head cimport Head, Writer, head_find, write_number, write_text
 from fastproxy.engine.payload cimport Payload, Text, blob, i64, u32
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY, plain_reply, reply_lines

@@ -16,9 +16,9 @@ from fastproxy._core cimport (
     BALANCER_EMPTY, BALANCER_ZERO, MATCH_ADD_SLASH, MATCH_REMOVE_SLASH, NO_ROUTE, MatchRequest,
     MatchResult, balancer_pick, balancer_update, core_match,
 )
-from fastproxy._shared cimport (
-    breaker_record, connections_release, quality_record, quality_weights,
-)
+from fastproxy._shared_breaker cimport breaker_record
+from fastproxy._shared_connections cimport connections_release
+from fastproxy._shared_quality cimport quality_record, quality_weights
 from fastproxy.engine.aliases cimport AliasTable, aliases_find, may_have_alias
 from fastproxy.engine.buffers cimport queue_clear
 from fastproxy.engine.compress cimport compress_wish

@@ -9,7 +9,7 @@ HTTP/2).
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastproxy._core cimport Balancer
-from fastproxy._shared cimport Region
+from fastproxy._shared_layout cimport Region
 from fastproxy.engine.buffers cimport Queue
 from fastproxy.engine.head cimport Head, Scratch
 from fastproxy.engine.posix cimport iovec, sockaddr_storage, socklen_t, ssize_t

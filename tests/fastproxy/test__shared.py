@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -529,3 +530,61 @@ def test_the_weights_agree_with_their_twin(
         assert weights == tuple(twin.weights)
     region.close()
     os.close(descriptor)
+
+
+# --- nonces of digest authentication ---
+
+DAY = 24 * 3600
+NOON = 1_700_000_000
+
+
+def nonce(number: int) -> bytes:
+    return f"nonce {number}".encode()
+
+
+def test_counts_of_a_nonce_must_rise(region: SharedRegion) -> None:
+    counts = [1, 1, 0, 3, 2, 4, 0xFFFFFFFF, 0xFFFFFFFF]
+    verdicts = [region.nonce_advance(nonce(1), count, NOON, DAY, NOON) for count in counts]
+    assert verdicts == [True, False, False, True, False, True, True, False]
+    assert region.nonce_advance(nonce(2), 1, NOON, DAY, NOON)
+
+
+def test_what_the_full_table_forgot_is_refused(region: SharedRegion) -> None:
+    """However many nonces come, none is accepted twice with a count."""
+    fresh = [region.nonce_advance(nonce(n), 1, NOON + 1, DAY, NOON + 1) for n in range(100_000)]
+    again = [region.nonce_advance(nonce(n), 1, NOON + 1, DAY, NOON + 2) for n in range(100_000)]
+    assert not any(again)
+    assert fresh[:30_000].count(False) <= 30
+    # and the next hour's nonces find their place again
+    later = NOON + 2 * 3600
+    assert all(region.nonce_advance(nonce(-n), 1, later, DAY, later) for n in range(1, 10_000))
+
+
+def test_ended_nonces_make_room_for_others(region: SharedRegion) -> None:
+    for n in range(100_000):
+        region.nonce_advance(nonce(n), 1, NOON, DAY, NOON)
+    tomorrow = NOON + DAY + 2 * 3600
+    assert all(
+        region.nonce_advance(nonce(-n), 1, tomorrow - 3600, DAY, tomorrow) for n in range(1, 20_000)
+    )
+
+
+def test_a_clock_that_is_set_back_accepts_nothing_twice(region: SharedRegion) -> None:
+    for n in range(200_000):
+        region.nonce_advance(nonce(n), 1, NOON, DAY, NOON)
+    before = NOON - 2 * 3600
+    again = [region.nonce_advance(nonce(n), 1, NOON - DAY, DAY, before) for n in range(200_000)]
+    assert not any(again)
+
+
+def test_a_count_is_accepted_by_one_process_only(descriptor: int) -> None:
+    code = """
+    for n in range(20000):
+        for count in 1, 2:
+            if region.nonce_advance(b"%d" % n, count, 1700000000, 86400, 1700000000):
+                print(n, count)
+    """
+    lines = in_processes(descriptor, 3, textwrap.dedent(code))
+    accepted = [line for text in lines for line in text.split("\n") if line]
+    assert len(accepted) == len(set(accepted))
+    assert len({line.split()[0] for line in accepted}) > 19_900

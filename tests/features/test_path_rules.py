@@ -135,6 +135,7 @@ OPERATIONS = [
     (PathRules("/a", modifier=("AddPrefix", "/p")), [AddPrefix(b"/p")]),
     (PathRules("/a", modifier=("ReplacePath", "/p?q#r")), [ReplacePath(b"/p%3Fq%23r")]),
     (rewrite("/api", "/v2"), [RewritePrefix(b"/api", b"/v2")]),
+    (rewrite("/api", "/\ud800"), [RewritePrefix(b"/api", b"/%3F")]),
     (rewrite("/api", "/v2/"), [RewritePrefix(b"/api", b"/v2")]),
     (rewrite("/api", "/"), [RewritePrefix(b"/api", b"")]),
     (rewrite("/", "/app"), [RewritePrefix(b"", b"/app")]),

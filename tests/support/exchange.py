@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 from typing import Any
 
+from fastproxy._shared import SharedRegion, create_region
 from fastproxy.errors import TooLarge
 from fastproxy.reply import Reply, Response
 
 Headers = Sequence[tuple[str, str]]
+
+
+@cache
+def region() -> SharedRegion:
+    """Counters of this test process."""
+    return SharedRegion(create_region())
 
 
 class MemoryExchange:
@@ -52,6 +60,9 @@ class MemoryExchange:
     @property
     def host(self) -> str:
         return self.header("Host") or ""
+
+    def advance_nonce(self, nonce: bytes, count: int, issued: int, lifetime: int, now: int) -> bool:
+        return region().nonce_advance(nonce, count, issued, lifetime, now)
 
     def header(self, name: str) -> str | None:
         return next(iter(self.headers(name)), None)

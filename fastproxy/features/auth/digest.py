@@ -1,9 +1,10 @@
 """Digest authentication (RFC 2617, MD5, qop=auth).
 
 A nonce is 12 bytes: the time, three random bytes and a keyed digest of both, so that every worker
-recognises the nonces of all; the key is made of the users' secrets. Each worker remembers the
-highest count it has seen of each nonce and refuses lower ones. 1.7 keeps nonces in memory only;
-to bound what a worker that has not seen a nonce would accept, nonces end after a day.
+recognises the nonces of all; the key is made of the users' secrets. The highest count each nonce
+has come with stands in memory shared by all workers, so that no request is accepted twice. The
+table forgets what was used longest ago and then refuses nonces of that time; nonces end after a
+day.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import hmac
 import re
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -27,12 +27,10 @@ from fastproxy.reply import Reply
 if TYPE_CHECKING:
     from fastproxy.engine.exchange import Exchange
 
-MAX_NONCES = 1100
-PURGED = 200
 LIFETIME = 24 * 3600  # seconds
 
 PARAMETER = re.compile(r'\s*([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]*))\s*(?:,|\Z)')
-COUNT = re.compile(r"[0-9A-Fa-f]{1,15}")
+COUNT = re.compile(r"0*[0-9A-Fa-f]{1,8}")  # RFC 2617: eight digits
 
 
 def md5_hex(*parts: bytes) -> bytes:
@@ -40,39 +38,32 @@ def md5_hex(*parts: bytes) -> bytes:
 
 
 class Nonces:
-    """Issues nonces, and remembers the counts of those which came back."""
+    """Issues nonces and recognises them."""
 
     def __init__(self, key: bytes, clock: Callable[[], float] = time.time) -> None:
         self._key = key
         self._clock = clock
-        self._counts: OrderedDict[str, int] = OrderedDict()
 
     def issue(self) -> str:
-        start = int(self._clock()).to_bytes(4, "big") + secrets.token_bytes(3)
+        start = self.now().to_bytes(4, "big") + secrets.token_bytes(3)
         return base64.b64encode(start + self._seal(start)).decode()
 
     def _seal(self, start: bytes) -> bytes:
         return hashlib.blake2b(start, key=self._key, digest_size=5).digest()
 
-    def genuine(self, nonce: str) -> bool:
+    def issued(self, nonce: str) -> int | None:
+        """When a nonce was made, in seconds; None for one that is not ours or has ended."""
         try:
             data = base64.b64decode(nonce, validate=True)
         except (binascii.Error, ValueError):
-            return False
+            return None
         if len(data) != 12 or not hmac.compare_digest(self._seal(data[:7]), data[7:]):
-            return False
-        return abs(self._clock() - int.from_bytes(data[:4], "big")) <= LIFETIME
+            return None
+        start = int.from_bytes(data[:4], "big")
+        return start if abs(self.now() - start) <= LIFETIME else None
 
-    def advance(self, nonce: str, count: int) -> bool:
-        """Record a count; False when it is not above the last one."""
-        if count <= self._counts.get(nonce, 0):
-            return False
-        self._counts[nonce] = count
-        self._counts.move_to_end(nonce)
-        if len(self._counts) > MAX_NONCES:
-            for _ in range(PURGED):
-                self._counts.popitem(last=False)
-        return True
+    def now(self) -> int:
+        return int(self._clock())
 
 
 class DigestAuth(Filter):
@@ -119,9 +110,13 @@ class DigestAuth(Filter):
             md5_hex(exchange.method.encode("latin-1"), given.get("uri", "").encode("latin-1")),
         )
         right = hmac.compare_digest(expected, given.get("response", "").encode("latin-1"))
-        if not right or user not in self._users or not self._nonces.genuine(nonce):
+        issued = self._nonces.issued(nonce)
+        if not right or user not in self._users or issued is None:
             return None
-        return user if self._nonces.advance(nonce, int(given["nc"], 16)) else None
+        fresh = exchange.advance_nonce(
+            nonce.encode(), int(given["nc"], 16), issued, LIFETIME, self._nonces.now()
+        )
+        return user if fresh else None
 
 
 def parameters(header: str | None) -> dict[str, str] | None:
