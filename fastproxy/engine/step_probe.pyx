@@ -13,7 +13,7 @@ from fastproxy.engine.regex cimport Regex
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY
 from fastproxy.engine.step_regex cimport REPLACED, replace_all
 from fastproxy.engine.steps cimport request_steps
-from fastproxy.engine.stream cimport Engine, RouteRecord, Stream, Table
+from fastproxy.engine.stream cimport ROUTE_REQUEST_STEPS, Engine, RouteRecord, Stream, Table
 from fastproxy.engine.wire cimport (
     WIRE_DONE, Window, Wire, wire_free, wire_head, wire_init, window_free, window_new, window_reset,
 )
@@ -65,6 +65,7 @@ cdef class StepProbe:
         self.stream.engine = self.engine
         self.stream.table = &self.table
         self.stream.route = &self.route
+        self.stream.flags = ROUTE_REQUEST_STEPS
         self.stream.tls = tls
         wire_init(&self.wire, HTTP_REQUEST)
 
