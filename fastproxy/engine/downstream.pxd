@@ -52,7 +52,7 @@ cdef struct Downstream:
     uint8_t until_close
     uint8_t waiting_continue  # the body is not read before the endpoint says 100
     uint8_t body_counted
-    uint8_t ended  # tunnel: 1 = client has ended, 2 = endpoint has ended
+    uint8_t ended  # tunnel: 1 = client has ended, 2 = endpoint has ended, 4 = the client knows
     uint8_t parked  # Python has the stream
     uint8_t may_compress  # decided by the first piece of the body; 2 = its type is missing
     uint8_t may_hold

@@ -57,7 +57,7 @@ from fastproxy.engine.stream cimport (
 from fastproxy.engine.transport cimport TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_drained, transport_read, transport_write
 from fastproxy.engine.upstream cimport (
     chunk_line, upstream_abort, upstream_again, upstream_begin, upstream_body, upstream_full, upstream_pause, upstream_resume,
-    stream_forget_head, upstream_shutdown, upstream_tunnel,
+    stream_forget_head, upstream_shutdown, upstream_tunnel, upstream_unsent,
 )
 from fastproxy.engine.wire cimport (
     WIRE_DONE, WIRE_MORE, WIRE_TOO_MUCH, Field, Trailers, Window, wire_body, wire_free, wire_head,
@@ -386,9 +386,8 @@ cdef void _written(Downstream* downstream) noexcept nogil:
         upstream_resume(&downstream.stream)
     elif downstream.state == DOWNSTREAM_TUNNEL:
         deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_TUNNEL)
-        if downstream.ended == 2:
-            _tunnel_end(downstream)
-        else:
+        _settle_tunnel(downstream)
+        if not downstream.ended & 2:
             upstream_resume(&downstream.stream)
     elif downstream.state == DOWNSTREAM_HEAD:
         deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_IDLE)
@@ -1109,8 +1108,7 @@ cdef void _on_body(Stream* stream, char* data, size_t size, uint8_t last) noexce
     if downstream.state == DOWNSTREAM_TUNNEL:
         if last:
             downstream.ended |= 2
-            if downstream.output.first == NULL:
-                _tunnel_end(downstream)
+            _settle_tunnel(downstream)
         else:
             deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_TUNNEL)
     if last:
@@ -1250,7 +1248,10 @@ cdef void _read_tunnel(Downstream* downstream) noexcept nogil:
     cdef Engine* engine = downstream.engine
     cdef Stream* stream = &downstream.stream
     cdef ssize_t count
-    if stream.upstream == NULL or not downstream.readable or downstream.ended & 1:
+    if downstream.ended & 1:
+        _settle_tunnel(downstream)
+        return
+    if stream.upstream == NULL or not downstream.readable:
         return
     count = transport_read(engine, downstream.source.descriptor, downstream.ssl, engine.body, engine.body_size)
     if count == TRANSPORT_AGAIN:
@@ -1259,10 +1260,8 @@ cdef void _read_tunnel(Downstream* downstream) noexcept nogil:
         _close(downstream)
     elif count == 0:
         downstream.ended |= 1
-        if downstream.ended == 3:
-            _tunnel_end(downstream)
-        else:
-            upstream_shutdown(stream)
+        upstream_shutdown(stream)
+        _settle_tunnel(downstream)
     else:
         if transport_drained(engine, downstream.ssl, count, engine.body_size) and not downstream.hung_up:
             downstream.readable = 0
@@ -1274,14 +1273,17 @@ cdef void _read_tunnel(Downstream* downstream) noexcept nogil:
             source_run(&downstream.source)
 
 
-cdef void _tunnel_end(Downstream* downstream) noexcept nogil:
-    """The endpoint has ended: pass that on; both ended: close."""
+cdef void _settle_tunnel(Downstream* downstream) noexcept nogil:
+    """Once the client has everything, pass the endpoint's end on; once both have, close."""
+    if not downstream.ended & 2 or downstream.output.first != NULL:
+        return
     if downstream.ended & 1:
-        _close(downstream)
-    elif downstream.ssl != NULL:
-        downstream.engine.tls.shutdown(downstream.ssl)
-        shutdown(downstream.source.descriptor, SHUT_WR)
-    else:
+        if not upstream_unsent(&downstream.stream):
+            _close(downstream)
+    elif not downstream.ended & 4:
+        downstream.ended |= 4
+        if downstream.ssl != NULL:
+            downstream.engine.tls.shutdown(downstream.ssl)
         shutdown(downstream.source.descriptor, SHUT_WR)
 
 
@@ -1293,7 +1295,9 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
         downstream.readable = 1
         if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
             downstream.hung_up = 1
-            if events & (EPOLLHUP | EPOLLERR) and downstream.state != DOWNSTREAM_HANDSHAKE:
+            if (events & EPOLLERR and downstream.state != DOWNSTREAM_HANDSHAKE) or (
+                events & EPOLLHUP and downstream.state not in (DOWNSTREAM_HANDSHAKE, DOWNSTREAM_TUNNEL)
+            ):
                 _close(downstream)  # both halves are gone: nobody is left to answer
                 return
     if events & EPOLLOUT and downstream.output.first != NULL:

@@ -28,6 +28,11 @@ cdef enum:
     ROUTE_DIRECT = 64  # LiveRoute.target is a pool
     ALL_ENDPOINTS = 0xFFFFFFFF  # retry_attempts: as many as the backend has endpoints
 
+cdef enum:
+    TUNNEL_OPEN = 1
+    TUNNEL_CLOSING = 2  # the client has ended; its last bytes are on their way
+    TUNNEL_ENDED = 4  # the endpoint has ended
+
 cdef enum Failure:
     FAIL_NONE
     FAIL_REFUSED  # cannot connect: refused, unreachable, reset
@@ -168,7 +173,7 @@ cdef struct Upstream:
     uint8_t deaf  # the endpoint takes nothing any more; its answer may still be readable
     uint8_t written  # a byte of this request was sent
     uint8_t interim  # 1xx answers of this exchange
-    uint8_t tunnel
+    uint8_t tunnel  # TUNNEL_*, 0 = none
     uint8_t waiting  # for the endpoint's name; the descriptor is a stand-in
     uint32_t version  # of the pool's addresses
 

@@ -38,8 +38,8 @@ from fastproxy.engine.reactor cimport (
 )
 from fastproxy.engine.stream cimport (
     FAIL_CLOSED, FAIL_CONNECT_TIMEOUT, FAIL_INTERNAL, FAIL_MALFORMED, FAIL_NAME, FAIL_NONE,
-    FAIL_REFUSED, FAIL_RESPONSE_TIMEOUT, FAIL_TRUNCATED, ROUTE_PRESERVE_HOST, Engine, Pool, Stream,
-    Upstream,
+    FAIL_REFUSED, FAIL_RESPONSE_TIMEOUT, FAIL_TRUNCATED, ROUTE_PRESERVE_HOST, TUNNEL_CLOSING, TUNNEL_ENDED,
+    TUNNEL_OPEN, Engine, Pool, Stream, Upstream,
 )
 from fastproxy.engine.transport cimport TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_drained, transport_read, transport_write
 from fastproxy.engine.wire cimport (
@@ -563,11 +563,21 @@ cdef void upstream_shutdown(Stream* stream) noexcept nogil:
     """The client has ended its half of a tunnel."""
     cdef Upstream* upstream = stream.upstream
     if upstream.output.first == NULL:
-        if upstream.ssl != NULL:
-            upstream.engine.tls.shutdown(upstream.ssl)
-        shutdown(upstream.source.descriptor, SHUT_WR)
+        _end_half(upstream)
     else:
-        upstream.tunnel = 2  # after the queue is written
+        upstream.tunnel |= TUNNEL_CLOSING
+        upstream.blocked = 1  # the owner wants to hear of it
+
+
+cdef void _end_half(Upstream* upstream) noexcept nogil:
+    if upstream.ssl != NULL:
+        upstream.engine.tls.shutdown(upstream.ssl)
+    shutdown(upstream.source.descriptor, SHUT_WR)
+
+
+cdef bint upstream_unsent(Stream* stream) noexcept nogil:
+    """Whether bytes of the client still wait for the endpoint to take them."""
+    return stream.upstream != NULL and stream.upstream.output.first != NULL
 
 
 cdef void upstream_pause(Stream* stream) noexcept nogil:
@@ -669,11 +679,9 @@ cdef void _flush(Upstream* upstream) noexcept nogil:
         queue_consume(&upstream.output, written)
         if upstream.output.first != NULL:
             deadline_set(&upstream.source, &upstream.source.deadline, DEADLINE_UPSTREAM_STALL)
-    if upstream.tunnel == 2:
-        upstream.tunnel = 1
-        if upstream.ssl != NULL:
-            upstream.engine.tls.shutdown(upstream.ssl)
-        shutdown(upstream.source.descriptor, SHUT_WR)
+    if upstream.tunnel & TUNNEL_CLOSING:
+        upstream.tunnel &= ~TUNNEL_CLOSING
+        _end_half(upstream)
     if not upstream.tunnel:
         _request_sent(upstream)
     if upstream.blocked and stream != NULL:
@@ -706,6 +714,10 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
         _flush(upstream)
         if source.dead:
             return
+    if upstream.tunnel & TUNNEL_ENDED:
+        if upstream.deaf or events & EPOLLERR:
+            _fail(upstream, FAIL_TRUNCATED)  # it does not take what the client goes on to send
+        return
     if not upstream.readable or (upstream.stream == NULL and events == 0):
         return
     if upstream.stream == NULL:
@@ -884,7 +896,7 @@ cdef void _head_complete(Upstream* upstream) noexcept nogil:
         if not stream.upgrade or head.upgrade_hash != stream.upgrade_hash:
             _fail(upstream, FAIL_MALFORMED)
             return
-        upstream.tunnel = 1
+        upstream.tunnel = TUNNEL_OPEN
         stream.owner.on_head(stream, head)
         if upstream.stream == stream:
             deadline_set(&upstream.source, &upstream.source.deadline, DEADLINE_TUNNEL)
@@ -1022,6 +1034,7 @@ cdef void _read_tunnel(Upstream* upstream) noexcept nogil:
     elif count == 0:
         upstream.readable = 0
         upstream.paused = 1
+        upstream.tunnel |= TUNNEL_ENDED
         stream.owner.on_body(stream, engine.body, 0, 1)
     else:
         _settle_readable(upstream, count, engine.body_size)

@@ -284,6 +284,44 @@ def test_the_client_ends_its_half(running: Running, raw: Raw) -> None:
         assert text(client, 1000) == hashlib.sha256(data).hexdigest().encode()
 
 
+def test_the_endpoint_goes_on_after_the_clients_end(running: Running, raw: Raw) -> None:
+    """Both ends have come while the client has yet to take most of what it was sent."""
+    data = os.urandom(8_000_000)
+
+    def script(end: socket.socket) -> None:
+        assert text(end, 1 << 30) == b"first words"
+        end.sendall(data)
+
+    raw.script = script
+    with open_raw(running, tls=False, head=CUSTOM) as client:
+        client.sendall(b"first words")
+        client.shutdown(socket.SHUT_WR)
+        time.sleep(0.5)
+        assert text(client, 1 << 30) == data  # and its end, long before any time-out
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_client_goes_on_after_the_endpoints_end(running: Running, raw: Raw, tls: bool) -> None:
+    """What it sent last is waiting, unread, when the client's own end arrives."""
+    received: list[str] = []
+    done = threading.Event()
+
+    def script(end: socket.socket) -> None:
+        end.sendall(b"last words")
+        end.shutdown(socket.SHUT_WR)
+        time.sleep(0.5)
+        received.append(hashlib.sha256(text(end, 1 << 30)).hexdigest())
+        done.set()
+
+    raw.script = script
+    data = os.urandom(8_000_000)
+    with open_raw(running, tls=tls, head=CUSTOM) as client:
+        assert text(client, 1000) == b"last words"
+        client.sendall(data)
+    assert done.wait(10)
+    assert received == [hashlib.sha256(data).hexdigest()]
+
+
 def memory(running: Running) -> int:
     """Bytes of all processes of the proxy."""
     total = 0
