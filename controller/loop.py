@@ -61,6 +61,7 @@ class Publisher(Protocol):
     def publish(self, desired: Desired) -> bool: ...
     def move(self, moved: Mapping[str, tuple[Endpoint, ...]]) -> object: ...
     def show(self, path: str, content: bytes) -> None: ...
+    def tidy(self) -> None: ...  # when there is nothing else to do
 
 
 class Controller:
@@ -132,6 +133,9 @@ class Controller:
         self._moved = {}
         return True
 
+    def tidy(self) -> None:
+        self._publisher.tidy()
+
     def show_source(self, away_since: datetime | None) -> None:
         """Show on the API whether the source of snapshots is there."""
         since = away_since.isoformat(timespec="seconds") if away_since else None
@@ -189,6 +193,7 @@ class Loop:
         self._refused = Backoff(clock)
         self._failed = Backoff(clock)
         self._away: bool | None = None
+        self._settled = False
         self._woken = threading.Event()
         self._news = True  # the first state is news even if nobody wakes us for it
 
@@ -227,7 +232,10 @@ class Loop:
             waits.append(self._translating.left())
         if self._controller.waiting:
             waits.append(self._publishing.left())
-        return max(0.0, min(waits)) if waits else None
+        if waits:
+            return max(0.0, min(waits))
+        self._controller.tidy()
+        return None
 
     def _note_staleness(self) -> None:
         """Log and show when the source goes away for long, and when it is back."""
@@ -267,6 +275,11 @@ class Loop:
             log.exception("publishing failed; the last configuration stays in force")
             accepted = False
         self._publishing.done(0.0 if accepted else self._refused.next())
+        if accepted and not self._settled:
+            self._settled = True
+            # What a whole cluster is made of stays: later collections need not walk over it.
+            gc.collect()
+            gc.freeze()
 
 
 def stop_on_sigterm() -> threading.Event:

@@ -51,7 +51,7 @@ class Delta:
 class Memory:
     """What a restarted controller needs besides the deltas."""
 
-    groups: Mapping[str, Group] = field(default_factory=dict)
+    groups: Mapping[str, bytes] = field(default_factory=dict)  # each pickled, once for all steps
     removed: tuple[str, ...] = ()
 
 
@@ -116,6 +116,16 @@ class Moves:
         return before - size
 
 
+def _pickled(group: Group) -> bytes:
+    return pickle.dumps(group, pickle.HIGHEST_PROTOCOL)
+
+
+def _differs(live: Mapping[str, Group], name: str, group: Group) -> bool:
+    """Say whether there is more to remember of a group than other endpoints."""
+    old = live.get(name)
+    return old is not group and (old is None or old.pieces is not group.pieces)
+
+
 def _dump(value: Delta | Memory) -> bytes:
     return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
 
@@ -144,6 +154,7 @@ class Publisher:
         self._log_size = 0
         self._full_size = 0
         self._continued = False  # False: the next generation replaces all, whatever is live
+        self._remembered: dict[str, bytes] = {}  # the live groups, as `Memory` holds them
         self._moves = Moves()
         self._slots_of: dict[str, list[int]] | None = None  # of the live backends, by name
         self._moved: dict[int, BackendSpecification] = {}  # since the live generation was compiled
@@ -178,20 +189,18 @@ class Publisher:
             if kind in self._counters:
                 self._clear_counter(kind, slot)
         memory = Memory(
-            {
-                name: group
-                for name, group in new.groups.items()
-                if live.groups.get(name) is not group
-            },
+            {name: _pickled(g) for name, g in new.groups.items() if _differs(live.groups, name, g)},
             tuple(live.groups.keys() - new.groups.keys()),
         )
         parts = [new.block, _dump(delta), _dump(memory)]
         self._log_entries += 1
         self._log_size += len(parts[1]) + len(parts[2])
         full = not self._continued
-        if not self._exchange("publish", parts, lambda: new, generation=new.generation, full=full):
+        if not self._exchange("publish", parts, generation=new.generation, full=full):
             return False
         self._live, self._continued = new, True
+        apply(self._remembered, memory.groups, memory.removed)
+        self._limit_log()
         return True
 
     def show(self, path: str, content: bytes) -> None:
@@ -231,12 +240,31 @@ class Publisher:
         self._log_size += len(parts[0])
         merged = self._moves.add(delta.backends, len(parts[0]))
         if merged is None:
-            self._exchange("endpoints", parts, self._settled)
+            self._exchange("endpoints", parts)
         else:
             parts.append(_dump(Delta(backends=merged.backends)))
             self._log_entries -= merged.steps - 1
             self._log_size -= self._moves.resize(len(parts[1]))
-            self._exchange("endpoints", parts, self._settled, merge=merged.steps)
+            self._exchange("endpoints", parts, merge=merged.steps)
+        self._limit_log()
+
+    def tidy(self) -> None:
+        """Re-base a log of half its length while there is nothing else to do: it takes time."""
+        self._limit_log(2)
+
+    def _limit_log(self, share: int = 1) -> None:
+        """Replace a long log by the whole state: with a step that moves nothing."""
+        if not self._continued or (
+            self._log_entries * share <= LONGEST_LOG
+            and self._log_size * share <= max(SMALLEST_REBASE, 2 * self._full_size)
+        ):
+            return
+        live = self._settled()
+        parts = [_dump(Delta()), _dump(full_delta(live)), _dump(Memory(self._remembered))]
+        self._exchange("endpoints", parts, rebase=True)
+        self._moves = Moves()
+        self._log_entries, self._log_size = 1, 0
+        self._full_size = len(parts[1]) + len(parts[2])
 
     def _settled(self) -> Compiled:
         """Return the live generation with what has moved since. Touches every backend."""
@@ -245,26 +273,11 @@ class Publisher:
             self._moved = {}
         return self._live
 
-    def _exchange(
-        self, kind: str, parts: list[bytes], state: Callable[[], Compiled], **values: int
-    ) -> bool:
-        """Send one step, with a new base when the log has grown, and wait for the answer.
-
-        A generation re-bases at half the length: it visits all routes anyway, a move does not.
-        """
-        share = 2 if kind == "publish" else 1
-        rebase = self._continued and (
-            self._log_entries * share > LONGEST_LOG
-            or self._log_size * share > max(SMALLEST_REBASE, 2 * self._full_size)
-        )
-        if rebase:
-            if values.pop("merge", 0):
-                del parts[-1]
-            new = state()
-            parts += [_dump(full_delta(new)), _dump(Memory(new.groups))]
+    def _exchange(self, kind: str, parts: list[bytes], **values: int) -> bool:
+        """Send one step and wait for the answer."""
         descriptors = [sealed_memory(f"fastproxy-{kind}", part) for part in parts]
         try:
-            self._connection.send(kind, descriptors, rebase=rebase, **values)
+            self._connection.send(kind, descriptors, **values)
             answer = self._connection.receive()
         except OSError:
             # A late answer must not be taken for that of the next step. The parent sees the end of
@@ -276,13 +289,12 @@ class Publisher:
         if answer is None:
             raise ConnectionError("fastproxy's parent process is gone")
         if answer.kind == "refused":
-            log.error("generation %d is refused: %s", state().generation, answer.values["reason"])
+            log.error("a generation is refused: %s", answer.values["reason"])
             return False
-        if rebase or kind == "publish":
-            self._moves = Moves()
         if kind == "publish":
+            self._moves = Moves()
             self._slots_of = None
-        if rebase or values.get("full"):
+        if values.get("full"):
             self._log_entries, self._log_size = 1, 0
             self._full_size = len(parts[-1]) + len(parts[-2])
         return True
@@ -298,15 +310,17 @@ class Publisher:
         backends: dict[int, BackendSpecification] = {}
         certificates: dict[int, Certificate] = {}
         groups: dict[str, Group] = {}
+        remembered: dict[str, bytes] = {}
         try:
             block, *parts = (read_memory(d) for d in message.descriptors)
             for part in parts:
                 step = pickle.loads(part)
                 if isinstance(step, Memory):
-                    apply(groups, step.groups, step.removed)
+                    apply(remembered, step.groups, step.removed)
                 else:
                     apply(backends, step.backends, step.removed_backends)
                     apply(certificates, step.certificates, step.removed_certificates)
+            groups = {name: pickle.loads(data) for name, data in remembered.items()}
         except Exception:
             # Another version of fastproxy wrote it. Everything is published anew, and slots that
             # mean something else now are rebuilt by the workers.
@@ -314,7 +328,7 @@ class Publisher:
             return replace(nothing, generation=message.values["generation"])
         finally:
             close_all(message.descriptors)
-        self._continued = True
+        self._continued, self._remembered = True, remembered
         self._log_entries, self._log_size = len(parts), sum(map(len, parts))
         return restored(
             message.values["generation"], block, groups, backends, certificates, self._counters

@@ -2,9 +2,10 @@
 
     python -m bench.scale                      # stand-in API server
     python -m bench.scale --server real        # kube-apiserver and etcd, built once
-    python -m bench.scale --ingresses 100 ...  # to see what depends on the size
+    python -m bench.scale --ingresses 100      # one size only
 
-The result goes to bench/results/ as JSON. `providersThrottleDuration` is 0, so that the figures are
+One run measures several sizes one after the other, to see what depends on the size. The result goes
+to bench/results/ as JSON. `providersThrottleDuration` is 0, so that the figures are
 the cost of the work; with Traefik's default a second change waits up to 2 s.
 """
 
@@ -26,6 +27,7 @@ from typing import Any
 
 from bench.macro.report import machine
 from bench.scale.cluster import NAMESPACE, Size, objects
+from bench.scale.inside import inside
 from bench.scale.measure import (
     Clients,
     Probe,
@@ -46,36 +48,40 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 def main() -> None:
     arguments = _arguments()
-    size = Size(arguments.ingresses, arguments.endpoints, arguments.certificates)
+    sizes = [Size(n, 4 * n, n * 2 // 5) for n in map(int, arguments.ingresses.split(","))]
     enter_private_network()
-    with contextlib.ExitStack() as stack:
-        started = time.monotonic()
-        server, access = stack.enter_context(_server(arguments.server))
-        populate(server, size)
-        print(f"populated in {time.monotonic() - started:.1f} s", flush=True)
-        result: dict[str, Any] = {"rebuild": rebuild(size)}
-        print(json.dumps(result["rebuild"]), flush=True)
-        pods = [Pod(name, pod_address(n), 8080) for n, name in enumerate(("left", "right"))]
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        serving = Serving(folder, workers=arguments.workers, log_level="ERROR", **access)
-        stack.callback(serving.stop)
-        result |= measure(server, serving, pods, size, arguments)
+    pods = [Pod(name, pod_address(n), 8080) for n, name in enumerate(("left", "right"))]
+    results = [one_size(size, pods, arguments) for size in sizes]
     report = {
         "what": "control path at scale",
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "load_average": os.getloadavg(),  # others on the machine are part of the figures
         "server": arguments.server,
-        "size": asdict(size),
         "workers": arguments.workers,
-        **result,
+        "sizes": results,
     }
     RESULTS.mkdir(exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    path = RESULTS / f"scale-{arguments.server}-{size.ingresses}-{stamp}.json"
+    path = RESULTS / f"scale-{arguments.server}-{sizes[-1].ingresses}-{stamp}.json"
     path.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
     print(path)
+
+
+def one_size(size: Size, pods: list[Pod], arguments: argparse.Namespace) -> dict[str, Any]:
+    with contextlib.ExitStack() as stack:
+        started = time.monotonic()
+        server, access = stack.enter_context(_server(arguments.server))
+        populate(server, size)
+        print(f"{size}: populated in {time.monotonic() - started:.1f} s", flush=True)
+        result: dict[str, Any] = {"size": asdict(size), "rebuild": rebuild(size)}
+        result["inside_the_controller"] = inside(size)
+        print(json.dumps(result), flush=True)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        serving = Serving(folder, workers=arguments.workers, log_level="ERROR", **access)
+        stack.callback(serving.stop)
+        return result | measure(server, serving, pods, size, arguments)
 
 
 def measure(
@@ -112,7 +118,7 @@ def rebuild(size: Size) -> dict[str, float]:
     from controller.translate import Translator
     from controller.watch import Change, Key
     from fastproxy._core import build_matcher
-    from fastproxy.compile import Compiled, Slots, compile_table
+    from fastproxy.compile import NOTHING, compile_table
     from fastproxy.features import FEATURES
     from fastproxy.settings import EntryPoint, Kubernetes, Settings
 
@@ -130,8 +136,7 @@ def rebuild(size: Size) -> dict[str, float]:
     moments.append(time.perf_counter())
     desired = Translator(settings).update(snapshot).desired
     moments.append(time.perf_counter())
-    nothing = Compiled(0, b"", {}, {}, {}, slots=Slots({}))
-    compiled = compile_table(desired, settings, FEATURES, nothing, build_matcher)
+    compiled = compile_table(desired, settings, FEATURES, NOTHING, build_matcher)
     moments.append(time.perf_counter())
     parse, translate, build = (b - a for a, b in itertools.pairwise(moments))
     return {
@@ -172,9 +177,11 @@ def _server(which: str) -> Iterator[tuple[Any, dict[str, str]]]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
     parser.add_argument("--server", choices=("stand-in", "real"), default="stand-in")
-    parser.add_argument("--ingresses", type=int, default=5000)
-    parser.add_argument("--endpoints", type=int, default=20000)
-    parser.add_argument("--certificates", type=int, default=2000)
+    parser.add_argument(
+        "--ingresses",
+        default="100,1000,5000",
+        help="sizes; to each Ingress come a Service, 4 endpoints, and to two of five a certificate",
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rate", type=int, default=100, help="endpoint changes per second")
     parser.add_argument("--seconds", type=int, default=20, help="how long to sustain them")

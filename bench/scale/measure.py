@@ -15,19 +15,23 @@ from bench.scale.cluster import NAMESPACE, Size, host, ingress_of, slice_of
 from tests.support.kubernetes_objects import endpoint_slice
 from tests.support.serving import Pod, Serving
 
-CONNECTIONS = 16  # kept alive; the chance that two workers do not share them is 2 in 2**16
 LIMIT = 60.0  # seconds after which a change counts as lost
 Server = Any  # the stand-in or the real one
 
 
 class Clients:
-    """Connections that together reach every worker."""
+    """One connection to each worker, kept alive."""
 
     def __init__(self, serving: Serving) -> None:
-        self._connections = [
-            http.client.HTTPConnection("127.0.0.1", serving.port, timeout=10)
-            for _ in range(CONNECTIONS)
-        ]
+        found: dict[int, http.client.HTTPConnection] = {}
+        workers = set(serving.children()) - {serving.controller()}
+        deadline = time.monotonic() + LIMIT
+        while found.keys() != workers and time.monotonic() < deadline:
+            connection = http.client.HTTPConnection("127.0.0.1", serving.port, timeout=10)
+            connection.request("GET", "/", headers={"Host": "nobody"})
+            connection.getresponse().read()
+            found.setdefault(_owner(connection, serving.port, workers), connection)
+        self._connections = list(found.values())
 
     def answers(self, name: str) -> list[bytes]:
         """Ask on every connection; the body of a 200, else the status."""
@@ -45,12 +49,26 @@ class Clients:
         while time.monotonic() < deadline:
             if all(map(accept, self.answers(name))):
                 return time.monotonic()
-            time.sleep(0.003)  # pods and the writer live in this process too
+            time.sleep(0.001)  # pods and the writer live in this process too
         raise TimeoutError(f"{name} did not change within {LIMIT} s")
 
     def close(self) -> None:
         for connection in self._connections:
             connection.close()
+
+
+def _owner(connection: http.client.HTTPConnection, port: int, workers: set[int]) -> int:
+    """The worker that has accepted a connection."""
+    own = connection.sock.getsockname()[1]
+    for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        ends = [int(end.rpartition(":")[2], 16) for end in fields[1:3]]
+        if ends == [port, own]:
+            name = f"socket:[{fields[9]}]"
+            for pid in workers:
+                if any(str(link.readlink()) == name for link in Path(f"/proc/{pid}/fd").iterdir()):
+                    return pid
+    raise LookupError(f"nobody has accepted the connection from port {own}")
 
 
 def milliseconds(samples: Sequence[float]) -> dict[str, float]:

@@ -239,6 +239,7 @@ cdef class DataPlane:
     cdef list names  # of the entry points, by index
     cdef list listeners  # addresses
     cdef dict pools  # (url, see _pool) -> PoolHandle
+    cdef set unsure  # keys of pools that may have become unused
     cdef list old_pools
     cdef Generation current
     cdef Generation next
@@ -258,6 +259,7 @@ cdef class DataPlane:
         self.settings = settings
         self.listeners = []
         self.pools = {}
+        self.unsure = set()
         self.old_pools = []
         self.old_generations = []
         self.old_backends = []
@@ -555,12 +557,12 @@ cdef class DataPlane:
         for index, endpoint in enumerate(endpoints):
             handle = self._pool(endpoint, shown)
             handle.pool.references += 1
+            handle.pool.endpoints += 1
             rows[index].pool = handle.pool
             rows[index].weight = endpoint.weight
             weights[index] = endpoint.weight
             current[index] = endpoint.weight
-        for index in range(live.count):
-            live.endpoints[index].pool.references -= 1
+        self._leave_pools(live)
         free(live.endpoints)
         free(live.original)
         free(live.weights)
@@ -584,15 +586,26 @@ cdef class DataPlane:
         return 0
 
     cdef int _free_backend(self, LiveBackend* live) except -1:
-        cdef uint32_t index
-        for index in range(live.count):
-            live.endpoints[index].pool.references -= 1
+        self._leave_pools(live)
         if live.balancer != NULL:
             balancer_free(live.balancer)
         free(live.endpoints)
         free(live.original)
         free(live.weights)
         free(live)
+        return 0
+
+    cdef int _leave_pools(self, LiveBackend* live) except -1:
+        """Give up the pools of a backend's endpoints."""
+        cdef uint32_t index
+        cdef Pool* pool
+        shown = self.names[live.certificate_of - 1] if live.certificate_of else ""
+        for index in range(live.count):
+            pool = live.endpoints[index].pool
+            pool.references -= 1
+            pool.endpoints -= 1
+            if pool.endpoints == 0:
+                self.unsure.add((pool.url[:pool.url_size].decode(), shown if pool.tls else ""))
         return 0
 
     cdef PoolHandle _pool(self, endpoint, tls):
@@ -606,6 +619,7 @@ cdef class DataPlane:
             if handle.pool.tls:
                 handle.use_tls(self.tls.client(tls))
             self.pools[key] = handle
+            self.unsure.add(key)
             self._watch_name(handle)
         return handle
 
@@ -631,7 +645,7 @@ cdef class DataPlane:
             self._sweep_soon()
 
     cdef int _sweep_soon(self) except -1:
-        """Sweep now, or with others in a storm: looking at 20,000 pools takes milliseconds."""
+        """Sweep now, or with others in a storm."""
         if self.sweeping is not None:
             return 0
         if self.loop.time() - self.swept_at >= SWEEP_PAUSE:
@@ -649,6 +663,7 @@ cdef class DataPlane:
         self.swept_at = self.loop.time()
         cdef LiveBackend* live
         cdef Generation generation
+        cdef PoolHandle handle
         kept = []
         for address in self.old_backends:
             live = <LiveBackend*> <size_t> address
@@ -660,8 +675,16 @@ cdef class DataPlane:
         self.old_generations = [
             generation for generation in self.old_generations if _in_use(generation)
         ]
-        for url in [url for url, handle in self.pools.items() if handle.unused]:
-            handle = self.pools.pop(url)
+        # Only pools that lost an endpoint, or never had one: not those of all 20,000 endpoints.
+        unsure, self.unsure = self.unsure, set()
+        for key in unsure:
+            handle = self.pools.get(key)
+            if handle is None or handle.pool.endpoints:
+                continue
+            if handle.pool.references:
+                self.unsure.add(key)  # a stream still uses it
+                continue
+            del self.pools[key]
             handle.close()
             self.old_pools.append(handle)
         self.old_pools = [handle for handle in self.old_pools if not (handle.closed and handle.unused)]

@@ -114,6 +114,7 @@ cdef struct Pool:
     uint32_t address_count
     uint32_t preferred  # the address that worked last
     uint32_t references  # endpoints and streams
+    uint32_t endpoints  # of live backends that name it
     uint32_t connections  # open ones, idle or not
     uint32_t idle_count
     uint8_t tls

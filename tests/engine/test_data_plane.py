@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -233,3 +234,50 @@ def test_only_what_was_prepared_is_activated(pods: dict[str, Pod]) -> None:
         with pytest.raises(ValueError):
             plane.activate()
         assert answers(plane) == {404}
+
+
+def pools_of(plane: Plane, wanted: int) -> int:
+    """How many pools there are, when they are as many as wanted or after 5 seconds."""
+    deadline = time.monotonic() + 5
+    while (found := plane.call(lambda: plane.engine.statistics()["pools"])) != wanted:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    return found
+
+
+@pytest.mark.parametrize("in_place", [True, False], ids=["in place", "by generations"])
+def test_pools_nobody_names_go_away(pods: dict[str, Pod], in_place: bool) -> None:
+    """Also that of a stream which outlives its endpoint, when it has ended."""
+    with closing(Plane(plain())) as plane, socket.create_server(("127.0.0.1", 0)) as slow:
+        stay = endpoints_of("a", pods)
+        gone = Endpoint("http", "127.0.0.1", slow.getsockname()[1])
+
+        def change(endpoints: tuple[Endpoint, ...]) -> None:
+            if in_place:
+                plane.set_endpoints("shop", endpoints)
+            else:
+                plane.prepare(Desired(desired(()).routes, behind(endpoints)))
+                plane.activate()
+
+        def behind(endpoints: tuple[Endpoint, ...]) -> tuple[Backend, ...]:
+            return (Backend("shop", endpoints), Backend("other", stay))
+
+        plane.prepare(Desired(desired(()).routes, behind((gone,))))
+        plane.activate()
+        assert pools_of(plane, 2) == 2
+        with closing(socket.create_connection(("127.0.0.1", plane.port), 5)) as client:
+            client.sendall(b"GET /shop HTTP/1.1\r\nHost: h\r\n\r\n")
+            with slow.accept()[0] as peer:
+                change(endpoints_of("ab", pods))
+                change(stay)
+                change(endpoints_of("b", pods))
+                time.sleep(0.5)
+                assert pools_of(plane, 3) == 3  # a, b, and the slow one
+                peer.recv(65536)
+                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+                assert client.recv(65536).endswith(b"hi")
+        change(stay)
+        change(stay[:0])
+        assert pools_of(plane, 1) == 1
+        assert answers(plane, "/other") == {"a"}

@@ -433,6 +433,7 @@ STEPS = st.lists(
         st.tuples(st.just("refused")),
         st.tuples(st.just("endpoints"), st.sampled_from("abcde"), st.lists(st.integers(1, 4))),
         st.tuples(st.just("worker")),
+        st.tuples(st.just("tidy")),
         st.tuples(st.just("slow worker"), st.sampled_from("abcde"), st.lists(st.integers(5, 6))),
         st.tuples(st.just("controller")),
     ),
@@ -471,6 +472,8 @@ def test_any_history_leaves_every_worker_with_what_is_desired(
                     tuple(Backend(b.name, new) if b.name == name else b for b in state.backends),
                     state.certificates,
                 )
+            elif kind == "tidy":
+                publisher.tidy()
             elif kind == "worker":
                 it.kill_worker(0)
                 it.start_worker()

@@ -45,6 +45,9 @@ class Recorder:
     def show(self, path: str, content: bytes) -> None:
         self.shown.append((path, content))
 
+    def tidy(self) -> None:
+        """Nothing is kept that could grow."""
+
     def move(self, moved: Mapping[str, tuple[Endpoint, ...]]) -> None:
         for name, endpoints in moved.items():
             self._set_endpoints(name, endpoints)
