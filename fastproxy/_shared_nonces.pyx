@@ -60,7 +60,7 @@ cdef bint nonce_advance(
     Region* region, const char* nonce, size_t size, uint32_t count, int64_t issued_s,
     int64_t lifetime_s, int64_t now_s
 ) noexcept nogil:
-    cdef uint64_t low, high, tag, value
+    cdef uint64_t low, high, tag, value, found = 0
     cdef uint64_t* words
     cdef uint64_t* word
     cdef uint64_t* room
@@ -84,6 +84,7 @@ cdef bint nonce_advance(
             if age > oldest:
                 oldest = age
                 room = word
+                found = value
         if room == NULL:
             if count <= <uint32_t>value:
                 return False
@@ -91,11 +92,10 @@ cdef bint nonce_advance(
                 return True
             continue
         # Whoever comes with a nonce for the first time writes it into the oldest place.
-        value = word_load(room)
-        make_room(words + WAYS, value, lifetime_s, now_s)
+        make_room(words + WAYS, found, lifetime_s, now_s)
         if issued_s <= <int64_t>word_load(words + WAYS):
             return False
-        if not word_swap(room, value, stamped(tag, now_s, count)):
+        if not word_swap(room, found, stamped(tag, now_s, count)):
             continue
         if not has_twin(words, room, tag):
             return True

@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import http.server
 import json
+import ssl
 import threading
 import time
 from base64 import b64encode
@@ -71,8 +72,15 @@ class Seen:
 class Backend:
     """Several servers. A request header (JSON) may ask for status, headers, body."""
 
-    def __init__(self, count: int, asked_by: str = "X-Answer", echo: bool = False) -> None:
+    def __init__(
+        self,
+        count: int,
+        asked_by: str = "X-Answer",
+        echo: bool = False,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.asked_by = asked_by
+        self.tls = tls
         self.echo = echo  # answer with what was asked for
         self.seen: list[Seen] = []
         self.servers = [self._server(number) for number in range(count)]
@@ -136,6 +144,8 @@ class Backend:
 
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
+        if self.tls is not None:
+            server.socket = self.tls.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return server
 
