@@ -92,9 +92,13 @@ def sealed_memory(name: str, data: bytes) -> int:
     return descriptor
 
 
+def memory_size(descriptor: int) -> int:
+    return os.fstat(descriptor).st_size
+
+
 def read_memory(descriptor: int) -> bytes:
     """Return the content of a memfd; its position does not matter and is not moved."""
-    size = os.fstat(descriptor).st_size
+    size = memory_size(descriptor)
     parts = []
     position = 0
     while position < size:  # one read gives at most 2 GiB

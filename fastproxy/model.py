@@ -89,6 +89,10 @@ class Certificate:
     key: bytes = field(repr=False)
     names: tuple[str, ...] = ()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Thousands travel to every worker, which reads them between two requests.
+        return Certificate, (self.name, self.entry_points, self.chain, self.key, self.names)
+
 
 @dataclass(frozen=True, slots=True)
 class Desired:

@@ -16,10 +16,11 @@ import signal
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from fastproxy import documents, logs
-from fastproxy.channel import Channel, Message, close_all, read_memory
+from fastproxy.channel import Channel, Message, close_all, memory_size, read_memory
 from fastproxy.engine.change import BackendSpecification, Change
 from fastproxy.model import Certificate, Config, Endpoint
 from fastproxy.parent import Place
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 POLL = 0.05  # seconds between looks at the open connections while draining
+LARGE = 1 << 18  # bytes of deltas that take milliseconds to read
 
 
 class DataPlane(Protocol):
@@ -93,6 +95,10 @@ def touched(kind: str, old: State, new: State, deltas: Iterable[Delta] | None) -
     return {slot for delta in deltas for name in names for slot in getattr(delta, name)}
 
 
+def read_deltas(steps: Sequence[int]) -> list[Delta]:
+    return [pickle.loads(read_memory(step)) for step in steps]
+
+
 class Worker:
     """The worker's side of publishing, and its end."""
 
@@ -107,6 +113,7 @@ class Worker:
         self._prepared: _Prepared | None = None
         self._listening = False
         self._ready = False
+        self._closed = False
         self.ending: asyncio.Event = asyncio.Event()
         self._accept_grace = place.settings.life_cycle.request_accept_grace_timeout
 
@@ -120,15 +127,37 @@ class Worker:
             asyncio.get_running_loop().remove_reader(self._channel.fileno())
             self.ending.set()
             return
+        if message.kind == "prepare" and sum(map(memory_size, message.descriptors[1:])) > LARGE:
+            self._read_aside(message)
+            return
         try:
             self._handle(message)
         finally:
             close_all(message.descriptors)
 
+    def _read_aside(self, message: Message) -> None:
+        """Read a large generation in a thread: the engine does not need the interpreter and goes on
+        with its traffic. Nothing else is heard from the parent meanwhile."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._channel.fileno())
+
+        def prepare(reading: asyncio.Future[list[Delta]]) -> None:
+            if not self._closed:
+                values = message.values
+                self._prepare(
+                    values["generation"], values["full"], message.descriptors[0], reading.result
+                )
+                loop.add_reader(self._channel.fileno(), self.on_readable)
+            close_all(message.descriptors)
+
+        reading = loop.run_in_executor(None, read_deltas, message.descriptors[1:])
+        reading.add_done_callback(prepare)
+
     def _handle(self, message: Message) -> None:
         values = message.values
         if message.kind == "prepare":
-            self._prepare(values["generation"], values["full"], message.descriptors)
+            block, *steps = message.descriptors
+            self._prepare(values["generation"], values["full"], block, partial(read_deltas, steps))
         elif message.kind == "activate":
             self._activate(values["generation"])
         elif message.kind == "discard":
@@ -154,11 +183,11 @@ class Worker:
             for index, descriptor in self._place.listeners:
                 self._data_plane.listen(descriptor, index)
 
-    def _prepare(self, generation: int, full: bool, descriptors: tuple[int, ...]) -> None:
+    def _prepare(
+        self, generation: int, full: bool, block: int, read: Callable[[], list[Delta]]
+    ) -> None:
         try:
-            block, *steps = descriptors
-            deltas = [pickle.loads(read_memory(step)) for step in steps]
-            change, self._prepared = self._change(generation, full, deltas)
+            change, self._prepared = self._change(generation, full, read())
             self._data_plane.prepare(generation, block, change)
         except Exception as error:  # whatever is wrong with it, the running one must go on
             log.exception("generation %d cannot be prepared", generation)
@@ -231,6 +260,7 @@ class Worker:
         deadline = loop.time() + life.grace_time_out
         while self._data_plane.active and loop.time() < deadline:
             await asyncio.sleep(POLL)
+        self._closed = True
         await self._data_plane.close()
 
 
