@@ -15,7 +15,7 @@ export CC
 
 .DEFAULT_GOAL := help
 .PHONY: help install build run test lint format types check debug annotate bench bench-scale bench-micro \
-	test-cluster test-sanitize docs golden image clean
+	test-long test-cluster test-sanitize docs golden image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,10 @@ test-sanitize: build/sanitize/.copied ## run the suite under AddressSanitizer an
 	rm -rf $(REPORTS) && mkdir -p $(REPORTS)
 	cd build/sanitize && $(SANITIZER) $(abspath $(BIN))/python -m pytest -q --timeout 600 $(ARGS)
 	@! grep -l . $(REPORTS)/* 2>/dev/null || { echo "findings of children, see above"; exit 1; }
+
+test-long: build ## repeat the fault tests as often as http-safety.md 7 says; figures to build/long.json
+	FASTPROXY_TEST_LONG=1 FASTPROXY_TEST_FIGURES=$(abspath build/long.json) \
+		$(BIN)/python -m pytest -q -m long --durations=0 $(ARGS)
 
 test-cluster: build ## run the tests that need a real kube-apiserver, built once if need be
 	$(BIN)/python -m tests.support.kubernetes_binaries

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.load import Client, NamedBackend
 from tests.support.processes import get, wait_until
-from tests.support.running import backend_manifest, ingress_manifest
+from tests.support.running import backend_manifest, dead_port, ingress_manifest
 from tests.support.whole_program import SETTINGS, Proxy, started
 
 FAULTS = """
@@ -112,10 +112,8 @@ def proxy(tmp_path_factory: pytest.TempPathFactory, backend: Misbehaving) -> Ite
     for connection in waiting:  # the queue of `full` overflows: further SYNs are dropped
         connection.setblocking(False)
         connection.connect_ex(full.getsockname())
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        closed_port = closed.getsockname()[1]
     it = started(tmp_path_factory.mktemp("proxy"), good, SETTINGS + FAULTS)
-    parts = {"bad": backend.port, "refused": closed_port, "full": full.getsockname()[1]}
+    parts = {"bad": backend.port, "refused": dead_port(), "full": full.getsockname()[1]}
     text = "---".join(backend_manifest(name, [port]) for name, port in parts.items())
     rules = [("a.test", f"/{name}", name) for name in parts]
     it.write("faults.yaml", text + "---" + ingress_manifest("faults", rules))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.feature_rows import Answer, Ask, Field, Row, answering, running
-from tests.support.running import free_port
+from tests.support.running import dead_port
 
 ONE_PER_HOUR = "period: 1h, average: 1, burst: "
 ROWS = {
@@ -176,7 +176,7 @@ def test_a_dead_endpoint_opens_a_breaker_on_network_errors(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     row = Row("dead", {}, {"circuit-breaker-expression": "NetworkErrorRatio() > 0.9"})
-    dead = free_port()
+    dead = dead_port()
     for field in running(tmp_path_factory.mktemp("dead"), [row], workers=1, dead_port=dead):
         host = field.host(row)
         assert [field.ask(Ask(), host).status for _ in range(3)] == [502, 503, 503]

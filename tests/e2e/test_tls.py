@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 import trustme
 
-from tests.support.running import Proxy, free_port
+from tests.support.running import Proxy, dead_port, free_port
 from tests.support.sanitized import PLAIN
 from tests.support.tls import AUTHORITY, client_context, pem, server_context
 from tests.support.whole import Running, ask, ingress, origin, secret, service, shown, within
@@ -85,7 +85,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             *service("untrusted", untrusted),
             *service("demanding", demanding),
             *service("accepting", accepting),
-            *service("refused", free_port()),
+            *service("refused", dead_port()),
             secret("a", *pem(AUTHORITY.issue_cert("a.test"))),
             secret("wild", *pem(AUTHORITY.issue_cert("*.wild.test"))),
             secret("bad", *MISMATCH),

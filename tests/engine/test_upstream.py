@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.running import free_port
+from tests.support.running import dead_port
 from tests.support.scripted import OK, Client, Origin, Peer, proxied, request, until
 
 
@@ -91,8 +91,8 @@ def port(
         "shop": [("127.0.0.1", origin.port)],
         "stale": [("127.0.0.1", fragile.port)],
         "six": [('"::1"', six.port)],
-        "dead": [("127.0.0.1", free_port())],
-        "half": [("127.0.0.1", origin.port), ("127.0.0.1", free_port())],
+        "dead": [("127.0.0.1", dead_port())],
+        "half": [("127.0.0.1", origin.port), ("127.0.0.1", dead_port())],
     }
     settings = """
 [limits]
@@ -195,7 +195,7 @@ def test_a_client_that_leaves_while_the_endpoint_takes_nothing(port: int, origin
 
 
 def services_with_dead_ones(origin: Origin) -> dict[str, list[tuple[str, int]]]:
-    dead = [("127.0.0.1", free_port()) for _ in range(3)]
+    dead = [("127.0.0.1", dead_port()) for _ in range(3)]
     live = ("127.0.0.1", origin.port)
     return {
         "one": [live],

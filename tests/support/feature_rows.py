@@ -201,7 +201,7 @@ class Field:
             name = f"row{number}"
             self._hosts[row.group or row.title] = f"{name}.test"
             ports = [dead_port] if dead_port else self.backend.ports[: row.endpoints]
-            ports += [free_port()] * row.dead
+            ports += [dead_port()] * row.dead
             service = backend_manifest(name, ports)
             documents.append(
                 service.replace(

@@ -117,6 +117,7 @@ class Load:
         self._keep_alive = keep_alive
         self.answers: dict[tuple[int, bytes], int] = {}
         self.lost: list[str] = []
+        self.latencies: list[float] = []  # seconds, of answered requests
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._threads = [
@@ -129,6 +130,7 @@ class Load:
     def _run(self, port: int, pause: float, may_refuse: bool) -> None:
         client = Client(port)
         while not self._stop.is_set():
+            asked = time.perf_counter()
             try:
                 answer = client.request()
             except ConnectionRefusedError as error:
@@ -141,6 +143,7 @@ class Load:
                     self.lost.append(repr(error))
             else:
                 with self._lock:
+                    self.latencies.append(time.perf_counter() - asked)
                     self.answers[answer] = self.answers.get(answer, 0) + 1
                 if not self._keep_alive:
                     client.close()

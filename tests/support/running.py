@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -16,11 +17,30 @@ from typing import Self
 ROOT = Path(__file__).parent.parent.parent
 
 
+# Below the range (32768 and up) from which the kernel takes ports for outgoing connections: one of
+# those, of any test running beside, would keep us from listening.
+OURS = range(10000, 32000)
+_refusing: list[socket.socket] = []
+
+
 def free_port() -> int:
     """A port nobody listens on now. Somebody may before it is used; then the start fails."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    while True:
+        try:
+            with socket.create_server(("127.0.0.1", secrets.choice(OURS))) as listener:
+                port: int = listener.getsockname()[1]
+                return port
+        except OSError:
+            continue
+
+
+def dead_port() -> int:
+    """A port that refuses connections until this process ends: bound, and nobody listens."""
+    keeper = socket.socket()
+    keeper.bind(("127.0.0.1", 0))
+    _refusing.append(keeper)
+    port: int = keeper.getsockname()[1]
+    return port
 
 
 def backend_manifest(name: str, ports: Sequence[int], *, host: str = "127.0.0.1") -> str:
