@@ -92,7 +92,8 @@ class Lookups:
 
     def secret(self, name: str) -> Secret | None:
         self.needs.add(ObjectReference("Secret", self.namespace, name))
-        return self.snapshot.secrets.get((self.namespace, name))
+        found = self.snapshot.secrets.get((self.namespace, name))
+        return None if found is None or found.withheld else found
 
     def secret_data(self, name: str) -> Mapping[str, bytes] | None:
         secret = self.secret(name)

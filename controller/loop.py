@@ -36,7 +36,7 @@ from controller.build import failures_as_findings
 from controller.describe import describe
 from controller.feeds import SECRETS_PATIENCE
 from controller.pace import Pace
-from controller.snapshot import Snapshot
+from controller.snapshot import Name, Snapshot
 from controller.source import ApiSource, ManifestsSource, Source
 from controller.translate import Translation, Translator
 from controller.writer import Writer, writer_for
@@ -49,7 +49,11 @@ log = logging.getLogger("fastproxy.controller")
 LEVELS = {Severity.ERROR: logging.ERROR, Severity.WARNING: logging.WARNING}
 SYNC_POLL = 0.05  # seconds between looks at a source that is not complete yet
 AWAY = 5.0  # seconds without contact that are worth telling
+ROUNDS = 5  # of translation, while Secrets that were not known to be needed are read
 STOP_POLL = 0.5  # seconds after which a stop is noticed at the latest
+
+
+Complete = Callable[[frozenset[Name]], Snapshot | None]
 
 
 class Publisher(Protocol):
@@ -95,8 +99,30 @@ class Controller:
         self.translate(snapshot, source_findings)
         return self.publish()
 
-    def translate(self, snapshot: Snapshot, source_findings: Sequence[Finding] = ()) -> None:
-        """Make the snapshot what is to be published, and log what is newly wrong with it."""
+    def translate(
+        self,
+        snapshot: Snapshot,
+        source_findings: Sequence[Finding] = (),
+        complete: Complete = lambda secrets: None,
+    ) -> Snapshot:
+        """Make the snapshot what is to be published, and log what is newly wrong with it.
+
+        `complete` gives another snapshot when the content of the Secrets that turned out to be
+        needed was not in this one (or others were). The last one is returned.
+        """
+        self._update(snapshot)
+        # What is missing may hide what else is needed: more than a few rounds mean that it changes.
+        for _ in range(ROUNDS):
+            fuller = complete(self.translation.secrets)
+            if fuller is None:
+                break
+            snapshot = fuller
+            self._update(snapshot)
+        self.source_findings = tuple(source_findings)
+        self._log_new()
+        return snapshot
+
+    def _update(self, snapshot: Snapshot) -> None:
         try:
             translation = self._translator.update(snapshot)
         except Exception:
@@ -107,8 +133,6 @@ class Controller:
         if translation is not self.translation:
             self._note_moves(translation.moved)
         self.translation = translation
-        self.source_findings = tuple(source_findings)
-        self._log_new()
 
     def publish(self) -> bool:
         """Publish the last translation; False when a worker refused it (the old configuration
@@ -254,7 +278,9 @@ class Loop:
     def _translate(self) -> None:
         taken = self._source.take()
         try:
-            self._controller.translate(taken.snapshot, taken.findings)
+            snapshot = self._controller.translate(
+                taken.snapshot, taken.findings, self._source.complete
+            )
         except Exception:
             log.exception("translation failed; the last configuration stays in force")
             self._news = True
@@ -263,7 +289,7 @@ class Loop:
         self._translating.done()
         if self._writer is not None:
             self._writer.observe(
-                taken.snapshot, self._controller.translation.processed, self._controller.findings
+                snapshot, self._controller.translation.processed, self._controller.findings
             )
 
     def _publish(self) -> None:

@@ -138,6 +138,7 @@ class Secret(KubernetesObject):
     data: Mapping[str, bytes] = field(default_factory=dict, hash=False, repr=False)
     # The data it had when it last held a usable certificate, if it does not now.
     former: Mapping[str, bytes] | None = field(default=None, compare=False, repr=False)
+    withheld: bool = False  # the content is not kept, because nothing refers to it
 
 
 @dataclass(frozen=True, slots=True)

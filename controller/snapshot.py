@@ -111,7 +111,7 @@ class Snapshot:
             old = objects[name] if name in objects else self._kinds[kind].get(name)
             if old is item or old == item:
                 continue
-            if isinstance(old, Secret) and isinstance(item, Secret):
+            if isinstance(old, Secret) and isinstance(item, Secret) and not item.withheld:
                 item = keeping(item, old)
             objects[name] = item
             changed.append(reference)

@@ -10,15 +10,16 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from controller.api import Api
 from controller.feeds import SECRETS_PATIENCE, Feeds
 from controller.fields import Malformed
 from controller.manifests import Loaded, Manifests
-from controller.objects import KubernetesObject, parse_kind
-from controller.snapshot import Snapshot
-from controller.watch import Change
+from controller.objects import KubernetesObject, Secret, parse_kind
+from controller.secrets import Reader, fetch_from, withheld
+from controller.snapshot import Name, Snapshot
+from controller.watch import Change, older
 from fastproxy import findings
 from fastproxy.findings import Finding
 from fastproxy.model import ObjectReference
@@ -41,6 +42,10 @@ class Source(Protocol):
 
     def take(self) -> Taken:
         """Give the newest state."""
+        ...
+
+    def complete(self, secrets: frozenset[Name]) -> Snapshot | None:
+        """Keep the content of these Secrets and of no others; the snapshot if that changes it."""
         ...
 
     def staleness(self) -> float:
@@ -73,6 +78,9 @@ class ManifestsSource:
     def take(self) -> Taken:
         return Taken(*self._newest) if self._newest is not None else Taken(Snapshot(), ())
 
+    def complete(self, secrets: frozenset[Name]) -> Snapshot | None:
+        return None  # the files are there to be read by anybody who reads our memory
+
     def staleness(self) -> float:
         return 0.0
 
@@ -81,10 +89,15 @@ class Cache:
     """Collects changes from the feeds' threads; gives the loop one snapshot.
 
     Objects are parsed where they arrive, so raw JSON never waits in memory. Only the newest state
-    of each object is kept until it is taken.
+    of each object is kept until it is taken. Of Secrets that nothing refers to, only names are kept
+    once `complete` has said which those are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, secrets: Reader | None = None) -> None:
+        self._secrets = secrets
+        self._wanted: frozenset[Name] | None = None  # Secrets; None: not known yet
+        self._unread: set[Name] = set()  # wanted, and their newest content is not there
+        self._fetched: dict[Name, str] = {}  # versions the watch has not come to yet
         self._lock = threading.Lock()
         self._pending: dict[ObjectReference, KubernetesObject | None] = {}
         self._malformed: dict[ObjectReference, Finding] = {}
@@ -104,8 +117,15 @@ class Cache:
                 broken[reference] = findings.MALFORMED(
                     reference, problem.field, at=problem.field, sentence=problem.sentence
                 )
+        versions = {change.key[1:]: version_of(change.object) for change in changes}
         with self._lock:
-            self._pending.update(objects)
+            for reference, item in objects.items():
+                if reference.kind == "Secret":
+                    name = reference[1:]
+                    if item is not None and older(versions[name], self._fetched.get(name, "")):
+                        continue
+                    self._fetched.pop(name, None)
+                self._pending[reference] = self._bare(item)
             for reference, finding in broken.items():
                 if finding is not None:
                     self._malformed[reference] = finding
@@ -116,18 +136,78 @@ class Cache:
         with self._lock:
             pending, self._pending = self._pending, {}
             malformed = tuple(self._malformed.values())
-        present = [item for item in pending.values() if item is not None]
+        present = []
+        for reference, item in pending.items():
+            if isinstance(item, Secret) and item.withheld and reference[1:] in (self._wanted or ()):
+                # It came before we knew that it is wanted. What we have is older.
+                self._unread.add(reference[1:])
+                if reference[1:] in self._snapshot.secrets:
+                    continue
+            if item is not None:
+                bare = self._bare(item)
+                assert bare is not None
+                present.append(bare)
         absent = [reference for reference, item in pending.items() if item is None]
         self._snapshot = self._snapshot.with_changes(present, absent)
         return Taken(self._snapshot, malformed)
+
+    def _bare(self, item: KubernetesObject | None) -> KubernetesObject | None:
+        """Take the content of a Secret away if it is known that nobody wants it."""
+        wanted = self._wanted
+        if wanted is None or not isinstance(item, Secret) or item.withheld:
+            return item
+        return item if (item.namespace, item.name) in wanted else withheld(item)
+
+    def complete(self, secrets: frozenset[Name]) -> Snapshot | None:
+        """See `Source`. Only for the thread that takes; what cannot be read stays missing."""
+        with self._lock:
+            before, self._wanted = self._wanted, secrets
+        if self._secrets is None or (before is secrets and not self._unread):
+            return None
+        known = self._snapshot.secrets
+        outdated = known.keys() - secrets if before is None else before - secrets
+        changes = [
+            withheld(known[name]) for name in outdated if name in known and not known[name].withheld
+        ]
+        self._unread &= secrets
+        for name in secrets if before is None else secrets - before:
+            if name in known and known[name].withheld:
+                self._unread.add(name)
+        for name, document in self._secrets.read(self._unread).items():
+            self._unread.discard(name)
+            if document is None:
+                continue  # the watch will say so too
+            try:
+                item = parse_kind("Secret", document)
+            except Malformed:
+                continue  # the finding is there since the watch delivered it
+            assert isinstance(item, Secret)
+            with self._lock:
+                self._fetched[name] = version_of(document)
+            changes.append(item)
+        snapshot = self._snapshot.with_changes(changes)
+        if snapshot is self._snapshot:
+            return None
+        self._snapshot = snapshot
+        return snapshot
+
+    def stop(self) -> None:
+        if self._secrets is not None:
+            self._secrets.stop()
+
+
+def version_of(document: Any) -> str:
+    """Return the resource version of an object as the API server gave it; "" for no object."""
+    metadata = document.get("metadata") if isinstance(document, dict) else None
+    return str(metadata.get("resourceVersion", "")) if isinstance(metadata, dict) else ""
 
 
 class ApiSource:
     """The API server, through its feeds."""
 
     def __init__(self, api: Api, options: Kubernetes, patience: float = SECRETS_PATIENCE) -> None:
-        self._cache = Cache()
         self._wake: Callable[[], None] = lambda: None
+        self._cache = Cache(Reader(fetch_from(api), lambda: self._wake()))
         self.feeds = Feeds(api, self._deliver, options.namespaces, options.label_selector, patience)
 
     def start(self, wake: Callable[[], None]) -> None:
@@ -136,12 +216,16 @@ class ApiSource:
 
     def stop(self) -> None:
         self.feeds.stop()
+        self._cache.stop()
 
     def synced(self) -> bool:
         return self.feeds.synced()
 
     def take(self) -> Taken:
         return self._cache.take()
+
+    def complete(self, secrets: frozenset[Name]) -> Snapshot | None:
+        return self._cache.complete(secrets)
 
     def staleness(self) -> float:
         return self.feeds.staleness()

@@ -13,7 +13,7 @@ import yaml
 
 from controller.loop import SYNC_POLL, Controller, Loop, run
 from controller.objects import parse_object
-from controller.snapshot import Snapshot
+from controller.snapshot import Name, Snapshot
 from controller.source import Taken
 from fastproxy.settings import EntryPoint, Kubernetes, Settings
 from tests.support.api_server import ApiServer
@@ -39,6 +39,9 @@ class Script:
     def take(self) -> Taken:
         self.taken += 1
         return Taken(self.snapshot, ())
+
+    def complete(self, secrets: frozenset[Name]) -> Snapshot | None:
+        return None
 
     def staleness(self) -> float:
         return self.stale
