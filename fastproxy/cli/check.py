@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fastproxy.cli import check_start
 from fastproxy.settings import Settings
-from fastproxy.settings_file import Loaded, SettingsError, find_file, load
+from fastproxy.settings_file import Loaded, Problem, SettingsError, find_file, load
 from fastproxy.tls_options import TlsOptions, with_default_certificates
 
 
@@ -63,7 +64,16 @@ def run(arguments: argparse.Namespace) -> int:
     found = loaded(arguments)
     if found is None:
         return 2
-    problems, warnings = tls_problems(found.settings)
+    file = str(path) if path else "defaults"
+    problems, warnings = (
+        [f"{file}: {text}" for text in texts] for texts in tls_problems(found.settings)
+    )
+    problems += [
+        str(Problem(file, key, sentence)) for key, sentence in check_start.problems(found.settings)
+    ]
+    warnings += [
+        str(Problem(file, key, sentence)) for key, sentence in check_start.warnings(found.settings)
+    ]
     for warning in (*found.warnings, *warnings):
         print(f"warning: {warning}", file=sys.stderr)
     for problem in problems:

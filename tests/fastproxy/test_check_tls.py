@@ -25,7 +25,7 @@ CASES = [
     (
         PAIR.format("{0}", "b"),
         0,
-        "warning: entryPoints.https.tls: certificate {0}/a.crt is not used",
+        "warning: {0}/fastproxy.toml: entryPoints.https.tls: certificate {0}/a.crt is not used",
     ),
     (PAIR.format("{0}", "c"), 0, "No such file or directory: '{0}/c.key'"),
     ('cipherSuites = ["TLS_NEW"]\n', 2, "'TLS_NEW'"),
