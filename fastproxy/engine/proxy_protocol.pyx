@@ -85,7 +85,7 @@ cdef int _text(char* data, size_t size, uint8_t* source) noexcept nogil:
     if memcmp(data + 6, <const char*> "TCP4 ", 5) != 0 and memcmp(data + 6, <const char*> "TCP6 ", 5) != 0:
         return -1
     blank = <char*> memchr(text, c' ', end - text)
-    if blank == NULL:
+    if blank == NULL or memchr(text, 0, blank - text) != NULL:
         return -1
     blank[0] = 0
     if data[9] == c'4':

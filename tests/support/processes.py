@@ -25,11 +25,13 @@ LIBC = ctypes.CDLL(None)
 def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
     """Return the first true value of `condition`."""
     deadline = time.monotonic() + patience
+    pause = 0.0002
     while time.monotonic() < deadline:
         value = condition()
         if value:
             return value
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(pause * 2, 0.01)
     raise AssertionError(f"not within {patience} s: {what}")
 
 
