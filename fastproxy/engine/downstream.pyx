@@ -45,18 +45,18 @@ from fastproxy.engine.reactor cimport (
     clock_ns, deadline_clear, deadline_set, source_add, source_retire, source_run,
 )
 from fastproxy.engine.proxy_protocol cimport proxy_header
-from fastproxy.engine.replies cimport STEP_GO_ON, STEP_PARK, failure_reply, plain_reply
+from fastproxy.engine.replies cimport STEP_GO_ON, STEP_PARK, STEP_REPLY, plain_reply
+from fastproxy.engine.retry cimport retry
 from fastproxy.engine.step_access cimport trusts
 from fastproxy.engine.steps cimport (
     end_steps, page_wanted, pick_endpoint, request_steps, response_steps, route_request,
 )
 from fastproxy.engine.stream cimport (
-    ALL_ENDPOINTS, FAIL_CONNECT_TIMEOUT, FAIL_MALFORMED, FAIL_NAME, FAIL_NONE, FAIL_REFUSED,
-    ROUTE_PRESERVE_HOST, Engine, Reply, Stream, StreamOwner,
+    FAIL_MALFORMED, ROUTE_PRESERVE_HOST, Engine, Reply, Stream, StreamOwner,
 )
 from fastproxy.engine.transport cimport TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_drained, transport_read, transport_write
 from fastproxy.engine.upstream cimport (
-    chunk_line, upstream_abort, upstream_again, upstream_begin, upstream_body, upstream_full, upstream_pause, upstream_resume,
+    chunk_line, upstream_abort, upstream_begin, upstream_body, upstream_full, upstream_pause, upstream_resume,
     stream_forget_head, upstream_shutdown, upstream_tunnel, upstream_unsent,
 )
 from fastproxy.engine.wire cimport (
@@ -1161,18 +1161,6 @@ cdef int _frame(Stream* stream, iovec* vector, char* line, char* block, char* da
     return count
 
 
-cdef bint _may_retry(Stream* stream, int failure) noexcept nogil:
-    """`[retry]`: another endpoint, while none has seen a byte of the request (`features.md` 3.14)."""
-    cdef uint32_t attempts = stream.route.retry_attempts
-    if attempts == ALL_ENDPOINTS:
-        attempts = stream.backend.count if stream.backend != NULL else 1
-    if failure != FAIL_REFUSED and failure != FAIL_CONNECT_TIMEOUT and failure != FAIL_NAME:
-        return False
-    if stream.attempts < 255:
-        stream.attempts += 1
-    return stream.unsent.first != NULL and stream.attempts < attempts and stream.attempts < 255
-
-
 cdef void _failed(Stream* stream, int failure) noexcept nogil:
     """No response, or not all of it."""
     cdef Downstream* downstream = downstream_of(stream)
@@ -1185,16 +1173,8 @@ cdef void _failed(Stream* stream, int failure) noexcept nogil:
         else:
             _close(downstream)
         return
-    while _may_retry(stream, failure):
-        engine.counters.retries += 1
-        if pick_endpoint(stream, NULL) != STEP_GO_ON:
-            break
-        failure = upstream_again(stream)
-        if failure == FAIL_NONE:
-            return
-    queue_clear(&stream.unsent)
-    failure_reply(engine, failure)
-    downstream_reply(stream, &engine.reply)
+    if retry(stream, failure) == STEP_REPLY:
+        downstream_reply(stream, &engine.reply)
 
 
 cdef void _on_writable(Stream* stream) noexcept nogil:

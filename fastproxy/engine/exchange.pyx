@@ -37,8 +37,9 @@ from fastproxy.engine.head cimport (
     Forwarding, Head, Writer, head_add, head_remove, write_field, write_request, write_text,
 )
 from fastproxy.engine.replies cimport (
-    STEP_GO_ON, STEP_PARK, STEP_REPLY, failure_reply, plain_reply,
+    STEP_GO_ON, STEP_PARK, STEP_REPLY, plain_reply,
 )
+from fastproxy.engine.retry cimport retry
 from fastproxy.engine.saved cimport SavedHead, head_copy, head_forget, head_save, head_save_again
 from fastproxy.engine.step_access cimport trusts
 from fastproxy.engine.step_paths cimport set_path
@@ -610,12 +611,15 @@ cdef class SubRequest:
         if self.future.done():
             return
         if self.strict:
+            if self.stream.route != NULL and retry(self.stream, failure) == STEP_GO_ON:
+                return
             if failure == FAIL_CONNECT_TIMEOUT or failure == FAIL_RESPONSE_TIMEOUT:
                 self.future.set_exception(BackendTimeout("the endpoint did not answer in time"))
             else:
                 self.future.set_exception(BackendError(f"the endpoint failed ({failure})"))
             return
-        failure_reply(self.stream.engine, failure)
+        if retry(self.stream, failure) == STEP_GO_ON:
+            return
         try:
             self._take_reply()
         except Exception as error:
@@ -690,9 +694,7 @@ cdef int _send_head(
     if writer.failed:
         return plain_reply(engine, 431, "Request Header Fields Too Large")
     failure = upstream_begin(stream, writer.data, writer.size, body, size, last)
-    if failure:
-        return failure_reply(engine, failure)
-    return STEP_GO_ON
+    return retry(stream, failure) if failure else STEP_GO_ON
 
 
 # --- the collector: what the upstream side reports to a SubRequest ---

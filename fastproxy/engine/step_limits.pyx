@@ -1,6 +1,7 @@
 """Operations that count: rate, connections, circuit breaker (`features.md` 3.15, 3.16, 3.19)."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from fastproxy._shared_breaker cimport breaker_admit
@@ -105,21 +106,71 @@ cdef void _write_fraction(Writer* writer, int64_t whole, int64_t rest, int64_t u
 
 
 cdef int rate_limit(Stream* stream, Head* head, Payload* payload) noexcept nogil:
-    cdef uint32_t slot = u32(payload)
-    cdef uint32_t extractor = u32(payload)
-    cdef int64_t lifetime = i64(payload)
+    cdef const char* start = payload.at
+    cdef uint32_t extractor
     cdef uint32_t count
     cdef Text key
-    cdef int64_t delay
-    cdef int64_t buckets[64]
-    cdef Engine* engine = stream.engine
+    u32(payload)
+    extractor = u32(payload)
+    i64(payload)
     u32(payload)
     count = u32(payload)
+    payload.at += count * 16
+    key = _key(stream, head, extractor, blob(payload))
+    if stream.route.retry_attempts > 1:
+        _remember(stream, start, extractor, key)
+    return _take_token(stream, start, key)
+
+
+cdef void _remember(Stream* stream, const char* start, uint32_t extractor, Text key) noexcept nogil:
+    """Each retry takes a token too, when the head is gone already."""
+    stream.limit = start
+    free(stream.limit_key)
+    stream.limit_key = NULL
+    if extractor == EXTRACT_CLIENT:
+        return
+    stream.limit_key = <char*> malloc(key.size + 1)
+    stream.limit_key_size = key.size
+    if stream.limit_key == NULL:
+        stream.limit = NULL
+    else:
+        memcpy(stream.limit_key, key.data, key.size)
+
+
+cdef int retry_limit(Stream* stream) noexcept nogil:
+    cdef Text key
+    if stream.limit == NULL:
+        return STEP_GO_ON
+    if stream.limit_key != NULL:
+        key.data = stream.limit_key
+        key.size = stream.limit_key_size
+    else:
+        key.data = <const char*> stream.address
+        key.size = 16
+    return _take_token(stream, stream.limit, key)
+
+
+cdef void forget_limit(Stream* stream) noexcept nogil:
+    stream.limit = NULL
+    free(stream.limit_key)
+    stream.limit_key = NULL
+
+
+cdef int _take_token(Stream* stream, const char* start, Text key) noexcept nogil:
+    cdef Payload payload
+    cdef uint32_t slot, count
+    cdef int64_t lifetime, delay
+    cdef int64_t buckets[64]
+    cdef Engine* engine = stream.engine
+    payload.at = start
+    slot = u32(&payload)
+    u32(&payload)
+    lifetime = i64(&payload)
+    u32(&payload)
+    count = u32(&payload)
     if count > 32:
         count = 32
     memcpy(buckets, payload.at, count * 16)
-    payload.at += count * 16
-    key = _key(stream, head, extractor, blob(payload))
     if engine.shared == NULL:
         return STEP_GO_ON
     delay = rate_take(

@@ -31,7 +31,7 @@ from fastproxy.engine.replies cimport (
 from fastproxy.engine.saved cimport SavedHead, head_forget, head_save
 from fastproxy.engine.step_access cimport allow_networks
 from fastproxy.engine.step_headers cimport edit_request, edit_response, fix_location
-from fastproxy.engine.step_limits cimport circuit_breaker, max_connections, rate_limit
+from fastproxy.engine.step_limits cimport circuit_breaker, forget_limit, max_connections, rate_limit
 from fastproxy.engine.step_paths cimport add_prefix, replace_path, rewrite_prefix, strip_prefixes
 from fastproxy.engine.step_redirects cimport redirect_entry_point, redirect_root, secure_request
 from fastproxy.engine.step_regex cimport redirect_regex, rewrite_regex
@@ -508,6 +508,8 @@ cdef void end_steps(Stream* stream) noexcept nogil:
         stream.saved_head = NULL
     if stream.unsent.first != NULL:
         queue_clear(&stream.unsent)
+    if stream.limit != NULL:
+        forget_limit(stream)
     stream.route = NULL
     stream.flags = 0
     stream.affinity = NULL

@@ -213,6 +213,9 @@ cdef struct Stream:
     uint64_t ticket
     const char* breaker  # payload of the operation that admitted us
     void* exchange  # PyObject*: what Python sees, when it was asked
+    const char* limit  # payload of the rate limit, when each retry takes a token
+    char* limit_key  # what it counts by; NULL = the client's address
+    uint32_t limit_key_size
     const char* affinity  # payload, when a cookie must be set
     const char* pages  # payload of the error pages operation
     void* saved_head  # SavedHead*: the request as it came, should a page be fetched

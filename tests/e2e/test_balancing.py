@@ -15,7 +15,21 @@ from tests.support.running import backend_manifest
 THREE = Row("three", endpoints=3)
 ONE_DEAD = Row("one dead", dead=1)
 PAIR = Row("pair", {}, {"load-balancer-method": "drr"}, endpoints=2)
-ROWS = [THREE, ONE_DEAD, PAIR]
+BUFFERED = Row("buffered", {}, {"buffering": "{}"}, dead=1)
+
+
+def limited(title: str, burst: int, key: str = "client.ip", **more: int) -> Row:
+    rate = f"{{a: {{period: 1h, average: 1, burst: {burst}}}}}"
+    return Row(title, {"rate-limit": f"{{extractorfunc: {key}, rateset: {rate}}}"}, **more)
+
+
+LIMITED = limited("limited", 6, dead=1)
+BY_HEADER = limited("by header", 6, "request.header.X-Key", dead=1)
+ALL_DEAD = limited("all dead", 5, endpoints=0, dead=1)
+CROWDED = Row(
+    "crowded", {}, {"max-conn-amount": "1", "max-conn-extractor-func": "client.ip"}, dead=1
+)
+ROWS = [THREE, ONE_DEAD, PAIR, BUFFERED, LIMITED, BY_HEADER, ALL_DEAD, CROWDED]
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +59,49 @@ def test_without_retry_a_dead_endpoint_keeps_its_share(proxy: Field) -> None:
 def test_retry_asks_the_next_endpoint(retrying: Field, method: str, body: bytes) -> None:
     answers = [retrying.ask(Ask("/", method, (), body), retrying.host(ONE_DEAD)) for _ in range(10)]
     assert Counter(answer.status for answer in answers) == {200: 10}
+
+
+@pytest.mark.parametrize("body", [b"", b"x" * 300_000])
+def test_retry_asks_the_next_endpoint_behind_a_buffer(retrying: Field, body: bytes) -> None:
+    host = retrying.host(BUFFERED)
+    answers = [retrying.ask(Ask("/", "POST", (), body), host) for _ in range(10)]
+    assert Counter(answer.status for answer in answers) == {200: 10}
+    assert retrying.backend.seen[-1].body == body
+
+
+def test_every_retry_takes_a_token(retrying: Field) -> None:
+    """Six tokens. One of two endpoints is dead: two requests take four, the third one or two; what
+    is left is taken by the fourth, whose retry finds none."""
+    retrying.backend.seen.clear()
+    answers = [retrying.send(LIMITED) for _ in range(5)]
+    assert [answer.status for answer in answers] == [200, 200, 200, 429, 429]
+    assert answers[3].body == b"max rate reached: retry-in 1h0m0s"
+    assert answers[3].headers["Retry-After"] == "3600"
+    assert len(retrying.backend.seen) == 3
+
+
+def test_a_retry_takes_the_token_of_its_own_key(retrying: Field) -> None:
+    for key in ("one", "another", ""):
+        headers = (("x-key", key),) if key else ()
+        ask = Ask("/", headers=headers)
+        statuses = [retrying.ask(ask, retrying.host(BY_HEADER)).status for _ in range(5)]
+        # keys take turns at the endpoints: the first request may meet the dead one or not
+        assert statuses == [200, 200, 200, 429, 429]
+
+
+def test_what_a_limit_refuses_is_the_result_of_a_retry(retrying: Field) -> None:
+    """Five tokens, two attempts: 502 takes two, and the third request's retry finds none."""
+    statuses = [retrying.send(ALL_DEAD).status for _ in range(4)]
+    assert statuses == [502, 502, 429, 429]
+
+
+def test_without_retry_a_request_takes_one_token(proxy: Field) -> None:
+    statuses = Counter(proxy.send(LIMITED).status for _ in range(8))
+    assert statuses == {200: 3, 502: 3, 429: 2}
+
+
+def test_a_retry_keeps_its_place_among_the_connections(retrying: Field) -> None:
+    assert [retrying.send(CROWDED).status for _ in range(6)] == [200] * 6
 
 
 def test_an_answer_is_never_retried(retrying: Field) -> None:
