@@ -177,6 +177,6 @@ def test_a_dead_endpoint_opens_a_breaker_on_network_errors(
 ) -> None:
     row = Row("dead", {}, {"circuit-breaker-expression": "NetworkErrorRatio() > 0.9"})
     dead = dead_port()
-    for field in running(tmp_path_factory.mktemp("dead"), [row], workers=1, dead_port=dead):
+    for field in running(tmp_path_factory.mktemp("dead"), [row], workers=1, only_port=dead):
         host = field.host(row)
         assert [field.ask(Ask(), host).status for _ in range(3)] == [502, 503, 503]

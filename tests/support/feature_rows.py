@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.features import full
-from tests.support.running import Proxy, backend_manifest, free_port
+from tests.support.running import Proxy, backend_manifest, dead_port, free_port
 
 Headers = Mapping[str, Any]  # name -> the value, a list of values, or None for "absent"
 
@@ -181,7 +181,7 @@ class Field:
         default_entry_points: str = '["http", "other"]',
         pages: bool = False,
         workers: int = 1,
-        dead_port: int = 0,
+        only_port: int = 0,
     ) -> None:
         points = {"http": "", "other": "", "traefik": "", **(entry_points or {})}
         self.pages = Backend(1, echo=True) if pages else None
@@ -200,7 +200,7 @@ class Field:
                 continue
             name = f"row{number}"
             self._hosts[row.group or row.title] = f"{name}.test"
-            ports = [dead_port] if dead_port else self.backend.ports[: row.endpoints]
+            ports = [only_port] if only_port else self.backend.ports[: row.endpoints]
             ports += [dead_port()] * row.dead
             service = backend_manifest(name, ports)
             documents.append(
