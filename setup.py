@@ -16,10 +16,14 @@ SANITIZE = BUILD == "sanitize"
 COMPILE = {
     "release": ["-O3", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wno-sign-compare"],
     "debug": ["-O0", "-g", "-UNDEBUG"],
-    "sanitize": ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"],
+    # Undefined behaviour traps, which AddressSanitizer reports as ILL, with the line.
+    "sanitize": [
+        *("-O1", "-g", "-fno-omit-frame-pointer"),
+        *("-fsanitize=address,undefined", "-fsanitize-undefined-trap-on-error"),
+    ],
     "none": [],
 }[BUILD]
-LINK = ["-fsanitize=address,undefined"] if SANITIZE else []
+LINK = ["-fsanitize=address"] if SANITIZE else []
 
 DIRECTIVES = {
     "language_level": 3,

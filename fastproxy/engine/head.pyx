@@ -865,7 +865,8 @@ cdef inline void _put(Writer* writer, const char* data, size_t size) noexcept no
 
 
 cdef void write_text(Writer* writer, const char* text, size_t size) noexcept nogil:
-    _put(writer, text, size)
+    if size:  # what is absent has no address
+        _put(writer, text, size)
 
 
 cdef void write_number(Writer* writer, uint64_t number) noexcept nogil:

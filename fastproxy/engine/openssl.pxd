@@ -219,6 +219,7 @@ cdef extern from "openssl/ssl.h" nogil:
     int SSL_has_pending(const SSL*)
     int SSL_get_error(const SSL*, int)
     int SSL_in_init(const SSL*)
+    int SSL_is_server(const SSL*)
     int SSL_session_reused(const SSL*)
     SSL_CTX* SSL_get_SSL_CTX(const SSL*)
     SSL_SESSION* SSL_get_session(const SSL*)
@@ -282,7 +283,6 @@ cdef extern from "openssl/ssl.h" nogil:
         SSL_KEY_UPDATE_NOT_REQUESTED
     enum:
         SSL_R_CERTIFICATE_VERIFY_FAILED
-        SSL_R_UNEXPECTED_EOF_WHILE_READING
         SSL_R_WRONG_VERSION_NUMBER
         SSL_R_HTTP_REQUEST
         SSL_R_HTTPS_PROXY_REQUEST

@@ -146,10 +146,6 @@ cdef int _explain_protocol(SSL* ssl, bint shaking) noexcept nogil:
             ssl, TLS_FAILURE_UNTRUSTED, text,
             X509_verify_cert_error_string(SSL_get_verify_result(ssl)),
         )
-    if reason == SSL_R_UNEXPECTED_EOF_WHILE_READING:
-        if shaking:
-            return tls_explain(ssl, TLS_FAILURE_RESET, "connection closed during the handshake", NULL)
-        return tls_explain(ssl, TLS_FAILURE_TRUNCATED, "connection closed without close_notify", NULL)
     if reason == SSL_R_HTTP_REQUEST:
         return tls_explain(ssl, TLS_FAILURE_PLAIN_HTTP, "not TLS", text)
     if reason in (SSL_R_WRONG_VERSION_NUMBER, SSL_R_HTTPS_PROXY_REQUEST):
@@ -157,6 +153,21 @@ cdef int _explain_protocol(SSL* ssl, bint shaking) noexcept nogil:
     if reason > SSL_AD_REASON_OFFSET and reason < SSL_AD_REASON_OFFSET + 256:
         return tls_explain(ssl, TLS_FAILURE_ALERT, "refused by the peer", text)
     return tls_explain(ssl, TLS_FAILURE_PROTOCOL, text, NULL)
+
+
+cdef int _closed(SSL* ssl, bint shaking) noexcept nogil:
+    """The stream has ended, with close_notify or without.
+
+    Many servers close without; between two records that counts as an end, as in Go and nginx. A
+    client that does so is gone, and what it has sent last may be missing.
+    """
+    if shaking:
+        return tls_explain(ssl, TLS_FAILURE_RESET, "closed during the handshake", NULL)
+    if SSL_has_pending(ssl) or SSL_rstate_string(ssl)[1] != b"H":  # not "reading a header"
+        return tls_explain(ssl, TLS_FAILURE_TRUNCATED, "closed in the middle of a record", NULL)
+    if SSL_is_server(ssl) and BIO_test_flags(SSL_get_rbio(ssl), ENDED):
+        return tls_explain(ssl, TLS_FAILURE_TRUNCATED, "closed without close_notify", NULL)
+    return TLS_CLOSED
 
 
 cdef int _outcome(SSL* ssl, int result, bint shaking) noexcept nogil:
@@ -168,11 +179,7 @@ cdef int _outcome(SSL* ssl, int result, bint shaking) noexcept nogil:
     if kind == SSL_ERROR_WANT_WRITE:
         return TLS_WANT_WRITE
     if kind == SSL_ERROR_ZERO_RETURN:
-        if shaking:
-            return tls_explain(ssl, TLS_FAILURE_RESET, "closed during the handshake", NULL)
-        if SSL_has_pending(ssl) or SSL_rstate_string(ssl)[1] != b"H":  # not "reading a header"
-            return tls_explain(ssl, TLS_FAILURE_TRUNCATED, "closed in the middle of a record", NULL)
-        return TLS_CLOSED
+        return _closed(ssl, shaking)
     if kind == SSL_ERROR_SYSCALL:
         return tls_explain(ssl, TLS_FAILURE_RESET, "connection reset", _error_text(number))
     return _explain_protocol(ssl, shaking)
@@ -307,10 +314,11 @@ cdef ssize_t tls_writev(void* connection, const iovec* pieces, int count) noexce
 
 
 cdef int tls_shutdown(void* connection) noexcept nogil:
-    """Tell the peer that nothing follows: TLS_DONE, TLS_WANT_WRITE or TLS_FAILED."""
+    """Tell the peer that nothing follows, unless the connection has failed: TLS_DONE,
+    TLS_WANT_WRITE or TLS_FAILED."""
     cdef SSL* ssl = <SSL*> connection
     cdef int result
-    if SSL_in_init(ssl):
+    if SSL_in_init(ssl) or tls_failure(connection) != TLS_FAILURE_NONE:
         return TLS_DONE
     tls_fresh()
     result = SSL_shutdown(ssl)
@@ -432,6 +440,8 @@ cdef SSL_CTX* tls_context(const SSL_METHOD* method) except NULL:
         | SSL_MODE_RELEASE_BUFFERS,
     )
     SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_SSLv3)
+    # We judge ourselves (see _closed): OpenSSL would answer a peer that is gone with an alert.
+    SSL_CTX_set_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF)
     SSL_CTX_set_read_ahead(context, 1)
     # The distribution's openssl.cnf may ask for more: behaviour would depend on the image, and
     # certificates with RSA-1024, which Traefik 1.7 serves, would be refused at the handshake.

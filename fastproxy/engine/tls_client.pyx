@@ -123,9 +123,6 @@ cdef class ClientContext:
         cdef ServerCertificate own
         self.client.context = context
         self.client.insecure = insecure
-        # Many servers close without close_notify. Between two records that counts as an end, as in
-        # Go and nginx (see _outcome for the middle of a record).
-        SSL_CTX_set_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF)
         SSL_CTX_set_verify(context, SSL_VERIFY_NONE if insecure else SSL_VERIFY_PEER, NULL)
         if roots is not None:
             tls_trust(context, [read_pem(source) for source in roots], announce=False)

@@ -42,6 +42,7 @@ cdef extern from "sys/ioctl.h" nogil:
 
 cdef enum:
     HANDSHAKE_RECORD = 22    # first byte of every TLS connection
+    RECORD_HEADER = 5        # bytes before what a record carries
     MOST_PEEKED = 20000      # more is no record: let OpenSSL say so
     TICKET_KEY_SIZE = 80
     TICKET_LIFETIME = 7200   # seconds; with client certificates also how long one is not re-checked
@@ -58,8 +59,8 @@ cdef bint tls_greeted(int descriptor) noexcept nogil:
     Until then a connection needs no SSL: 10,000 clients that connect and dawdle would cost 70 KB
     each. Their bytes stay in the kernel.
     """
-    cdef uint8_t header[5]
-    cdef ssize_t count
+    cdef uint8_t header[2048]  # nearly always the whole record, so that nobody else need be asked
+    cdef ssize_t count, size
     cdef int waiting = 0
     while True:
         count = recv(descriptor, header, sizeof(header), MSG_PEEK)
@@ -69,10 +70,14 @@ cdef bint tls_greeted(int descriptor) noexcept nogil:
         return errno != EAGAIN
     if count == 0 or header[0] != HANDSHAKE_RECORD:
         return True
+    if count < RECORD_HEADER:
+        return False
+    size = RECORD_HEADER + (header[3] << 8 | header[4])
+    if count >= size or size > MOST_PEEKED:
+        return True
     if count < <ssize_t> sizeof(header):
         return False
-    count = sizeof(header) + (header[3] << 8 | header[4])
-    return count > MOST_PEEKED or ioctl(descriptor, FIONREAD, &waiting) < 0 or waiting >= count
+    return ioctl(descriptor, FIONREAD, &waiting) < 0 or waiting >= size
 
 
 cdef void* tls_accept(TlsServer* server, int descriptor) noexcept nogil:

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.running import Proxy, free_port
+from tests.support.sanitized import SANITIZED
 from tests.support.tls import AUTHORITY, client_hello, pem
 from tests.support.whole import Running, ask, ingress, origin, secret, service
 
 CLIENTS = 10_000
 DEADLINE = 5.0
-SLACK = 0.5  # seconds which a busy machine may add
+SLACK = 3.0 if SANITIZED else 0.5  # seconds which a busy machine may add
 SETTINGS = f"""
 defaultEntryPoints = ["http", "https"]
 workers = 1
@@ -153,6 +154,7 @@ def test_half_open_handshakes(running: Running, clients: list[socket.socket]) ->
     assert max(cut) <= last + DEADLINE + 1 + SLACK
     assert burst <= SLACK
     if early:  # on a very slow machine the first are gone before all have come
-        assert busy <= max(2 * idle, 0.02)
-        assert each[0] <= 2048
-        assert each[1] <= 48 * 1024  # OpenSSL's own, in the middle of a handshake
+        assert busy <= max(2 * idle, SLACK / 25)
+        if not SANITIZED:  # which surrounds each block of memory with more
+            assert each[0] <= 2048
+            assert each[1] <= 48 * 1024  # OpenSSL's own, in the middle of a handshake
