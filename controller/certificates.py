@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import NamedTuple
 
 from cryptography import x509
@@ -86,9 +86,24 @@ class Names(NamedTuple):
     problem: str = ""
 
 
-@lru_cache(CACHED)
 def certificate_names(chain: bytes, key: bytes) -> Names:
-    """CN, sorted DNS names and IP addresses of the first certificate, if the key belongs to it."""
+    """CN, sorted DNS names and IP addresses of the first certificate, if the key belongs to it.
+
+    Remembered by a hash: the keys of Secrets that are gone must not stay in memory.
+    """
+    digest = hashlib.sha256(len(chain).to_bytes(8, "big") + chain + key).digest()
+    known = _NAMES.get(digest)
+    if known is None:
+        if len(_NAMES) >= CACHED:
+            _NAMES.clear()
+        known = _NAMES[digest] = _read_names(chain, key)
+    return known
+
+
+_NAMES: dict[bytes, Names] = {}
+
+
+def _read_names(chain: bytes, key: bytes) -> Names:
     try:
         leaf = x509.load_pem_x509_certificate(chain)
         private = load_pem_private_key(key, None, unsafe_skip_rsa_key_validation=True)

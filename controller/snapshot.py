@@ -68,10 +68,14 @@ class Snapshot:
         return self._kinds["IngressClass"]
 
     def subsets_of(self, namespace: str, service: str) -> tuple[Subset, ...] | None:
-        """All EndpointSlices of a Service, else its Endpoints; None when neither exists."""
+        """All EndpointSlices of a Service, else its Endpoints; None when neither exists.
+
+        A slice without endpoints, which a Service without pods has, is what no subset is in
+        Endpoints.
+        """
         slices = self._slices_of.get((namespace, service))
         if slices is not None:
-            return tuple(part.subset for part in slices)
+            return tuple(part.subset for part in slices if part.subset.addresses)
         endpoints: Endpoints | None = self._kinds["Endpoints"].get((namespace, service))
         return None if endpoints is None else endpoints.subsets
 

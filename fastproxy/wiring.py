@@ -125,7 +125,7 @@ class Wiring:
                 except Exception as error:
                     log.exception("route %s on %s cannot be built, not served", route.name, name)
                     failures.append(str(error))
-                    continue
+                    break  # as in 1.7: what was wired before stays, what comes after is not
             pieces.append(piece)
         for gone in before.values():
             self.forget(gone.claims, ())

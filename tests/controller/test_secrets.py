@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller import secrets
+from controller import certificates, secrets
 from controller.api import connect
 from controller.objects import Secret
 from controller.secrets import Reader
@@ -24,15 +24,15 @@ from controller.watch import Ledger
 from tests.support.api_server import ApiServer
 from tests.support.api_store import wait_until
 from tests.support.kubernetes_objects import endpoint_slice, ingress, secret, service
-from tests.support.recorder import RunningController
+from tests.support.recorder import Recorder, RunningController
 from tests.support.tls import AUTHORITY, pem
 
 HIDDEN = "cm9vdDpoaWRkZW4tY29udGVudA"
-OPAQUE = (types.ModuleType, types.FunctionType, type, threading.Thread, types.FrameType)
+OPAQUE = (types.ModuleType, types.FunctionType, type, threading.Thread, types.FrameType, Recorder)
 
 
 def reachable(*roots: object) -> Iterator[object]:
-    """Everything these objects hold on to, but code, classes and threads."""
+    """Everything these objects hold on to, but code, classes, threads and the recorder."""
     seen = {id(root) for root in roots}
     rest = list(roots)
     while rest:
@@ -247,6 +247,8 @@ def test_a_new_reference_is_served_at_once(
     chain, key = pem(AUTHORITY.issue_cert("b.example"))
     server.create("Secret", secret("later", {"tls.crt": chain, "tls.key": key}))
     wait_until(lambda: ("default", "later") in known(controller))
+    old = controller.recorder.newest.certificates[0].key.decode()
+    assert holds(old[40:80], *roots(controller))
     before = len(controller.recorder.published)
     server.update("Ingress", ingress("i", "a.example", tls_secret="later"))
     wait_until(lambda: controller.recorder.newest.certificates[0].name == "default/later")
@@ -257,6 +259,7 @@ def test_a_new_reference_is_served_at_once(
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
     # The old one is not referred to any more.
     wait_until(lambda: known(controller)["default", "mine"].withheld)
+    wait_until(lambda: not holds(old[40:80], *roots(controller), certificates._NAMES))
     chain, key = pem(AUTHORITY.issue_cert("b.example"))
     server.update("Secret", secret("later", {"tls.crt": chain, "tls.key": key}))
     wait_until(lambda: controller.recorder.newest.certificates[0].key == key)

@@ -277,6 +277,30 @@ def test_a_route_that_cannot_be_built_is_left_out() -> None:
     assert result.failures == (("a", "cannot be built"),)
 
 
+def build_for_admin_only(config: Broken, context: BuildContext) -> Sequence[Operation]:
+    if context.entry_point != "admin":
+        raise ValueError("only admin has TLS")
+    return ()
+
+
+@pytest.mark.parametrize(
+    ("entry_points", "served"),
+    [(("admin", "http"), [0]), (("http", "admin"), []), (("admin",), [0])],
+)
+def test_a_failure_ends_the_wiring_of_a_route(
+    entry_points: tuple[str, ...], served: list[int]
+) -> None:
+    """As in 1.7: entry points before it stay, those after it are not reached; also later."""
+    features = (feature(Broken, build_for_admin_only),)
+    desired = Desired((route("a", Broken(), entry_points=entry_points),), (BACKEND,))
+    result = NOTHING
+    for _ in range(2):
+        result = compile_table(desired, SETTINGS, features, result, build_matcher)
+        assert [r.entry_point for r in read_block(result.block).routes] == served
+        assert len(result.failures) == ("http" in entry_points)
+        assert len(result.backends) == len(served)
+
+
 def test_certificates_keep_their_slots() -> None:
     first, second = (Certificate(name, ("http",), b"chain", b"key") for name in "ab")
     one = compiled(certificates=[first, second])
