@@ -60,7 +60,7 @@ check: lint types test ## what has to pass before a push
 
 # The variants are built in a copy, so that the release build in place stays as it is.
 build/debug/.copied build/sanitize/.copied: FORCE $(INSTALLED)
-	mkdir -p $(@D)
+	rm -rf $(@D)/tests && mkdir -p $(@D)
 	git ls-files --cached --others --exclude-standard | \
 		tar --create --ignore-failed-read --files-from=- 2>/dev/null | tar --extract --directory $(@D)
 FORCE:
