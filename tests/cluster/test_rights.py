@@ -15,6 +15,7 @@ from tests.support.deploy import apply
 from tests.support.kubernetes_objects import endpoint_slice, ingress, secret, service
 from tests.support.network import pod_address
 from tests.support.real_server import RealServer
+from tests.support.tls import AUTHORITY, pem
 
 PODS = Resource("Pod", "v1", "pods")
 
@@ -74,6 +75,31 @@ def test_class_decides_routes_and_status(
 
     wait_until(lambda: written("fastproxy"), 15)
     assert not written("foreign") and not written("unknown")
+
+
+def test_a_secret_is_read_when_something_refers_to_it(
+    deployed: RealServer, namespace: str, start: Start
+) -> None:
+    """Its content was dropped when nothing did; the account may read it by name."""
+    chain, key = pem(AUTHORITY.issue_cert("later.example"))
+    later = secret("later", {"tls.crt": chain, "tls.key": key}, namespace)
+    deployed.create("Secret", later)
+    serve(deployed, namespace, f"{namespace}.example")
+    running = start(None, Kubernetes(namespaces=(namespace,)))
+    wait_until(lambda: f"{namespace}.example/" in running.recorder.route_names(), 15)
+
+    def kept() -> bool:
+        return not running.source._cache._snapshot.secrets[namespace, "later"].withheld
+
+    wait_until(lambda: not kept(), 15)
+    deployed.create(
+        "Ingress", ingress("j", "later.example", namespace=namespace, tls_secret="later")
+    )
+    wait_until(lambda: bool(running.recorder.newest.certificates), 15)
+    assert running.recorder.newest.certificates[0].key == key
+    assert kept() and "FP141" not in running.codes()
+    deployed.delete("Ingress", namespace, "j")
+    wait_until(lambda: not kept(), 15)
 
 
 def test_published_service(deployed: RealServer, namespace: str, start: Start) -> None:
