@@ -51,13 +51,14 @@ from fastproxy.engine.step_access cimport trusts
 from fastproxy.engine.steps cimport (
     end_steps, page_wanted, pick_endpoint, request_steps, response_steps, route_request,
 )
+from fastproxy.engine.splice cimport splice_body, splice_rest, splice_worthwhile
 from fastproxy.engine.stream cimport (
     FAIL_MALFORMED, ROUTE_PRESERVE_HOST, Engine, Reply, Stream, StreamOwner,
 )
 from fastproxy.engine.transport cimport TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_drained, transport_read, transport_write
 from fastproxy.engine.upstream cimport (
-    chunk_line, upstream_abort, upstream_begin, upstream_body, upstream_full, upstream_pause, upstream_resume,
-    stream_forget_head, upstream_shutdown, upstream_tunnel, upstream_unsent,
+    chunk_line, stream_forget_head, upstream_abort, upstream_begin, upstream_body, upstream_full, upstream_pause,
+    upstream_raw, upstream_resume, upstream_shutdown, upstream_tunnel, upstream_waits,
 )
 from fastproxy.engine.wire cimport (
     WIRE_DONE, WIRE_MORE, WIRE_TOO_MUCH, Field, Trailers, Window, wire_body, wire_free, wire_head,
@@ -861,6 +862,8 @@ cdef void _read_body(Downstream* downstream) noexcept nogil:
     cdef ssize_t count
     if not downstream.readable:
         return
+    if downstream.ssl == NULL and splice_worthwhile(engine, &downstream.wire) and _splice_body(downstream):
+        return
     count = transport_read(engine, downstream.source.descriptor, downstream.ssl, engine.body, engine.body_size)
     if count <= 0:
         if count == TRANSPORT_AGAIN:
@@ -874,6 +877,37 @@ cdef void _read_body(Downstream* downstream) noexcept nogil:
         _drain_body(downstream, count)
     else:
         _forward_body(downstream, count)
+
+
+cdef bint _splice_body(Downstream* downstream) noexcept nogil:
+    """Move body bytes to the endpoint inside the kernel; False when they have to be read."""
+    cdef Engine* engine = downstream.engine
+    cdef Stream* stream = &downstream.stream
+    cdef ssize_t count, part, moved
+    cdef int target = upstream_raw(stream) if downstream.state == DOWNSTREAM_BUSY and not downstream.collecting else -1
+    if target < 0:
+        return False
+    count = splice_body(engine, &downstream.wire, downstream.source.descriptor, target, &moved)
+    if count < 0:
+        return False
+    if count == 0:
+        downstream.readable = 0
+        return True
+    downstream.body_received += count
+    if downstream.output.first == NULL:
+        deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_BODY)
+    part = splice_rest(engine, count - moved)
+    while part:
+        moved += part
+        upstream_body(stream, engine.body, part, 0, NULL, 0)
+        part = splice_rest(engine, count - moved)
+    if moved < count:
+        _reset(downstream)
+    elif upstream_waits(stream):
+        downstream.paused = 1  # only now that something is queued; the queue's end wakes us
+    elif downstream.readable:
+        source_run(&downstream.source)
+    return True
 
 
 cdef void _forward_body(Downstream* downstream, size_t count) noexcept nogil:
@@ -1258,7 +1292,7 @@ cdef void _settle_tunnel(Downstream* downstream) noexcept nogil:
     if not downstream.ended & 2 or downstream.output.first != NULL:
         return
     if downstream.ended & 1:
-        if not upstream_unsent(&downstream.stream):
+        if not upstream_waits(&downstream.stream):
             _close(downstream)
     elif not downstream.ended & 4:
         downstream.ended |= 4

@@ -14,8 +14,9 @@ cdef void upstream_pause(Stream* stream) noexcept nogil
 cdef void upstream_resume(Stream* stream) noexcept nogil
 cdef void upstream_abort(Stream* stream) noexcept nogil
 cdef void upstream_tunnel(Stream* stream, const char* data, size_t size) noexcept nogil
+cdef int upstream_raw(Stream* stream) noexcept nogil
 cdef void upstream_shutdown(Stream* stream) noexcept nogil
-cdef bint upstream_unsent(Stream* stream) noexcept nogil
+cdef bint upstream_waits(Stream* stream) noexcept nogil
 cdef void stream_forget_head(Stream* stream) noexcept nogil
 cdef void pool_close_idle(Pool* pool) noexcept nogil
 cdef void pool_free(Pool* pool) noexcept nogil

@@ -25,17 +25,18 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastproxy.engine.buffers cimport Chunk, Queue, chunk_data, queue_append, queue_append_rest, queue_clear, queue_consume, queue_vector
 from fastproxy.engine.head cimport Head, response_head
-from fastproxy.engine.llhttp cimport F_CHUNKED, F_CONTENT_LENGTH, F_SKIPBODY, HTTP_RESPONSE
+from fastproxy.engine.llhttp cimport F_SKIPBODY, HTTP_RESPONSE
 from fastproxy.engine.posix cimport (
-    EFD_CLOEXEC, EFD_NONBLOCK, EINPROGRESS, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EAGAIN, IPPROTO_TCP, SHUT_WR,
-    SPLICE_F_MOVE, SPLICE_F_NONBLOCK, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, TCP_NODELAY, close, connect,
-    errno, eventfd, getsockopt, iovec, read, setsockopt, shutdown, sockaddr, socket, socklen_t, splice, ssize_t,
+    EFD_CLOEXEC, EFD_NONBLOCK, EINPROGRESS, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, IPPROTO_TCP,
+    SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, TCP_NODELAY, close, connect, errno, eventfd,
+    getsockopt, iovec, setsockopt, shutdown, sockaddr, socket, socklen_t, ssize_t,
 )
 from fastproxy.engine.reactor cimport (
     DEADLINE_CONNECT, DEADLINE_NAME, DEADLINE_POOL, DEADLINE_RESPONSE, DEADLINE_TRY, DEADLINE_TUNNEL,
     DEADLINE_UPSTREAM_HANDSHAKE, DEADLINE_UPSTREAM_STALL, Source, deadline_clear, deadline_set,
     source_add, source_retire, source_run,
 )
+from fastproxy.engine.splice cimport splice_body, splice_rest, splice_worthwhile
 from fastproxy.engine.stream cimport (
     FAIL_CLOSED, FAIL_CONNECT_TIMEOUT, FAIL_INTERNAL, FAIL_MALFORMED, FAIL_NAME, FAIL_NONE,
     FAIL_REFUSED, FAIL_RESPONSE_TIMEOUT, FAIL_TRUNCATED, ROUTE_PRESERVE_HOST, TUNNEL_CLOSING, TUNNEL_ENDED,
@@ -50,10 +51,6 @@ from fastproxy.engine.wire cimport (
 cdef enum:
     MAX_INTERIM = 8
     SAVED_BLOCK = 2048
-    SPLICE_LEAST = 64 * 1024  # of a body still to come
-    SPLICE_TAIL = 1024  # left to the parser
-    SPLICE_MOST = 256 * 1024  # at once
-    F_FRAMING = F_CHUNKED | F_CONTENT_LENGTH
 
 
 # --- pools ---
@@ -549,6 +546,26 @@ cdef bint upstream_full(Stream* stream) noexcept nogil:
     return True
 
 
+cdef int upstream_raw(Stream* stream) noexcept nogil:
+    """The endpoint's socket, when nothing waits before the next byte of an unframed request body."""
+    cdef Upstream* upstream = stream.upstream
+    if (
+        upstream == NULL or not upstream.connected or upstream.deaf or upstream.ssl != NULL
+        or upstream.output.first != NULL or stream.chunked
+    ):
+        return -1
+    return upstream.source.descriptor
+
+
+cdef bint upstream_waits(Stream* stream) noexcept nogil:
+    """Whether anything is queued; `on_writable` then says when it has been sent."""
+    cdef Upstream* upstream = stream.upstream
+    if upstream == NULL or upstream.output.first == NULL:
+        return False
+    upstream.blocked = 1
+    return True
+
+
 cdef void upstream_tunnel(Stream* stream, const char* data, size_t size) noexcept nogil:
     """Send raw bytes after an upgrade."""
     cdef iovec vector[1]
@@ -573,11 +590,6 @@ cdef void _end_half(Upstream* upstream) noexcept nogil:
     if upstream.ssl != NULL:
         upstream.engine.tls.shutdown(upstream.ssl)
     shutdown(upstream.source.descriptor, SHUT_WR)
-
-
-cdef bint upstream_unsent(Stream* stream) noexcept nogil:
-    """Whether bytes of the client still wait for the endpoint to take them."""
-    return stream.upstream != NULL and stream.upstream.output.first != NULL
 
 
 cdef void upstream_pause(Stream* stream) noexcept nogil:
@@ -955,51 +967,30 @@ cdef void _deliver(Upstream* upstream, char* data, size_t size) noexcept nogil:
 
 
 cdef bint _splice(Upstream* upstream) noexcept nogil:
-    """Move body bytes to the client inside the kernel; False when they have to be read.
-
-    The parser is told by its countdown of Content-Length, and always reads the end of the body
-    itself. What the client's socket does not take is read out of the pipe and queued, so that one
-    pipe serves all connections.
-    """
+    """Move body bytes to the client inside the kernel; False when they have to be read."""
     cdef Engine* engine = upstream.engine
     cdef Stream* stream = upstream.stream
-    cdef uint64_t most = upstream.wire.parser.content_length - SPLICE_TAIL
-    cdef ssize_t count, part, moved = 0
+    cdef ssize_t count, part, moved
     cdef int target = stream.owner.raw(stream)
     if target < 0:
         return False
-    count = splice(
-        upstream.source.descriptor, NULL, engine.pipe_write, NULL, most if most < SPLICE_MOST else SPLICE_MOST,
-        SPLICE_F_MOVE | SPLICE_F_NONBLOCK,
-    )
-    if count <= 0:
-        if count == 0 or errno != EAGAIN:
-            return False  # reading tells what has happened
+    count = splice_body(engine, &upstream.wire, upstream.source.descriptor, target, &moved)
+    if count < 0:
+        return False
+    if count == 0:
         upstream.readable = 0
         return True
-    upstream.wire.parser.content_length -= <uint64_t> count
-    while moved < count:
-        part = splice(engine.pipe_read, NULL, target, NULL, count - moved, SPLICE_F_MOVE | SPLICE_F_NONBLOCK)
-        if part <= 0:
-            break
-        moved += part
-    while moved < count:
-        part = read(engine.pipe_read, engine.body, engine.body_size)
-        if part <= 0:
-            break
+    part = splice_rest(engine, count - moved)
+    while part:
         moved += part
         if not upstream.source.dead and upstream.stream == stream:
             stream.owner.on_body(stream, engine.body, part, 0)
             if upstream.stream == stream and stream.owner.raw(stream) < 0:
                 # Only now that something waits: an empty queue would never wake us again.
                 upstream_pause(stream)
-    if moved < count:
-        # Cannot happen; but what is left in the pipe must never reach another client.
-        close(engine.pipe_read)
-        close(engine.pipe_write)
-        engine.pipe_read = engine.pipe_write = -1
-        if not upstream.source.dead and upstream.stream == stream:
-            _fail(upstream, FAIL_TRUNCATED)
+        part = splice_rest(engine, count - moved)
+    if moved < count and not upstream.source.dead and upstream.stream == stream:
+        _fail(upstream, FAIL_TRUNCATED)
         return True
     _read_on(upstream)
     return True
@@ -1007,10 +998,7 @@ cdef bint _splice(Upstream* upstream) noexcept nogil:
 
 cdef void _read_body(Upstream* upstream) noexcept nogil:
     cdef Engine* engine = upstream.engine
-    if (
-        upstream.wire.parser.content_length >= SPLICE_LEAST and upstream.wire.parser.flags & F_FRAMING == F_CONTENT_LENGTH
-        and upstream.ssl == NULL and engine.pipe_read >= 0 and _splice(upstream)
-    ):
+    if upstream.ssl == NULL and splice_worthwhile(engine, &upstream.wire) and _splice(upstream):
         return
     cdef ssize_t count = transport_read(engine, upstream.source.descriptor, upstream.ssl, engine.body, engine.body_size)
     if count <= 0:
