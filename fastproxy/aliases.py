@@ -14,6 +14,7 @@ is no CNAME for as long as the name server says; a failure for 10 seconds.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 from fastproxy.resolver import LONGEST, SHORTEST, Resolver, Unresolved
@@ -35,6 +36,8 @@ class Chains:
         self._room = asyncio.Semaphore(AT_ONCE)
         self._asked: dict[str, asyncio.Task[tuple[str, float]]] = {}
         self._failing = False  # to log the first failure of a row only
+        with contextlib.suppress(Exception):  # what is wrong shows with the first question
+            resolver.servers()  # loads modules, for which no request should wait
 
     def may_ask(self, name: str) -> bool:
         """Say whether `end` would ask: not for what is no name, nor when too many wait."""
