@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastproxy.engine.buffers cimport Queue
 from fastproxy.engine.compress cimport Compressor
+from fastproxy.engine.gather cimport Gather
 from fastproxy.engine.head cimport Head
 from fastproxy.engine.reactor cimport Deadline, Source
 from fastproxy.engine.stream cimport Engine, Reply, Stream
@@ -31,6 +32,8 @@ cdef struct Downstream:
     char* pending  # read, but belonging to later requests
     void* ssl
     Compressor* compressor  # of the response on its way
+    Head* first_head  # of a response to be gathered, between `on_head` and `on_body` of one call
+    Gather* gather
     const char* rest  # of an own answer; its memory belongs to the exchange
     size_t rest_size
     char* held  # its head, while the first piece of the body must decide about it

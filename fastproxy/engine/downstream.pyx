@@ -29,11 +29,15 @@ from fastproxy.engine.compress cimport (
     COMPRESS_MINIMUM, WISH_GZIP, compress_allowed, compress_begin, compress_encoded, compress_free,
     compress_piece, compress_sniff,
 )
+from fastproxy.engine.gather cimport (
+    GATHER_FAILED, GATHERED, Gather, gather_add, gather_free, gather_new, gather_whole,
+)
 from fastproxy.engine.head cimport (
     Forwarding, Head, Writer, head_add, head_find, request_head, same_text, status_text,
     write_number, write_request, write_response, write_text, write_field,
 )
 from fastproxy.engine.llhttp cimport HTTP_REQUEST, METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_TRACE
+from fastproxy.engine.payload cimport Payload, i64
 from fastproxy.engine.posix cimport (
     AF_INET, AF_INET6, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP,
     SHUT_WR, SOL_SOCKET, SO_LINGER, close, inet_ntop, iovec, linger, setsockopt,
@@ -314,6 +318,10 @@ cdef void _release(Downstream* downstream) noexcept nogil:
     free(downstream.held)
     downstream.held = NULL
     downstream.rest_size = 0
+    downstream.first_head = NULL
+    if downstream.gather != NULL:
+        gather_free(downstream.gather)
+        downstream.gather = NULL
     if stream.trailers != NULL:
         free(stream.trailers)
         stream.trailers = NULL
@@ -722,6 +730,7 @@ cdef void _dispatch(Downstream* downstream) noexcept nogil:
     # Expect: the body is read only after the endpoint has asked for it, unless some of it is here.
     downstream.waiting_continue = code == WIRE_MORE and head.expect_continue and downstream.wire.body_size == 0
     stream.expect = downstream.waiting_continue
+    stream.whole = code == WIRE_DONE
     stream.is_safe = code == WIRE_DONE and head.content_length <= 0 and not head.chunked and (
         head.method == METHOD_GET or head.method == METHOD_HEAD or head.method == METHOD_OPTIONS
         or head.method == METHOD_TRACE
@@ -1002,15 +1011,27 @@ cdef void _drain_body(Downstream* downstream, size_t count) noexcept nogil:
 
 # --- what the upstream side reports ---
 
+cdef inline bint _is_bodiless(const Stream* stream, const Head* head) noexcept nogil:
+    return stream.is_head or head.status == 204 or head.status == 304 or head.status == 101
+
+
 cdef void _on_head(Stream* stream, Head* head) noexcept nogil:
     """Serialise the response head; `_on_body`, which follows at once, sends it."""
     cdef Downstream* downstream = downstream_of(stream)
-    cdef Engine* engine = downstream.engine
-    cdef Writer writer
-    cdef bint bodiless = stream.is_head or head.status == 204 or head.status == 304 or head.status == 101
     stream.status = head.status
     if page_wanted(stream, head.status) and _intercept(downstream, head.status):
         return
+    if stream.buffer != NULL and head.content_length != 0 and not _is_bodiless(stream, head):
+        downstream.first_head = head
+        return
+    _begin_response(downstream, head)
+
+
+cdef void _begin_response(Downstream* downstream, Head* head) noexcept nogil:
+    cdef Stream* stream = &downstream.stream
+    cdef Engine* engine = downstream.engine
+    cdef Writer writer
+    cdef bint bodiless = _is_bodiless(stream, head)
     response_steps(stream, head)
     if stream.compress:
         _plan_compression(downstream, head, bodiless)
@@ -1041,6 +1062,80 @@ cdef void _on_head(Stream* stream, Head* head) noexcept nogil:
         _failed(stream, FAIL_MALFORMED)
         return
     downstream.head_waiting = writer.size
+
+
+# --- responses that are read completely first ---
+
+cdef bint _gather(Downstream* downstream, char** data, size_t* size, uint8_t last) noexcept nogil:
+    """False while the response is not complete; then its head is ready to be sent, and `data` is
+    the body, unless it is long: that is sent piece by piece, as the client takes it."""
+    cdef Stream* stream = &downstream.stream
+    cdef Head* head = downstream.first_head
+    cdef Gather* gather = downstream.gather
+    cdef Payload payload
+    cdef uint64_t limit, memory
+    cdef int code
+    payload.at = stream.buffer + sizeof(uint64_t)
+    limit = <uint64_t> i64(&payload)
+    memory = <uint64_t> i64(&payload)
+    downstream.first_head = NULL
+    if gather == NULL and last:
+        if limit and size[0] > limit:
+            _not_gathered(downstream)
+            return False
+        head.content_length = size[0]
+        head.chunked = 0
+        _begin_response(downstream, head)
+        return downstream.head_waiting != 0
+    if gather == NULL:
+        if limit and head.content_length > <int64_t> limit:
+            _not_gathered(downstream)
+            return False
+        gather = downstream.gather = gather_new(head, downstream.engine.scratch)
+    code = GATHER_FAILED
+    if gather != NULL:
+        code = gather_add(gather, data[0], size[0], limit, memory)
+    if code == GATHERED and not last:
+        return False
+    if code == GATHERED:
+        data[0] = gather_whole(gather)
+        size[0] = gather.size
+    if code != GATHERED or data[0] == NULL:
+        _not_gathered(downstream)
+        return False
+    head = &gather.saved.head
+    head.content_length = gather.size
+    head.chunked = 0
+    _begin_response(downstream, head)
+    if downstream.head_waiting == 0:
+        return False
+    if size[0] <= REPLY_PIECE or downstream.may_compress:
+        return True
+    _send_gathered(downstream, data[0], size[0])
+    return False
+
+
+cdef void _send_gathered(Downstream* downstream, char* data, size_t size) noexcept nogil:
+    cdef iovec vector[2]
+    vector[0].iov_base = downstream.engine.out
+    vector[0].iov_len = downstream.head_waiting
+    vector[1].iov_base = data
+    vector[1].iov_len = REPLY_PIECE
+    downstream.rest = data + REPLY_PIECE
+    downstream.rest_size = size - REPLY_PIECE
+    downstream.stream.response_started = 1
+    downstream.head_waiting = 0
+    if not _send(downstream, vector, 2, vector[0].iov_len + REPLY_PIECE):
+        _close(downstream)
+        return
+    _reply_on(downstream)
+
+
+cdef void _not_gathered(Downstream* downstream) noexcept nogil:
+    """Larger than allowed, or no room for it: never a truncated response (FIX 23)."""
+    upstream_abort(&downstream.stream)
+    plain_reply(downstream.engine, 500, "Internal Server Error")
+    downstream_reply(&downstream.stream, &downstream.engine.reply)
 
 
 cdef void _plan_compression(Downstream* downstream, Head* head, bint bodiless) noexcept nogil:
@@ -1111,6 +1206,10 @@ cdef void _on_body(Stream* stream, char* data, size_t size, uint8_t last) noexce
     cdef char block[8192 + 8]
     cdef int count = 0, i
     cdef size_t total = 0
+    if (downstream.first_head != NULL or downstream.gather != NULL) and not _gather(
+        downstream, &data, &size, last
+    ):
+        return
     if downstream.may_compress and not _begin_compression(downstream, data, size, last):
         return
     if downstream.compressor != NULL:
@@ -1158,7 +1257,7 @@ cdef int _raw(Stream* stream) noexcept nogil:
     if (
         downstream.ssl != NULL or downstream.response_chunked or downstream.head_waiting
         or downstream.output.first != NULL or downstream.state != DOWNSTREAM_BUSY
-        or downstream.may_compress or downstream.compressor != NULL
+        or downstream.may_compress or downstream.compressor != NULL or stream.buffer != NULL
     ):
         return -1
     return downstream.source.descriptor

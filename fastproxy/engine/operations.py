@@ -380,3 +380,18 @@ class RedirectRegex(Operation):
 
     def payload(self) -> bytes:
         return struct.pack("<II", 0, int(self.permanent)) + encoded_pieces(self.pieces)
+
+
+@dataclass(frozen=True)
+class Buffer(Operation):
+    """Read the response completely before passing it on; sizes in bytes, 0 = unlimited
+    (`features.md` 3.20). The engine does it for requests whose body came with their head, and
+    leaves out the operation that follows, which does the same in Python for the others."""
+
+    code: ClassVar[int] = 22
+    max_request: int = 0
+    max_response: int = 0
+    mem_response: int = 0
+
+    def payload(self) -> bytes:
+        return struct.pack("<QQQ", self.max_request, self.max_response, self.mem_response)

@@ -9,6 +9,7 @@ cdef enum:
     STEP_GO_ON = 0
     STEP_REPLY = 1  # engine.reply holds the answer
     STEP_PARK = 2  # Python goes on with the stream later
+    STEP_OVER = 3  # go on behind the operation that follows
 
 cdef int plain_reply(Engine* engine, int status, const char* body) noexcept nogil
 cdef int error_reply(Engine* engine, int status, const char* body) noexcept nogil

@@ -24,9 +24,9 @@ from fastproxy.engine.buffers cimport queue_clear
 from fastproxy.engine.compress cimport compress_wish
 from fastproxy.engine.head cimport KIND_COOKIE, Head, Writer, head_add, same_text, write_text
 from fastproxy.engine.llhttp cimport METHOD_GET, METHOD_HEAD
-from fastproxy.engine.payload cimport Payload, Text, blob, u32
+from fastproxy.engine.payload cimport Payload, Text, blob, i64, u32
 from fastproxy.engine.replies cimport (
-    STEP_GO_ON, STEP_PARK, STEP_REPLY, error_reply, link_body, location_reply, plain_reply, reply_lines,
+    STEP_GO_ON, STEP_OVER, STEP_PARK, STEP_REPLY, error_reply, link_body, location_reply, plain_reply, reply_lines,
 )
 from fastproxy.engine.saved cimport SavedHead, head_forget, head_save
 from fastproxy.engine.step_access cimport allow_networks
@@ -64,6 +64,7 @@ cdef enum Code:
     OFFER_CERTIFICATE = 19  # done where the endpoints are connected to
     REWRITE_REGEX = 20
     REDIRECT_REGEX = 21
+    BUFFER = 22
 
 cdef const char* NOT_FOUND = "404 page not found\n"
 
@@ -217,9 +218,28 @@ cdef int request_steps(Stream* stream, Head* head, uint32_t start) noexcept nogi
             code = _scripted(stream, head, &payload)
         else:
             code = _step(record.code, stream, head, &payload)
-        if code != STEP_GO_ON:
+        if code == STEP_OVER:
+            record = <const OperationRecord*> (base + offset)
+            offset += sizeof(OperationRecord) + ((record.size + 7) & ~<uint32_t> 7)
+            stream.step = offset
+        elif code != STEP_GO_ON:
             return code
     return STEP_GO_ON
+
+
+cdef int _buffer(Stream* stream, Head* head, Payload* payload) noexcept nogil:
+    """Is there anything to wait for before the request may go on? If not, only the response is
+    read first; Python, which follows, has nothing to do."""
+    cdef const char* start = payload.at
+    cdef int64_t limit = i64(payload)
+    if head.upgrade:
+        return STEP_OVER
+    if not stream.whole or head.chunked:
+        return STEP_GO_ON
+    if limit and head.content_length > limit:
+        return plain_reply(stream.engine, 413, "Request Entity Too Large")
+    stream.buffer = start
+    return STEP_OVER
 
 
 cdef int _step(int code, Stream* stream, Head* head, Payload* payload) noexcept nogil:
@@ -260,6 +280,8 @@ cdef int _step(int code, Stream* stream, Head* head, Payload* payload) noexcept 
         return rewrite_regex(stream, head, payload)
     if code == REDIRECT_REGEX:
         return redirect_regex(stream, head, payload)
+    if code == BUFFER:
+        return _buffer(stream, head, payload)
     if code == OFFER_CERTIFICATE:
         return STEP_GO_ON
     return plain_reply(stream.engine, 500, "Internal Server Error")
@@ -514,5 +536,6 @@ cdef void end_steps(Stream* stream) noexcept nogil:
     stream.flags = 0
     stream.affinity = NULL
     stream.pages = NULL
+    stream.buffer = NULL
     stream.compress = 0
     stream.original_path = NULL

@@ -218,6 +218,7 @@ cdef struct Stream:
     uint32_t limit_key_size
     const char* affinity  # payload, when a cookie must be set
     const char* pages  # payload of the error pages operation
+    const char* buffer  # payload of the buffering operation
     void* saved_head  # SavedHead*: the request as it came, should a page be fetched
     const char* original_path  # before the first path operation
     uint32_t original_path_size
@@ -228,6 +229,7 @@ cdef struct Stream:
     uint8_t chunked  # framing of the request towards the endpoint
     uint8_t upgrade
     uint32_t upgrade_hash  # of the protocol asked for
+    uint8_t whole  # the request body came with its head
     uint8_t request_done  # the whole request was handed to the upstream side
     uint8_t response_started
     uint8_t fresh_only  # do not take an idle connection (again)

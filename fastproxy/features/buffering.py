@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastproxy.annotation_values import read_field, scalar, shown, yaml_integer, yaml_mapping
+from fastproxy.engine.operations import Buffer as BufferOperation
 from fastproxy.engine.operations import Operation, Phase, Scripted
 from fastproxy.errors import TooLarge
 from fastproxy.expression import RETRY, Expression, Literal, evaluate, parse
@@ -101,10 +102,15 @@ def read(notes: Notes, refs: Refs) -> Buffering | None:
 
 
 def build(config: Buffering, context: BuildContext) -> Sequence[Operation]:
-    return [Scripted(in_phase=Phase.AROUND, config=config)]
+    around = Scripted(in_phase=Phase.AROUND, config=config)
+    if config.retry is not None:
+        return [around]
+    return [BufferOperation(config.max_request, config.max_response, config.mem_response), around]
 
 
 class Buffer(Filter):
+    """Requests whose body arrives in pieces, and retries; the rest is done by the engine."""
+
     __slots__ = ("_config",)
 
     def __init__(self, config: Buffering) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
+import json
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -293,6 +296,46 @@ BUFFERING = [
         body=b"server 0",
     ),
     Row(
+        "buffered in pieces",
+        {},
+        BUFFER,
+        ask=ask("/a", answering(pieces=["x" * 400, "y" * 600], pause=0.05)),
+        client={"Content-Length": "1000", "Transfer-Encoding": None},
+        body=b"x" * 400 + b"y" * 600,
+    ),
+    Row(
+        "buffered in pieces, too large",
+        {},
+        BUFFER,
+        ask=ask("/a", answering(pieces=["x" * 400, "y" * 601], pause=0.05)),
+        status=500,
+        body=b"Internal Server Error",
+    ),
+    Row(
+        "buffered in pieces, on disk",
+        {},
+        {"buffering": "memresponsebodybytes: 10"},
+        ask=ask("/a", answering(pieces=["x" * 5, "y" * 6, "z" * 5000], pause=0.05)),
+        client={"Content-Length": "5011"},
+        body=b"x" * 5 + b"y" * 6 + b"z" * 5000,
+    ),
+    Row(
+        "buffered, no body",
+        {},
+        BUFFER,
+        ask=ask("/a", answering(status=204, body="")),
+        status=204,
+        body=b"",
+    ),
+    Row(
+        "buffered, sticky, with an own answer for the backend",
+        {},
+        {**BUFFER, "affinity": "true"},
+        ask=ask("/a", answering(status=404, body="no")),
+        status=404,
+        body=b"no",
+    ),
+    Row(
         "response headers inside buffering",
         {"custom-response-headers": "X-A: 1"},
         BUFFER,
@@ -301,6 +344,32 @@ BUFFERING = [
     Row("own answers inside buffering", {"protocol": "gopher"}, BUFFER, status=503,
         body=b"Service Unavailable"),
 ]  # fmt: skip
+
+
+def test_buffered_answers_keep_their_connection(proxy: Field) -> None:
+    """One after the other, and sent at once: whole, in pieces, refused, whole."""
+    row = next(row for row in ROWS if row.title == "buffered")
+    wanted = [{}, {"pieces": ["a", "b" * 300], "pause": 0.02}, {"body": "y" * 1001}, {}]
+    requests = [
+        f"GET /a HTTP/1.1\r\nHost: {proxy.host(row)}\r\nX-Answer: {json.dumps(one)}\r\n\r\n"
+        for one in wanted
+    ]
+    expected = [(200, b"server 0"), (200, b"a" + b"b" * 300)]
+    expected += [(500, b"Internal Server Error"), (200, b"server 0")]
+    for together in (False, True):
+        with socket.create_connection(("127.0.0.1", proxy.ports["http"]), timeout=10) as client:
+            reader = client.makefile("rb")
+            if together:
+                client.sendall("".join(requests).encode())
+            answers = []
+            for request in requests:
+                if not together:
+                    client.sendall(request.encode())
+                status = int(reader.readline().split()[1])
+                headers = http.client.parse_headers(reader)
+                answers.append((status, reader.read(int(headers["Content-Length"]))))
+            assert answers == expected
+
 
 PAGES = {
     "error-pages": "a: {status: ['404', '500-599', '403', '401', '429'], "
@@ -329,6 +398,22 @@ ERRORS = [
         {**PAGES, "whitelist-source-range": "10.0.0.0/8"},
         status=403,
         body=b"page GET /403.html 0.0.0.0",
+    ),
+    Row(
+        "page for a buffered answer",
+        PAGES,
+        BUFFER,
+        ask=ask("/x", answering(status=503, pieces=["a", "b"], pause=0.02)),
+        status=503,
+        body=b"page GET /503.html 0.0.0.0",
+    ),
+    Row(
+        "page for an answer too large for the buffer",
+        PAGES,
+        BUFFER,
+        ask=ask("/x", answering(body="y" * 1001)),
+        status=500,
+        body=b"page GET /500.html 0.0.0.0",
     ),
     Row("page for auth", {**PAGES, **BASIC}, status=401, body=b"page GET /401.html 0.0.0.0"),
     Row("page for 503", {**PAGES, "protocol": "gopher"}, status=503,

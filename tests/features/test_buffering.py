@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fastproxy.engine.operations import Buffer as Native
 from fastproxy.engine.operations import Phase, Scripted
 from fastproxy.expression import RETRY, parse
 from fastproxy.feature import OnInvalid
@@ -40,9 +41,18 @@ def test_annotations_become_buffering(annotations, expected):
     assert_outcome(outcome(FEATURE, annotations), expected)
 
 
-def test_buffering_wraps_what_follows():
-    config = Buffering()
-    assert FEATURE.build(config, context()) == [Scripted(in_phase=Phase.AROUND, config=config)]
+BUILT = [
+    (Buffering(), [Native(0, 0, 0)]),
+    (Buffering(1, 2, 3, 4), [Native(1, 3, 4)]),
+    (Buffering(retry=parse("Attempts() < 2", RETRY)), []),
+]
+
+
+@pytest.mark.parametrize(("config", "native"), BUILT)
+def test_buffering_wraps_what_follows(config, native):
+    """The engine's operation stands in front of the one it may leave out."""
+    around = Scripted(in_phase=Phase.AROUND, config=config)
+    assert FEATURE.build(config, context()) == [*native, around]
 
 
 def backend(*statuses, body=b"hello"):

@@ -1,0 +1,26 @@
+"""A response read completely before it is passed on. See gather.pyx."""
+
+from libc.stdint cimport uint64_t
+
+from fastproxy.engine.head cimport Head, Scratch
+from fastproxy.engine.saved cimport SavedHead
+
+cdef enum:
+    GATHERED = 0
+    GATHER_TOO_LARGE = 1
+    GATHER_FAILED = 2  # no memory, or a full disk
+
+cdef struct Gather:
+    SavedHead* saved
+    char* data
+    size_t size
+    size_t capacity  # of `data`
+    size_t mapped
+    int descriptor  # of the file; -1: everything is in memory
+
+cdef Gather* gather_new(const Head* head, const Scratch* scratch) noexcept nogil
+cdef int gather_add(
+    Gather* gather, const char* data, size_t size, uint64_t limit, uint64_t memory
+) noexcept nogil
+cdef char* gather_whole(Gather* gather) noexcept nogil
+cdef void gather_free(Gather* gather) noexcept nogil
