@@ -765,6 +765,21 @@ def test_closing_is_told_from_cutting() -> None:
     assert probe.read() == "failed"
 
 
+@pytest.mark.parametrize("most", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_client_that_is_gone_is_told_nothing(most: ssl.TLSVersion) -> None:
+    """No alert for an end without close_notify, and no close_notify after it."""
+    foreign = client_context()
+    foreign.maximum_version = most
+    client, probe, _ = connect(SERVER, foreign)
+    assert client.read() == "want read"  # takes the ticket
+    with socket.socket(fileno=os.dup(client.tls.fileno())) as raw:
+        raw.shutdown(socket.SHUT_WR)
+        assert (probe.read(), probe.failure) == ("failed", "truncated")
+        assert probe.shutdown() == "done"
+        with pytest.raises(BlockingIOError):
+            raw.recv(100)
+
+
 def test_an_end_that_comes_with_the_last_bytes() -> None:
     """Nobody will say again that the peer has ended: it is pending until it is read."""
     client, probe, _ = connect(SERVER, client_context())
