@@ -32,9 +32,10 @@ from fastproxy.engine.compress cimport (
 from fastproxy.engine.gather cimport (
     GATHER_FAILED, GATHERED, Gather, gather_add, gather_free, gather_new, gather_whole,
 )
-from fastproxy.engine.head cimport (
-    Forwarding, Head, Writer, head_add, head_find, request_head, same_text, status_text,
-    write_number, write_request, write_response, write_text, write_field,
+from fastproxy.engine.head cimport Head, head_add, head_find, request_head, same_text
+from fastproxy.engine.head_writer cimport (
+    Forwarding, Writer, status_text, write_number, write_request, write_response, write_text,
+    write_field,
 )
 from fastproxy.engine.llhttp cimport HTTP_REQUEST, METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_TRACE
 from fastproxy.engine.payload cimport Payload, i64

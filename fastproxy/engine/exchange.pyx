@@ -33,9 +33,8 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastproxy._shared_nonces cimport nonce_advance
 from fastproxy.engine.downstream cimport Downstream, downstream_collect, downstream_continue, downstream_of
-from fastproxy.engine.head cimport (
-    Forwarding, Head, Writer, head_add, head_remove, write_field, write_request, write_text,
-)
+from fastproxy.engine.head cimport Head, head_add, head_remove
+from fastproxy.engine.head_writer cimport Forwarding, Writer, write_field, write_request, write_text
 from fastproxy.engine.replies cimport (
     STEP_GO_ON, STEP_PARK, STEP_REPLY, plain_reply,
 )

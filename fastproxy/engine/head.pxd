@@ -1,4 +1,4 @@
-"""The canonical request and response head, and THE one writer of heads. See head.pyx."""
+"""The canonical request and response head. See head.pyx."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -96,39 +96,9 @@ cdef struct Scratch:
     char extra[16384]  # values made by operations
     uint32_t extra_used
 
-cdef struct Writer:
-    char* data
-    size_t size
-    size_t capacity
-    uint8_t failed
-
-cdef struct Forwarding:
-    # What the writer of a request head needs besides the head itself.
-    const char* client  # address as text
-    uint32_t client_size
-    const char* server  # our host name
-    uint32_t server_size
-    const char* host  # Host to send; NULL = the client's
-    uint32_t host_size
-    uint8_t trusted  # the client may supply X-Forwarded-*
-    uint8_t tls
-    uint8_t expect  # forward Expect: 100-continue
-    uint8_t anonymous  # no client address is told (error pages)
-    int64_t content_length  # -2 = as in the head
-
 cdef int request_head(Head* head, Wire* wire, Scratch* scratch, uint32_t request_line) noexcept nogil
 cdef int response_head(Head* head, Wire* wire) noexcept nogil
 cdef int normalise_path(Head* head, Scratch* scratch, const char* path, uint32_t size) noexcept nogil
-
-cdef void write_request(Writer* writer, const Head* head, const Forwarding* forwarding) noexcept nogil
-cdef void write_response(
-    Writer* writer, const Head* head, uint8_t chunked, uint8_t close, uint8_t http10_keep_alive,
-    const char* date, const char* trailer, uint32_t trailer_size
-) noexcept nogil
-cdef void write_text(Writer* writer, const char* text, size_t size) noexcept nogil
-cdef void write_number(Writer* writer, uint64_t number) noexcept nogil
-cdef void write_hex(Writer* writer, uint64_t number) noexcept nogil
-cdef bint write_field(Writer* writer, const char* name, size_t name_size, const char* value, size_t value_size) noexcept nogil
 
 cdef int field_kind(const char* name, size_t size) noexcept nogil
 cdef Field* head_find(const Head* head, const char* name, size_t size) noexcept nogil
@@ -139,4 +109,3 @@ cdef int head_set(Head* head, const char* name, size_t name_size, const char* va
 cdef char* scratch_keep(Scratch* scratch, const char* data, size_t size) noexcept nogil
 cdef bint same_text(const char* one, size_t one_size, const char* other, size_t other_size) noexcept nogil
 cdef bint has_token(const char* value, size_t size, const char* token, size_t token_size) noexcept nogil
-cdef const char* status_text(int status) noexcept nogil

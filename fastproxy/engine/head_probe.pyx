@@ -4,9 +4,8 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
-from fastproxy.engine.head cimport (
-    Forwarding, Head, Scratch, Writer, request_head, response_head, write_request, write_response,
-)
+from fastproxy.engine.head cimport Head, Scratch, request_head, response_head
+from fastproxy.engine.head_writer cimport Forwarding, Writer, write_request, write_response
 from fastproxy.engine.llhttp cimport HTTP_REQUEST, HTTP_RESPONSE
 from fastproxy.engine.wire cimport (
     WIRE_DONE, WIRE_MORE, Window, Wire, wire_body, wire_free, wire_head, wire_init, window_free, window_new, window_reset,

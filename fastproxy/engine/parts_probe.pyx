@@ -10,9 +10,8 @@ from fastproxy.engine.buffers cimport (
 from fastproxy.engine.compress cimport (
     Compressor, compress_begin, compress_free, compress_piece, compress_sniff,
 )
-from fastproxy.engine.head cimport (
-    Forwarding, Head, Scratch, Writer, head_set, request_head, scratch_keep, write_request,
-)
+from fastproxy.engine.head cimport Head, Scratch, head_set, request_head, scratch_keep
+from fastproxy.engine.head_writer cimport Forwarding, Writer, write_request
 from fastproxy.engine.llhttp cimport HTTP_REQUEST
 from fastproxy.engine.posix cimport iovec, ssize_t
 from fastproxy.engine.proxy_protocol cimport proxy_header

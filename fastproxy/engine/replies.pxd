@@ -2,7 +2,8 @@
 
 from libc.stdint cimport uint32_t
 
-from fastproxy.engine.head cimport Head, Writer
+from fastproxy.engine.head cimport Head
+from fastproxy.engine.head_writer cimport Writer
 from fastproxy.engine.stream cimport Engine, Stream
 
 cdef enum:

@@ -4,8 +4,9 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memchr, memcmp
 
 from fastproxy.engine.head cimport (
-    KIND_LOCATION, Head, Writer, head_add, head_find_kind, head_remove, same_text, write_text,
+    KIND_LOCATION, Head, head_add, head_find_kind, head_remove, same_text,
 )
+from fastproxy.engine.head_writer cimport Writer, write_text
 from fastproxy.engine.payload cimport Payload, Text, blob, u32
 from fastproxy.engine.posix cimport ssize_t
 from fastproxy.engine.replies cimport STEP_GO_ON, reply_lines

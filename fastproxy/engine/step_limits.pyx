@@ -7,7 +7,8 @@ from libc.string cimport memcpy
 from fastproxy._shared_breaker cimport breaker_admit
 from fastproxy._shared_connections cimport connections_take
 from fastproxy._shared_rate cimport rate_take
-from fastproxy.engine.head cimport Head, Writer, head_find, write_number, write_text
+from fastproxy.engine.head cimport Head, head_find
+from fastproxy.engine.head_writer cimport Writer, write_number, write_text
 from fastproxy.engine.payload cimport Payload, Text, blob, i64, u32
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY, plain_reply, reply_lines
 from fastproxy.engine.stream cimport Engine, Stream

@@ -6,7 +6,8 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
-from fastproxy.engine.head cimport Head, Scratch, Writer, request_head
+from fastproxy.engine.head cimport Head, Scratch, request_head
+from fastproxy.engine.head_writer cimport Writer
 from fastproxy.engine.llhttp cimport HTTP_REQUEST
 from fastproxy.engine.payload cimport Payload
 from fastproxy.engine.regex cimport Regex

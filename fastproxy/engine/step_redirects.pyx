@@ -3,7 +3,10 @@
 from libc.stdint cimport uint32_t
 from libc.string cimport memcmp
 
-from fastproxy.engine.head cimport KIND_X_FORWARDED_PROTO, Head, Writer, head_find, head_find_kind, same_text, write_number, write_text
+from fastproxy.engine.head cimport (
+    KIND_X_FORWARDED_PROTO, Head, head_find, head_find_kind, same_text,
+)
+from fastproxy.engine.head_writer cimport Writer, write_number, write_text
 from fastproxy.engine.llhttp cimport METHOD_GET, METHOD_HEAD
 from fastproxy.engine.payload cimport Payload, Text, blob, u32
 from fastproxy.engine.replies cimport (

@@ -1,6 +1,7 @@
 """Operations that run a regular expression. See step_regex.pyx."""
 
-from fastproxy.engine.head cimport Head, Writer
+from fastproxy.engine.head cimport Head
+from fastproxy.engine.head_writer cimport Writer
 from fastproxy.engine.payload cimport Payload
 from fastproxy.engine.stream cimport Stream
 

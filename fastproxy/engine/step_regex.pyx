@@ -8,7 +8,8 @@ in Python stands in `tests/support/literal_regex.py`.
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memchr, memcmp
 
-from fastproxy.engine.head cimport Head, Writer, head_add, head_find, write_text
+from fastproxy.engine.head cimport Head, head_add, head_find
+from fastproxy.engine.head_writer cimport Writer, write_text
 from fastproxy.engine.payload cimport Payload, Text, blob, u32
 from fastproxy.engine.regex cimport View, regex_search
 from fastproxy.engine.replies cimport (

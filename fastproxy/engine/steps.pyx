@@ -22,7 +22,8 @@ from fastproxy._shared_quality cimport quality_record, quality_weights
 from fastproxy.engine.aliases cimport AliasTable, aliases_find, may_have_alias
 from fastproxy.engine.buffers cimport queue_clear
 from fastproxy.engine.compress cimport compress_wish
-from fastproxy.engine.head cimport KIND_COOKIE, Head, Writer, head_add, same_text, write_text
+from fastproxy.engine.head cimport KIND_COOKIE, Head, head_add, same_text
+from fastproxy.engine.head_writer cimport Writer, write_text
 from fastproxy.engine.llhttp cimport METHOD_GET, METHOD_HEAD
 from fastproxy.engine.payload cimport Payload, Text, blob, i64, u32
 from fastproxy.engine.replies cimport (
