@@ -121,7 +121,7 @@ steps = st.lists(
 
 
 @given(steps)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_in_the_end_exactly_what_is_wanted_is_there(steps: list[tuple[str, Any]]) -> None:
     """Whatever order events, references and failures come in."""
     world = World()

@@ -125,31 +125,35 @@ def objects(port: int) -> list[dict[str, Any]]:
 
 
 HOST = {"Host": "plain.test"}
+# Keys that do not disturb each other share a run.
 CASES: dict[str, tuple[str, list[Ask], list[str]]] = {
-    "defaults": (
-        "",
+    "defaults, and keys without effect": (
+        'watch = false\ntrace = true\ntemplateVersion = 2\nconstraints = ["tag==x"]',
         [
             Ask("plain.test", told=HOST),
             Ask("mine.test", status=404),
             Ask("labelled.test"),
             Ask("elsewhere.test"),
             Ask("open.test"),
+            Ask("exact.test", "/x/y", told={"path": "/x/y"}),
         ],
         [],
     ),
-    "disablePassHostHeaders": (
-        "disablePassHostHeaders = true",
+    "disablePassHostHeaders, routeOrder, whitelistInvalid, filename, debugLogGeneratedTemplate": (
+        'disablePassHostHeaders = true\nrouteOrder = "specificity"\nwhitelistInvalid = "drop"\n'
+        'filename = "/my.tmpl"\ndebugLogGeneratedTemplate = true',
         [
             Ask("plain.test", told={"Host": "127.0.0.1:ORIGIN", "X-Forwarded-Host": "plain.test"}),
             Ask("kept.test", told={"Host": "kept.test"}),
+            Ask("exact.test", "/x/y", told={"path": "/y"}),
+            Ask("open.test", status=404),
         ],
-        [],
-    ),
-    "routeOrder length": ("", [Ask("exact.test", "/x/y", told={"path": "/x/y"})], []),
-    "routeOrder specificity": (
-        'routeOrder = "specificity"',
-        [Ask("exact.test", "/x/y", told={"path": "/y"})],
-        [],
+        [
+            "kubernetes.filename is not supported",
+            'generated configuration: {\\"backends\\":',
+            '\\"plain.test/\\"',
+            "Ingress default/open metadata.annotations",
+        ],
     ),
     "ingressClass": (
         'ingressClass = "mine"',
@@ -164,26 +168,6 @@ CASES: dict[str, tuple[str, list[Ask], list[str]]] = {
     "namespaces": (
         'namespaces = ["other"]',
         [Ask("elsewhere.test"), Ask("plain.test", status=404)],
-        [],
-    ),
-    "whitelistInvalid": (
-        'whitelistInvalid = "drop"',
-        [Ask("plain.test"), Ask("open.test", status=404)],
-        ["FP"],
-    ),
-    "filename": (
-        'filename = "/my.tmpl"',
-        [Ask("plain.test")],
-        ["kubernetes.filename is not supported"],
-    ),
-    "debugLogGeneratedTemplate": (
-        "debugLogGeneratedTemplate = true",
-        [Ask("plain.test")],
-        ['generated configuration: {\\"backends\\":', '\\"plain.test/\\"'],
-    ),
-    "without effect": (
-        'watch = false\ntrace = true\ntemplateVersion = 2\nconstraints = ["tag==x"]',
-        [Ask("plain.test")],
         [],
     ),
 }
