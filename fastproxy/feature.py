@@ -148,12 +148,14 @@ class Filter:
     def on_response(self, exchange: Exchange, head: ResponseHead) -> None:
         return None
 
-    def backend_for(self, status: int) -> str | None:
-        """The backend `on_intercept` would ask; None, or one no route uses: nothing is replaced."""
-        return None
+    def backends_for(self, status: int) -> Sequence[str]:
+        """The backends that have a page for a status; the first that some route uses is asked,
+        without one nothing is replaced."""
+        return ()
 
-    async def on_intercept(self, exchange: Exchange, status: int) -> Reply | None:
-        """Replace a response whose status an `ErrorPages` operation names; None keeps it."""
+    async def on_intercept(self, exchange: Exchange, status: int, backend: str) -> Reply | None:
+        """Replace a response whose status an `ErrorPages` operation names, by a page of one of
+        `backends_for`; None keeps it."""
         return None
 
     def on_end(self, exchange: Exchange) -> None:

@@ -33,7 +33,9 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastproxy._shared_nonces cimport nonce_advance
 from fastproxy.engine.downstream cimport Downstream, downstream_collect, downstream_continue, downstream_of
-from fastproxy.engine.head cimport Head, head_add, head_remove
+from fastproxy.engine.head cimport (
+    KIND_X_FORWARDED_FOR, KIND_X_REAL_IP, Head, field_kind, head_add, head_remove,
+)
 from fastproxy.engine.head_writer cimport Forwarding, Writer, write_field, write_request, write_text
 from fastproxy.engine.replies cimport (
     STEP_GO_ON, STEP_PARK, STEP_REPLY, plain_reply,
@@ -387,12 +389,14 @@ cdef class Exchange:
         authority, slash, path = rest.partition("/")
         path = "/" + path if slash else "/"
         request.prepare(self, limit, NULL)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout  # for everything, the name's lookup included
         if backend is not None:
             request.use_backend(self, backend)
         else:
             await request.use_url(self.plane, scheme, authority, tls, timeout)
         request.send(self, method, path, authority, headers, body)
-        return await request.finish(timeout)
+        return await request.finish(max(deadline - loop.time(), 0.001))
 
 
 cdef class SubRequest:
@@ -553,7 +557,8 @@ cdef class SubRequest:
         cdef bytes piece, value_text
         cdef const char* data
         cdef const char* value
-        cdef int code
+        cdef int code, kind
+        cdef bint trusted
         if stream.route != NULL:
             code = backend_steps(stream, parent.head if parent.head != NULL else &engine.request)
             if code == STEP_GO_ON:
@@ -576,10 +581,17 @@ cdef class SubRequest:
             raise ValueError(f"{method} {path} is not a request line")
         write_text(&writer, piece, len(piece))
         rows = [("Host", authority), *headers]
+        # What a filter sends to a URL it has decided about itself.
+        trusted = stream.route == NULL or trusts(
+            &engine.entry_points[stream.entry_point], stream.address
+        )
         if body or method not in ("GET", "HEAD", "OPTIONS", "TRACE", "DELETE"):
             rows.append(("Content-Length", str(len(body))))
         for name, text in rows:
             piece = name.encode("latin-1")
+            kind = field_kind(piece, len(piece))
+            if not trusted and KIND_X_FORWARDED_FOR <= kind <= KIND_X_REAL_IP:
+                continue
             value_text = text.encode("latin-1")
             data = piece
             value = value_text
@@ -974,15 +986,17 @@ cdef int _intercept(Stream* stream, uint32_t slot, int status) noexcept with gil
     cdef Exchange exchange
     try:
         filter_ = <object> stream.table.filters[slot]
-        backend = filter_.backend_for(status)
-        if backend is None or not _has_backend(stream.table, backend.encode()):
+        for backend in filter_.backends_for(status):
+            if _has_backend(stream.table, backend.encode()):
+                break
+        else:
             return -1
         exchange = _exchange_of(stream)
         if exchange.saved == NULL and stream.saved_head != NULL:
             exchange.saved = <SavedHead*> stream.saved_head
             exchange.head = &exchange.saved.head
             stream.saved_head = NULL
-        awaitable = _page(filter_, exchange, status)
+        awaitable = _page(filter_, exchange, status, backend)
         exchange.task = asyncio.ensure_future(_run(exchange, awaitable), loop=exchange.plane.event_loop)
         return 0
     except Exception:
@@ -990,8 +1004,8 @@ cdef int _intercept(Stream* stream, uint32_t slot, int status) noexcept with gil
         return -1
 
 
-async def _page(filter_, exchange, status):
-    reply = await filter_.on_intercept(exchange, status)
+async def _page(filter_, exchange, status, backend):
+    reply = await filter_.on_intercept(exchange, status, backend)
     if reply is None:
         reply = Reply(
             status, b"Internal Server Error", (("Content-Type", "text/plain; charset=utf-8"),)

@@ -10,7 +10,7 @@ from libc.stdint cimport uint32_t
 from fastproxy.engine.buffers cimport queue_clear
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY, failure_reply
 from fastproxy.engine.step_limits cimport retry_limit
-from fastproxy.engine.steps cimport pick_endpoint
+from fastproxy.engine.steps cimport pick_endpoint, reply_cookie
 from fastproxy.engine.stream cimport (
     ALL_ENDPOINTS, FAIL_CONNECT_TIMEOUT, FAIL_NAME, FAIL_NONE, FAIL_REFUSED, Stream,
 )
@@ -44,4 +44,6 @@ cdef int retry(Stream* stream, int failure) noexcept nogil:
         if failure == FAIL_NONE:
             return STEP_GO_ON
     queue_clear(&stream.unsent)
-    return failure_reply(stream.engine, failure)
+    failure_reply(stream.engine, failure)
+    reply_cookie(stream)
+    return STEP_REPLY

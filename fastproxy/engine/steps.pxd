@@ -13,3 +13,4 @@ cdef void response_steps(Stream* stream, Head* head) noexcept nogil
 cdef void end_steps(Stream* stream) noexcept nogil
 cdef int backend_steps(Stream* stream, Head* head) noexcept nogil
 cdef bint page_wanted(const Stream* stream, int status) noexcept nogil
+cdef void reply_cookie(Stream* stream) noexcept nogil

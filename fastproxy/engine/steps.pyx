@@ -456,24 +456,46 @@ cdef void response_steps(Stream* stream, Head* head) noexcept nogil:
             _scripted(stream, head, &payload)
 
 
-cdef void _set_cookie(Stream* stream, Head* head) noexcept nogil:
+cdef void _put_cookie(const Stream* stream, Writer* writer) noexcept nogil:
     cdef Payload payload
     cdef Text cookie, attributes
+    payload.at = stream.affinity
+    cookie = blob(&payload)
+    attributes = blob(&payload)
+    write_text(writer, cookie.data, cookie.size)
+    write_text(writer, "=", 1)
+    write_text(writer, stream.pool.url, stream.pool.url_size)
+    write_text(writer, attributes.data, attributes.size)
+
+
+cdef void _set_cookie(Stream* stream, Head* head) noexcept nogil:
     cdef Engine* engine = stream.engine
     cdef Writer writer
     if stream.pool == NULL:
         return
-    payload.at = stream.affinity
-    cookie = blob(&payload)
-    attributes = blob(&payload)
     writer = reply_lines(engine)
-    write_text(&writer, cookie.data, cookie.size)
-    write_text(&writer, "=", 1)
-    write_text(&writer, stream.pool.url, stream.pool.url_size)
-    write_text(&writer, attributes.data, attributes.size)
+    _put_cookie(stream, &writer)
     if not writer.failed:
         engine.scratch.extra_used += <uint32_t> writer.size
         head_add(head, "Set-Cookie", 10, writer.data, writer.size)
+
+
+cdef void reply_cookie(Stream* stream) noexcept nogil:
+    """The same on the answer that says that the endpoint failed: 1.7 sets the cookie when it
+    picks (`features.md` 3.17, "whatever its status")."""
+    cdef Engine* engine = stream.engine
+    cdef Writer writer
+    if stream.affinity == NULL or stream.pool == NULL or engine.reply.lines_size:
+        return
+    engine.scratch.extra_used = 0
+    writer = reply_lines(engine)
+    write_text(&writer, "Set-Cookie: ", 12)
+    _put_cookie(stream, &writer)
+    write_text(&writer, "\r\n", 2)
+    if not writer.failed:
+        engine.scratch.extra_used += <uint32_t> writer.size
+        engine.reply.lines = writer.data
+        engine.reply.lines_size = writer.size
 
 
 # --- the end ---

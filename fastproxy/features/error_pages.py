@@ -146,17 +146,11 @@ class PageFetcher(Filter):
     def __init__(self, config: ErrorPages) -> None:
         self._pages = config.pages
 
-    def _page(self, status: int) -> Page | None:
-        return next((page for page in self._pages if includes(page, status)), None)
+    def backends_for(self, status: int) -> Sequence[str]:
+        return [page.backend for page in self._pages if includes(page, status)]
 
-    def backend_for(self, status: int) -> str | None:
-        page = self._page(status)
-        return None if page is None else page.backend
-
-    async def on_intercept(self, exchange: Exchange, status: int) -> Reply | None:
-        page = self._page(status)
-        if page is None:
-            return None
+    async def on_intercept(self, exchange: Exchange, status: int, backend: str) -> Reply | None:
+        page = next(p for p in self._pages if p.backend == backend and includes(p, status))
         path = page.query.replace("{status}", str(status))
         headers = [pair for pair in exchange.items() if pair[0].lower() not in DROPPED]
         try:

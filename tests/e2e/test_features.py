@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -429,6 +431,8 @@ AFFINITY = [
     ),
 ]
 
+DEAD = Row("a dead endpoint sets its cookie too", {}, COOKIE, endpoints=0, dead=1, status=502)
+
 ORDER = [
     Row(
         "strip before white list",
@@ -470,13 +474,35 @@ ORDER = [
     ),
 ]
 
-ROWS = [*PATHS, *HOSTS, *WHITELIST, *REDIRECTS, *HEADERS, *SECURITY, *LIMITS, *AFFINITY, *ORDER]
+ROWS = [
+    *PATHS,
+    *HOSTS,
+    *WHITELIST,
+    *REDIRECTS,
+    *HEADERS,
+    *SECURITY,
+    *LIMITS,
+    *AFFINITY,
+    DEAD,
+    *ORDER,
+]
 
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     users = secret("users", {"auth": "ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="})
     yield from running(tmp_path_factory.mktemp("features"), ROWS, manifests=users)
+
+
+def test_a_dead_endpoint_sets_its_cookie_too(proxy: Field) -> None:
+    """1.7 sets it when it picks: on the response, "whatever its status"."""
+    answer = proxy.send(DEAD)
+    assert (answer.status, answer.body) == (502, b"Bad Gateway")
+    [cookie] = answer.headers.get_all("Set-Cookie")
+    assert re.fullmatch("a_b=http://127\\.0\\.0\\.1:[0-9]+; Path=/", cookie)
+    headers = (("Cookie", cookie.partition(";")[0]),)
+    again = proxy.ask(replace(DEAD.ask, headers=headers), proxy.host(DEAD))
+    assert (again.status, again.headers["Set-Cookie"]) == (502, None)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)

@@ -428,6 +428,17 @@ ERRORS = [
         body=b"server 0",
     ),
     Row(
+        "the first page whose backend there is",
+        {
+            "error-pages": "a: {status: ['404'], backend: nope.test/, query: /}\n"
+            "b: {status: ['404'], backend: pages.test/, query: /b}\n"
+            "c: {status: ['404'], backend: pages.test/, query: /c}"
+        },
+        ask=ask("/x", answering(status=404)),
+        status=404,
+        body=b"page GET /b 0.0.0.0",
+    ),
+    Row(
         "backend of another entry point",
         {"error-pages": "a: {status: ['404'], backend: other_pages2.test/, query: /}"},
         ask=ask("/x", answering(status=404)),
@@ -603,7 +614,25 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     yield from running(
         tmp_path_factory.mktemp("pages"), ERRORS, manifests=f"{page}\n---\n{SECRETS[0]}",
         pages=True,
+        entry_points={"wary": '[entryPoints.wary.forwardedHeaders]\ntrustedIPs = ["10.0.0.9"]\n'},
+        default_entry_points='["http", "wary"]',
     )  # fmt: skip
+
+
+FORGED = (("X-Forwarded-For", "10.1.1.1"), ("x-real-ip", "10.1.1.1"), ("Cookie", "a=b"))
+
+
+@pytest.mark.parametrize(("entry_point", "kept"), [("http", True), ("wary", False)])
+def test_a_page_gets_the_headers_of_the_request(pages: Field, entry_point: str, kept: bool) -> None:
+    """Those of a client nobody trusts without the ones that only proxies may set."""
+    assert pages.pages is not None
+    pages.pages.seen.clear()
+    row = next(row for row in ERRORS if row.title == "page")
+    request = replace(row.ask, headers=(*row.ask.headers, *FORGED), entry_point=entry_point)
+    assert pages.ask(request, pages.host(row)).status == 503
+    [seen] = pages.pages.seen
+    found = [seen.headers[name] for name, _ in FORGED]
+    assert found == (["10.1.1.1", "10.1.1.1", "a=b"] if kept else [None, None, "a=b"])
 
 
 @pytest.mark.parametrize("row", ERRORS, ids=str)

@@ -557,7 +557,8 @@ def test_what_the_full_table_forgot_is_refused(region: SharedRegion) -> None:
     assert fresh[:30_000].count(False) <= 30
     # and the next hour's nonces find their place again
     later = NOON + 2 * 3600
-    assert all(region.nonce_advance(nonce(-n), 1, later, DAY, later) for n in range(1, 10_000))
+    accepted = [region.nonce_advance(nonce(-n), 1, later, DAY, later) for n in range(1, 10_000)]
+    assert accepted.count(False) <= 5  # whose 24 bits are those of another one in the same set
 
 
 def test_ended_nonces_make_room_for_others(region: SharedRegion) -> None:

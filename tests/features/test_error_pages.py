@@ -83,7 +83,6 @@ def failing(error):
 TEXT = ("Content-Type", "text/plain; charset=utf-8")
 ANSWERS = [
     (503, page, Reply(503, b"oops", [("Content-Type", "text/html")])),
-    (404, page, None),
     (503, failing(BackendTimeout()), Reply(503, b"Internal Server Error", [TEXT])),
     (503, failing(TooLarge()), Reply(503, b"Internal Server Error", [TEXT])),
     (503, failing(UnknownBackend()), Reply(503, b"Internal Server Error", [TEXT])),
@@ -100,7 +99,9 @@ def test_the_page_replaces_everything_but_the_status(status, remote, answer):
         ("Connection", "close"),
     ]
     exchange = MemoryExchange("/", method="POST", headers=headers, remote=remote)
-    assert run(FEATURE.filter(ErrorPages((OTHER,))).on_intercept(exchange, status)) == answer
+    assert (
+        run(FEATURE.filter(ErrorPages((OTHER,))).on_intercept(exchange, status, "other")) == answer
+    )
 
 
 def test_the_first_page_by_name_wins():
@@ -115,10 +116,10 @@ def test_the_first_page_by_name_wins():
         },
     )
     live = FEATURE.filter(pages)
-    answer = run(live.on_intercept(MemoryExchange(remote=remote), 404))
+    answer = run(live.on_intercept(MemoryExchange(remote=remote), 404, "x"))
     assert answer.body == b"http://0.0.0.0/a"
 
 
-@pytest.mark.parametrize(("status", "backend"), [(410, "other"), (404, "own"), (200, None)])
-def test_the_engine_can_ask_for_the_backend(status, backend):
-    assert FEATURE.filter(ErrorPages((OWN, OTHER))).backend_for(status) == backend
+@pytest.mark.parametrize(("status", "backends"), [(410, ["other"]), (404, ["own"]), (200, [])])
+def test_the_engine_can_ask_for_the_backends(status, backends):
+    assert FEATURE.filter(ErrorPages((OWN, OTHER))).backends_for(status) == backends
