@@ -68,6 +68,7 @@ cdef enum:
 cdef double TRY_SECONDS = 2.0
 cdef double NAME_SECONDS = 5.0
 cdef double SWEEP_PAUSE = 0.2  # seconds between two sweeps while endpoints change all the time
+cdef double SWEEP_AGAIN = 2.0  # seconds until another, for what an exchange still uses
 
 
 cdef bytes network_row(str text):
@@ -247,6 +248,7 @@ cdef class DataPlane:
     cdef list old_backends  # addresses of live backends without a slot
     cdef bint closed
     cdef object sweeping  # the timer of a sweep to come
+    cdef object sweeping_again
     cdef double swept_at
     cdef object shared_fd
     cdef TlsPlane tls
@@ -658,6 +660,11 @@ cdef class DataPlane:
         if not self.closed:
             self._sweep()
 
+    def _sweep_again(self):
+        self.sweeping_again = None
+        if not self.closed:
+            self._sweep()
+
     cdef int _sweep(self) except -1:
         """Free what nothing uses any more."""
         self.swept_at = self.loop.time()
@@ -688,6 +695,8 @@ cdef class DataPlane:
             handle.close()
             self.old_pools.append(handle)
         self.old_pools = [handle for handle in self.old_pools if not (handle.closed and handle.unused)]
+        if self.sweeping_again is None and (self.old_backends or self.old_generations or self.unsure):
+            self.sweeping_again = self.loop.call_later(SWEEP_AGAIN, self._sweep_again)
         return 0
 
     # --- names ---
@@ -773,8 +782,9 @@ cdef class DataPlane:
         cdef PoolHandle handle
         if self.closed:
             return
-        if self.sweeping is not None:
-            self.sweeping.cancel()
+        for timer in (self.sweeping, self.sweeping_again):
+            if timer is not None:
+                timer.cancel()
         self.closed = True
         self.stop_accepting()
         downstream_close_all(self.engine)

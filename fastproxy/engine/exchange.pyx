@@ -852,19 +852,32 @@ cdef int _call_request(Stream* stream, Head* head, Exchange exchange, filter_, u
 
 
 async def _run(Exchange exchange, awaitable):
-    """Await what a filter returned, then let the stream go on."""
+    """Await what a filter returned, then let the stream go on. Whatever the filter does, the stream
+    does: nothing else would wake it."""
     try:
         reply = await awaitable
     except asyncio.CancelledError:
-        return
+        if exchange.stream == NULL:
+            return
+        log.exception("a filter was cancelled by something else than the end of its exchange")
+        reply = _failed_reply()
     except Exception:
         log.exception("a filter failed")
-        reply = Reply(500, b"Internal Server Error\n", (
-            ("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff"),
-        ))
-    if exchange.stream != NULL:
-        exchange.task = None
+        reply = _failed_reply()
+    if exchange.stream == NULL:
+        return
+    exchange.task = None
+    try:
         _resume(exchange, reply)
+    except Exception:
+        log.exception("a filter answered what cannot be sent")
+        _resume(exchange, _failed_reply())
+
+
+def _failed_reply():
+    return Reply(500, b"Internal Server Error\n", (
+        ("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff"),
+    ))
 
 
 cdef int _resume(Exchange exchange, reply) except -1:
@@ -876,6 +889,8 @@ cdef int _resume(Exchange exchange, reply) except -1:
     cdef int code
     if isinstance(reply, Reply):
         code = _fill_reply(stream, exchange, reply)
+    elif reply is not None:
+        raise TypeError(f"a filter answers a Reply or None, not {type(reply).__name__}")
     elif exchange.bad_path:
         code = plain_reply(stream.engine, 400, "Bad Request")
     else:

@@ -2,89 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from typing import TypeVar
 
 import pytest
-import uvloop
 
-from fastproxy import _core
 from fastproxy.channel import sealed_memory
-from fastproxy.compile import NOTHING, Compiled, compile_table
 from fastproxy.engine.change import Change
-from fastproxy.engine.data_plane import DataPlane
-from fastproxy.features import FEATURES
 from fastproxy.features.headers import CustomRequestHeaders
 from fastproxy.model import Backend, Config, Desired, Endpoint, Route
-from fastproxy.publish import difference
 from fastproxy.rules import PathPrefix
 from fastproxy.settings import EntryPoint, Retry, Settings
+from tests.support.plane import Plane
 from tests.support.serving import Pod
 
-Result = TypeVar("Result")
 STEP = CustomRequestHeaders((("X-Step", "1"),))
-
-
-class Plane:
-    """A data plane on a uvloop loop; `call` runs something in the loop's thread."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.live: Compiled = NOTHING
-        self.next: Compiled = NOTHING
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self.listener.getsockname()[1]
-        self._loop = uvloop.new_event_loop()
-        self._thread = ThreadPoolExecutor(1)
-        self._ended = self._thread.submit(self._loop.run_forever)
-        self.engine = self.call(lambda: DataPlane(self._loop, settings, worker=0, shared=-1))
-        self.listener.setblocking(False)
-        self.call(lambda: self.engine.listen(self.listener.fileno(), 0))
-
-    def call(self, function: Callable[[], Result]) -> Result:
-        async def run() -> Result:
-            return function()
-
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
-
-    def prepare(self, desired: Desired) -> None:
-        new = compile_table(desired, self.settings, FEATURES, self.live, _core.build_matcher)
-        delta = difference(self.live, new)
-        change = Change(
-            backends=delta.backends,
-            removed_backends=tuple(delta.removed_backends),
-        )
-        block = sealed_memory("test", new.block)
-        try:
-            self.call(lambda: self.engine.prepare(new.generation, block, change))
-        finally:
-            os.close(block)
-        self.next = new
-
-    def activate(self) -> None:
-        self.call(lambda: self.engine.activate(self.next.generation))
-        self.live = self.next
-
-    def set_endpoints(self, name: str, endpoints: tuple[Endpoint, ...]) -> None:
-        """In place, in the live generation; the next one has the same live backends."""
-        (slot,) = (number for number, backend in self.live.backends.items() if backend.name == name)
-        self.call(lambda: self.engine.set_endpoints(slot, endpoints))
-
-    def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.engine.close(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._ended.result(10)
-        self._loop.close()
-        self._thread.shutdown()
-        self.listener.close()
 
 
 @pytest.fixture(scope="module")
