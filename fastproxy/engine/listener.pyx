@@ -10,7 +10,7 @@ from libc.stdlib cimport calloc, free
 
 from fastproxy.engine.downstream cimport downstream_accept
 from fastproxy.engine.posix cimport (
-    EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLL_CTL_DEL, EPOLLIN, IPPROTO_TCP, SOCK_CLOEXEC,
+    EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLL_CTL_DEL, EPOLLIN, IPPROTO_TCP, SOCK_CLOEXEC,
     SOCK_NONBLOCK, TCP_NODELAY, accept4, epoll_ctl, errno, setsockopt, sockaddr, sockaddr_storage,
     socklen_t,
 )
@@ -37,10 +37,17 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
         size = sizeof(address)
         descriptor = accept4(source.descriptor, <sockaddr*> &address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if descriptor < 0:
-            if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
+            if errno == EAGAIN:
+                return
+            if _exhausted():
                 _pause(listener)
-            return
+                return
+            continue  # only this connection has failed (accept(2), error handling)
         downstream_accept(engine, descriptor, listener.entry_point, &address)
+
+
+cdef inline bint _exhausted() noexcept nogil:
+    return errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM
 
 
 cdef void _pause(Listener* listener) noexcept nogil:
@@ -89,7 +96,9 @@ cdef void listener_close(Listener* listener) noexcept nogil:
             listener.source.descriptor, <sockaddr*> &address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC
         )
         if descriptor < 0:
-            break
+            if errno == EAGAIN or _exhausted():
+                break
+            continue
         downstream_accept(listener.engine, descriptor, listener.entry_point, &address)
     epoll_ctl(listener.engine.reactor.epoll, EPOLL_CTL_DEL, listener.source.descriptor, NULL)
     source_retire(&listener.source)
