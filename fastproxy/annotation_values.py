@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
+from fastproxy.feature import Annotation, OnInvalid
+
 T = TypeVar("T")
 
 TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
@@ -33,6 +35,29 @@ def shown(text: str) -> str:
 
 def text(value: str) -> str:
     return value
+
+
+def flag(
+    name: str, doc: str, *, example: str = "true", aliases: tuple[str, ...] = ()
+) -> Annotation[bool]:
+    """Declare an annotation that is true or false, false by default."""
+    return Annotation(
+        name=name, parse=boolean, default=False, doc=doc, example=example, aliases=aliases
+    )
+
+
+def as_written(
+    name: str,
+    doc: str,
+    example: str,
+    *,
+    parse: Callable[[str], str] = text,
+    on_invalid: OnInvalid = OnInvalid.DEFAULT,
+    aliases: tuple[str, ...] = (),
+    quoted: bool = False,
+) -> Annotation[str]:
+    """Declare an annotation that is text, empty by default; `parse` may refuse or change it."""
+    return Annotation(name, parse, "", doc, example, aliases, on_invalid, quoted=quoted)
 
 
 def boolean(value: str) -> bool:

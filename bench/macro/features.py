@@ -14,10 +14,11 @@ from typing import Any
 
 from bench.macro import measure
 from bench.macro.peers import Fastproxy, Nginx, Peer
+from bench.macro.workloads import Workload
 
 PREFIX = "ingress.kubernetes.io/"
 GOAL_SINGLE = 1.0  # microseconds any single feature may add
-LOAD = (64, ["2", "5", "12", "0", "0", "s"])
+LOAD = (64, Workload("features", "12 headers", hosts=2, paths=5, headers=12).arguments())
 
 # proxy_set_header in a location replaces those of the level above, so it needs them all
 HEADERS = """

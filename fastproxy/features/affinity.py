@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastproxy.annotation_values import boolean, shown
+from fastproxy.annotation_values import as_written, flag, shown
 from fastproxy.engine.operations import Affinity as AffinityOperation
 from fastproxy.engine.operations import Operation
 from fastproxy.feature import Annotation, BuildContext, Feature, Notes, OnInvalid, Refs, Scope
@@ -32,34 +32,23 @@ def same_site(value: str) -> str:
     return value
 
 
-AFFINITY = Annotation(
-    name="affinity",
-    parse=boolean,
-    default=False,
-    doc="Switch sticky sessions on.",
-    example="true",
-    aliases=("traefik.backend.loadbalancer.stickiness",),
+AFFINITY = flag(
+    "affinity", "Switch sticky sessions on.", aliases=("traefik.backend.loadbalancer.stickiness",)
 )
-COOKIE_NAME = Annotation(
-    name="session-cookie-name",
+COOKIE_NAME = as_written(
+    "session-cookie-name",
+    "Name of the cookie; default: `_` and 5 hex digits made of the backend's name.",
+    "shop_srv",
     parse=cookie_name,
-    default="",
-    doc="Name of the cookie; default: `_` and 5 hex digits made of the backend's name.",
-    example="shop_srv",
     aliases=("traefik.backend.loadbalancer.stickiness.cookieName",),
 )
-SECURE = Annotation(
-    name="session-secure", parse=boolean, default=False, doc="Add `Secure`.", example="true"
-)
-HTTP_ONLY = Annotation(
-    name="session-http-only", parse=boolean, default=False, doc="Add `HttpOnly`.", example="true"
-)
-SAME_SITE_ANNOTATION = Annotation(
-    name="session-same-site",
+SECURE = flag("session-secure", "Add `Secure`.")
+HTTP_ONLY = flag("session-http-only", "Add `HttpOnly`.")
+SAME_SITE_ANNOTATION = as_written(
+    "session-same-site",
+    "Add `SameSite`: `none`, `lax` or `strict`.",
+    "lax",
     parse=same_site,
-    default="",
-    doc="Add `SameSite`: `none`, `lax` or `strict`.",
-    example="lax",
 )
 STICKY = Annotation(
     name="sticky",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastproxy.annotation_values import integer
+from fastproxy.annotation_values import as_written, integer
 from fastproxy.engine.operations import Extractor, MaxConnections, Operation
 from fastproxy.feature import (
     Annotation,
@@ -31,12 +31,10 @@ AMOUNT = Annotation(
     doc="How many requests may be in progress per key; 0 or less: no limit.",
     example="50",
 )
-EXTRACTOR = Annotation(
-    name="max-conn-extractor-func",
-    parse=str,
-    default="",
-    doc="The key: `client.ip`, `request.host` or `request.header.NAME`.",
-    example="client.ip",
+EXTRACTOR = as_written(
+    "max-conn-extractor-func",
+    "The key: `client.ip`, `request.host` or `request.header.NAME`.",
+    "client.ip",
     on_invalid=OnInvalid.DROP,
 )
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fastproxy.annotation_values import shown
+from fastproxy.annotation_values import as_written, shown
 from fastproxy.engine.operations import (
     AddPrefix,
     Operation,
@@ -69,12 +69,10 @@ RULE_TYPE = Annotation(
     aliases=("traefik.frontend.rule.type",),
     on_invalid=OnInvalid.PATH,
 )
-REWRITE_TARGET = Annotation(
-    name="rewrite-target",
-    parse=str,
-    default="",
-    doc="The path of the Ingress is replaced by this one at the start of the request's path.",
-    example="/v2",
+REWRITE_TARGET = as_written(
+    "rewrite-target",
+    "The path of the Ingress is replaced by this one at the start of the request's path.",
+    "/v2",
     on_invalid=OnInvalid.PATH,
 )
 REQUEST_MODIFIER = Annotation(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastproxy.annotation_values import boolean, shown
+from fastproxy.annotation_values import as_written, flag, shown
 from fastproxy.engine.operations import (
     Operation,
     RedirectEntryPoint,
@@ -20,7 +20,6 @@ from fastproxy.engine.operations import (
 )
 from fastproxy.engine.regex import Regex
 from fastproxy.feature import (
-    Annotation,
     BuildContext,
     Feature,
     Invalid,
@@ -33,47 +32,33 @@ from fastproxy.model import Config
 from fastproxy.templates import Pattern, Replacement, replacement
 from fastproxy.urls import location_bytes
 
-APP_ROOT = Annotation(
-    name="app-root",
-    parse=str,
-    default="",
-    doc="Requests for exactly `/` are redirected to this path of the same host.",
-    example="/login.html",
+APP_ROOT = as_written(
+    "app-root",
+    "Requests for exactly `/` are redirected to this path of the same host.",
+    "/login.html",
 )
-ENTRY_POINT = Annotation(
-    name="redirect-entry-point",
-    parse=str,
-    default="",
-    doc="Redirect to the same URL on this entry point, with its scheme and port.",
-    example="https",
-    aliases=("traefik.frontend.redirect.entrypoint", "traefik.frontend.redirect.entryPoint"),
+ENTRY_POINT = as_written(
+    "redirect-entry-point",
+    "Redirect to the same URL on this entry point, with its scheme and port.",
+    "https",
     on_invalid=OnInvalid.DROP,
+    aliases=("traefik.frontend.redirect.entrypoint", "traefik.frontend.redirect.entryPoint"),
 )
-PERMANENT = Annotation(
-    name="redirect-permanent",
-    parse=boolean,
-    default=False,
-    doc="Redirect with 301 and 308 instead of 302 and 307.",
-    example="true",
-)
-REGEX = Annotation(
-    name="redirect-regex",
-    parse=str,
-    default="",
-    doc="Redirect URLs in which this regular expression (RE2) is found; backslashes twice.",
-    example="^https?://old.example/(.*)",
-    aliases=("traefik.frontend.redirect.regex",),
+PERMANENT = flag("redirect-permanent", "Redirect with 301 and 308 instead of 302 and 307.")
+REGEX = as_written(
+    "redirect-regex",
+    "Redirect URLs in which this regular expression (RE2) is found; backslashes twice.",
+    "^https?://old.example/(.*)",
     on_invalid=OnInvalid.OFF,
+    aliases=("traefik.frontend.redirect.regex",),
     quoted=True,
 )
-REPLACEMENT = Annotation(
-    name="redirect-replacement",
-    parse=str,
-    default="",
-    doc="What replaces every match of redirect-regex: `$1`, `${name}`, `$$`.",
-    example="https://new.example/$1",
-    aliases=("traefik.frontend.redirect.replacement",),
+REPLACEMENT = as_written(
+    "redirect-replacement",
+    "What replaces every match of redirect-regex: `$1`, `${name}`, `$$`.",
+    "https://new.example/$1",
     on_invalid=OnInvalid.OFF,
+    aliases=("traefik.frontend.redirect.replacement",),
     quoted=True,
 )
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from fastproxy.annotation_values import (
     HeaderMap,
-    boolean,
+    as_written,
     comma_list,
+    flag,
     header_map,
     integer,
     shown,
@@ -35,12 +36,8 @@ def header_value(value: str) -> str:
     return value.strip()
 
 
-def flag(name: str, doc: str) -> Annotation[bool]:
-    return Annotation(name=name, parse=boolean, default=False, doc=doc, example="true")
-
-
 def value(name: str, doc: str, example: str) -> Annotation[str]:
-    return Annotation(name=name, parse=header_value, default="", doc=doc, example=example)
+    return as_written(name, doc, example, parse=header_value)
 
 
 ALLOWED_HOSTS: Annotation[tuple[str, ...]] = Annotation(

@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastproxy.annotation_values import boolean, comma_list, shown
+from fastproxy.annotation_values import comma_list, flag, shown
 from fastproxy.engine.operations import AllowNetworks, Operation
 from fastproxy.feature import (
     Annotation,
@@ -33,13 +33,7 @@ RANGES: Annotation[tuple[str, ...]] = Annotation(
     example="10.0.0.0/8, 192.0.2.7, fe80::/16",
     on_invalid=OnInvalid.DROP,
 )
-FORWARDED = Annotation(
-    name="whitelist-x-forwarded-for",
-    parse=boolean,
-    default=False,
-    doc="Look at the addresses in X-Forwarded-For first.",
-    example="true",
-)
+FORWARDED = flag("whitelist-x-forwarded-for", "Look at the addresses in X-Forwarded-For first.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.listening import Listening, read_head
 from tests.support.load import Client, NamedBackend
 from tests.support.processes import get, wait_until
 from tests.support.running import backend_manifest, dead_port, ingress_manifest
@@ -67,33 +68,21 @@ BEHAVIOURS: dict[str, Callable[[socket.socket], None]] = {
 }
 
 
-class Misbehaving:
+class Misbehaving(Listening):
     """A backend that reads a head and then does what the first element of the path says."""
 
     def __init__(self) -> None:
         self.gone = threading.Event()  # set when a connection of `silent` has ended
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def close(self) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            head = b""
-            while b"\r\n\r\n" not in head:
-                head += connection.recv(65536)
-            name = head.split()[1].decode().split("/")[2]
-            BEHAVIOURS[name](connection)
-            if name == "silent":
-                self.gone.set()
+    def serve(self, connection: socket.socket) -> None:
+        head, _ = read_head(connection)
+        if not head:
+            return
+        name = head.split()[1].decode().split("/")[2]
+        BEHAVIOURS[name](connection)
+        if name == "silent":
+            self.gone.set()
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.listening import Listening, read_head
 from tests.support.running import Proxy, backend_manifest, free_port, ingress_manifest
 
 SETTINGS = """
@@ -39,58 +40,34 @@ def content(seed: int, size: int) -> bytes:
     return random.Random(seed).randbytes(min(size, BLOCK)) * (size // BLOCK + 1)
 
 
-class Origin:
+class Origin(Listening):
     """Answers `/SEED/SIZE/PIECE`: SIZE bytes of that seed, written PIECE bytes at a time.
 
     A piece of 0 means: half of the body, then close. An upload to `/digest/MILLISECONDS` is read
     with pauses and answered by its digest; `/early` answers before it reads, `/leave` after half.
     """
 
-    def __init__(self) -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._until_gone, args=(client,), daemon=True).start()
-
-    def _until_gone(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            self._serve(client)
-
-    def _serve(self, client: socket.socket) -> None:
-        with client:
-            data = b""
-            while True:
-                while b"\r\n\r\n" not in data:
-                    part = client.recv(65536)
-                    if not part:
-                        return
-                    data += part
-                head, _, data = data.partition(b"\r\n\r\n")
-                path = head.split(b" ", 2)[1].decode()
-                if path == "/fence":
-                    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-                    continue
-                if head.startswith(b"PUT "):
-                    length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-                    if not self._take(client, path, data, length):
-                        return
-                    data = b""
-                    continue
+    def serve(self, connection: socket.socket) -> None:
+        head, data = read_head(connection)
+        while head:
+            path = head.split(b" ", 2)[1].decode()
+            if path == "/fence":
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            elif head.startswith(b"PUT "):
+                length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                if not self._take(connection, path, data, length):
+                    return
+                data = b""
+            else:
                 seed, size, piece = (int(value) for value in path.split("/")[1:])
                 body = content(seed, size)[:size]
-                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
                 if piece == 0:
-                    client.sendall(body[: size // 2])
+                    connection.sendall(body[: size // 2])
                     return
                 for start in range(0, size, piece):
-                    client.sendall(body[start : start + piece])
+                    connection.sendall(body[start : start + piece])
+            head, data = read_head(connection, data)
 
     def _take(self, client: socket.socket, path: str, data: bytes, length: int) -> bool:
         kind, _, pause = path[1:].partition("/")
@@ -112,9 +89,6 @@ class Origin:
         if kind == "digest":
             client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
         return kind == "digest"
-
-    def close(self) -> None:
-        self.listener.close()
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.support.counts import record, times
+from tests.support.listening import Listening
 from tests.support.scripted import OK, PATIENCE, Client, proxied
 
 PAIRS = 4  # clients, each with an endpoint of its own, so that each has a pool of one connection
@@ -28,7 +28,7 @@ AROUND = 0.0005  # seconds before or after the moment
 HOW = ("close", "reset", "linger", "keep")
 
 
-class Fickle:
+class Fickle(Listening):
     """An endpoint that answers, and closes at the moment the client has been told."""
 
     def __init__(self, seed: int) -> None:
@@ -37,40 +37,23 @@ class Fickle:
         self.closed: Counter[str] = Counter()
         self.moment = 0.0
         self._random = random.Random(seed)
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def close(self) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with connection, suppress(OSError):
-            while self._take(connection):
-                how = self._random.choice(HOW)
-                self.moment = time.monotonic() + self._random.uniform(0.001, 0.003)
-                wait = self.moment + self._random.uniform(-AROUND, AROUND) - time.monotonic()
-                connection.sendall(OK)
-                if how == "keep" or select.select([connection], [], [], max(wait, 0))[0]:
-                    continue
-                self.closed[how] += 1
-                if how == "reset":
-                    connection.setsockopt(
-                        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-                    )
-                elif how == "linger":  # as nginx does: what comes is read and thrown away
-                    connection.shutdown(socket.SHUT_WR)
-                    self.behind += self._take(connection)
-                return
+    def serve(self, connection: socket.socket) -> None:
+        while self._take(connection):
+            how = self._random.choice(HOW)
+            self.moment = time.monotonic() + self._random.uniform(0.001, 0.003)
+            wait = self.moment + self._random.uniform(-AROUND, AROUND) - time.monotonic()
+            connection.sendall(OK)
+            if how == "keep" or select.select([connection], [], [], max(wait, 0))[0]:
+                continue
+            self.closed[how] += 1
+            if how == "reset":
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            elif how == "linger":  # as nginx does: what comes is read and thrown away
+                connection.shutdown(socket.SHUT_WR)
+                self.behind += self._take(connection)
+            return
 
     def _take(self, connection: socket.socket) -> bool:
         """Read a request, note it; False when there is none."""

@@ -7,10 +7,11 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, suppress
 
 import pytest
 
+from tests.support.listening import Listening, read_head
 from tests.support.running import Proxy, free_port
 from tests.support.tls import AUTHORITY, client_context, client_hello, pem
 from tests.support.whole import Running, ask, ingress, origin, secret, service, shown, within
@@ -43,20 +44,13 @@ ANSWERS = {
 }
 
 
-@contextmanager
-def answering() -> Iterator[int]:
+class Answering(Listening):
     """An origin that sends one of ANSWERS and closes."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    end, _ = listener.accept()
-                    with end:
-                        end.sendall(ANSWERS[end.recv(65536).split()[1]])
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield listener.getsockname()[1]
+    def serve(self, connection: socket.socket) -> None:
+        head, _ = read_head(connection)
+        if head:
+            connection.sendall(ANSWERS[head.split()[1]])
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +58,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("faults")
     (folder / "manifests").mkdir()
     ports = {name: free_port() for name in ("http", "https")}
-    with origin() as plain, answering() as raw:
+    with origin() as plain, closing(Answering()) as answering:
         objects = [
             *service("plain", plain),
-            *service("raw", raw),
+            *service("raw", answering.port),
             ingress("raw", "raw.test", "raw"),
             secret("a", *pem(AUTHORITY.issue_cert("a.test"))),
             ingress("a", "a.test", "plain", "a"),

@@ -15,6 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Close
 
+from tests.support.listening import Listening, read_head
 from tests.support.running import Proxy, free_port
 from tests.support.sanitized import SANITIZED
 from tests.support.tls import AUTHORITY, client_context, pem, server_context
@@ -45,42 +46,25 @@ HANDSHAKE = (
 CUSTOM = b"GET /raw HTTP/1.1\r\nHost: raw.test\r\nConnection: Upgrade\r\nUpgrade: custom\r\n\r\n"
 
 
-class Raw:
+class Raw(Listening):
     """An origin that answers 101 and then does what `script` says with the socket."""
 
     def __init__(self) -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self.listener.getsockname()[1]
         self.script: Callable[[socket.socket], None] = lambda _: None
         self.heads: list[bytes] = []
-        threading.Thread(target=self._run, daemon=True).start()
+        super().__init__()
 
-    def _run(self) -> None:
-        while True:
-            try:
-                end, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(end,), daemon=True).start()
-
-    def _serve(self, end: socket.socket) -> None:
-        with end:
-            head = b""
-            while b"\r\n\r\n" not in head:
-                piece = end.recv(65536)
-                if not piece:
-                    return
-                head += piece
-            self.heads.append(head)
-            kind = b"websocket" if b"websocket" in head.lower() else b"custom"
-            end.sendall(
-                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + kind
-                + b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-            )  # fmt: skip
-            self.script(end)
-
-    def close(self) -> None:
-        self.listener.close()
+    def serve(self, connection: socket.socket) -> None:
+        head, rest = read_head(connection)
+        if not head:
+            return
+        self.heads.append(head + b"\r\n\r\n" + rest)
+        kind = b"websocket" if b"websocket" in head.lower() else b"custom"
+        connection.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + kind
+            + b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+        )  # fmt: skip
+        self.script(connection)
 
 
 @pytest.fixture(scope="module")

@@ -6,49 +6,30 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+
+from tests.support.listening import Listening, read_head
 
 
-class NamedBackend:
+class NamedBackend(Listening):
     """A keep-alive HTTP/1.1 server on a free port; answers its name, `/slow/S` after S seconds."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.requests = 0
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def close(self) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        data = b""
-        with connection, suppress(OSError):
-            while True:
-                head, end, rest = data.partition(b"\r\n\r\n")
-                if not end:
-                    part = connection.recv(65536)
-                    if not part:
-                        return
-                    data += part
-                    continue
-                data = rest
-                self.requests += 1
-                path = head.split()[1].decode()
-                if path.startswith("/slow/"):
-                    time.sleep(float(path.removeprefix("/slow/")))
-                body = self.name.encode()
-                connection.sendall(
-                    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-                )
+    def serve(self, connection: socket.socket) -> None:
+        head, data = read_head(connection)
+        while head:
+            self.requests += 1
+            path = head.split()[1].decode()
+            if path.startswith("/slow/"):
+                time.sleep(float(path.removeprefix("/slow/")))
+            body = self.name.encode()
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            )
+            head, data = read_head(connection, data)
 
 
 class Client:

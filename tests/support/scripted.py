@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.safety.messages import REQUEST_LINE, Incomplete, Message, read_head, read_request
 from tests.safety.messages import read_response as read_response_bytes
+from tests.support.listening import Listening
 from tests.support.running import Proxy, backend_manifest, free_port, ingress_manifest
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -84,7 +85,7 @@ def echo(peer: Peer) -> None:
         peer.send(request.body)
 
 
-class Origin:
+class Origin(Listening):
     """`scripts` by path without query; other paths echo the request's body."""
 
     def __init__(
@@ -95,40 +96,25 @@ class Origin:
         self.connections = 0
         self.open = 0
         self._lock = threading.Lock()
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self._listener = socket.create_server((address, port), family=family, backlog=512)
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        super().__init__(address, port)
 
     def targets(self) -> list[str]:
         return [head.target for head in self.seen]
 
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                self.connections += 1
-                peer = Peer(connection, self.connections)
-                threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
-
-    def _serve(self, peer: Peer) -> None:
-        peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def serve(self, connection: socket.socket) -> None:
         with self._lock:
             self.open += 1
+            self.connections += 1
+            peer = Peer(connection, self.connections)
         try:
-            with peer.socket, suppress(OSError):
-                while peer.read_head():
-                    self.seen.append(peer.head)
-                    script = self.scripts.get(peer.head.target.partition("?")[0], echo)
-                    if script(peer) is False:
-                        return
-                    peer.served += 1
+            while peer.read_head():
+                self.seen.append(peer.head)
+                script = self.scripts.get(peer.head.target.partition("?")[0], echo)
+                if script(peer) is False:
+                    return
+                peer.served += 1
         finally:
+            connection.close()
             with self._lock:
                 self.open -= 1
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from fastproxy.annotation_values import boolean, comma_list, shown
+from fastproxy.annotation_values import as_written, comma_list, flag, shown
 from fastproxy.engine.operations import Operation, Scripted
 from fastproxy.feature import (
     Annotation,
@@ -75,35 +75,27 @@ def header_field(value: str) -> str:
     return value
 
 
-AUTH_TYPE = Annotation(
-    name="auth-type",
+AUTH_TYPE = as_written(
+    "auth-type",
+    "`basic`, `digest` or `forward`; absent: no authentication.",
+    "basic",
     parse=auth_type,
-    default="",
-    doc="`basic`, `digest` or `forward`; absent: no authentication.",
-    example="basic",
     on_invalid=OnInvalid.PATH,
 )
-AUTH_SECRET = Annotation(
-    name="auth-secret",
-    parse=str,
-    default="",
-    doc="Basic, digest: name of the Secret with the users; it has exactly one entry.",
-    example="htpasswd-shop",
+AUTH_SECRET = as_written(
+    "auth-secret",
+    "Basic, digest: name of the Secret with the users; it has exactly one entry.",
+    "htpasswd-shop",
     on_invalid=OnInvalid.PATH,
 )
-REMOVE_HEADER = Annotation(
-    name="auth-remove-header",
-    parse=boolean,
-    default=False,
-    doc="Basic, digest: do not forward the Authorization header.",
-    example="true",
+REMOVE_HEADER = flag(
+    "auth-remove-header", "Basic, digest: do not forward the Authorization header."
 )
-HEADER_FIELD = Annotation(
-    name="auth-header-field",
+HEADER_FIELD = as_written(
+    "auth-header-field",
+    "Basic, digest: request header that gets the user's name.",
+    "X-Auth-User",
     parse=header_field,
-    default="",
-    doc="Basic, digest: request header that gets the user's name.",
-    example="X-Auth-User",
     on_invalid=OnInvalid.PATH,
 )
 AUTH_REALM = Annotation(
@@ -114,20 +106,17 @@ AUTH_REALM = Annotation(
     example=REALM,
     on_invalid=OnInvalid.PATH,
 )
-AUTH_URL = Annotation(
-    name="auth-url",
-    parse=auth_url,
-    default="",
-    doc="Forward: asked with GET for every request; 2xx lets the request pass, anything else is "
+AUTH_URL = as_written(
+    "auth-url",
+    "Forward: asked with GET for every request; 2xx lets the request pass, anything else is "
     "the answer.",
-    example="https://auth.example/check",
+    "https://auth.example/check",
+    parse=auth_url,
     on_invalid=OnInvalid.PATH,
 )
-TRUST_HEADERS = Annotation(
-    name="auth-trust-headers",
-    parse=boolean,
-    default=False,
-    doc="Forward: keep the client's X-Forwarded-* in the request to auth-url.",
+TRUST_HEADERS = flag(
+    "auth-trust-headers",
+    "Forward: keep the client's X-Forwarded-* in the request to auth-url.",
     example="false",
 )
 RESPONSE_HEADERS: Annotation[tuple[str, ...]] = Annotation(
@@ -137,21 +126,13 @@ RESPONSE_HEADERS: Annotation[tuple[str, ...]] = Annotation(
     doc="Forward: headers copied from the answer of auth-url to the request.",
     example="X-User, X-Groups",
 )
-TLS_SECRET = Annotation(
-    name="auth-tls-secret",
-    parse=str,
-    default="",
-    doc="Forward: Secret with the client certificate for auth-url (`tls.crt`, `tls.key`).",
-    example="auth-client-cert",
+TLS_SECRET = as_written(
+    "auth-tls-secret",
+    "Forward: Secret with the client certificate for auth-url (`tls.crt`, `tls.key`).",
+    "auth-client-cert",
     on_invalid=OnInvalid.PATH,
 )
-TLS_INSECURE = Annotation(
-    name="auth-tls-insecure",
-    parse=boolean,
-    default=False,
-    doc="Forward: do not verify the certificate of auth-url.",
-    example="true",
-)
+TLS_INSECURE = flag("auth-tls-insecure", "Forward: do not verify the certificate of auth-url.")
 
 
 def read(notes: Notes, refs: Refs) -> Auth | None:
