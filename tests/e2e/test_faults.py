@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import socket
 import struct
 import threading
@@ -244,13 +243,10 @@ def test_many_slow_clients(proxy: Proxy, data: bytes, what: str) -> None:
 
 def test_a_full_table_of_descriptors_passes(tmp_path: Path) -> None:
     """Accepting pauses; those who wait are served when somebody leaves."""
-
-    def few_descriptors() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (120, 120))
-
     one = NamedBackend("one")
     settings = SETTINGS.replace("workers = 2", "workers = 1")
-    proxy = Proxy(tmp_path, settings, before=few_descriptors)
+    few_descriptors = ("sh", "-c", 'ulimit -n 120; exec "$@"', "sh")
+    proxy = Proxy(tmp_path, settings, starter=few_descriptors)
     try:
         proxy.write("service.yaml", backend_manifest("shop", [one.port]))
         proxy.write("ingress.yaml", ingress_manifest("shop", [("a.test", "/", "shop")]))

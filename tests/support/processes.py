@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import pickle
@@ -18,8 +17,6 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 15.0
-PR_SET_CHILD_SUBREAPER = 36
-LIBC = ctypes.CDLL(None)
 
 
 def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
@@ -128,7 +125,6 @@ def stand_in(directory: Path, settings: str, real: bool = False) -> Iterator[Run
     control = str(directory / "control")
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.stand_in", str(file), control, *["real"] * real],
-        preexec_fn=lambda: LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0),
         cwd=ROOT, stdout=subprocess.PIPE, stderr=(directory / "errors").open("w"), text=True,
     )  # fmt: skip
     try:

@@ -10,6 +10,7 @@ lives for a moment. With a third argument the workers are the real ones, with th
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import pickle
@@ -33,6 +34,7 @@ from fastproxy.publish import Publisher, open_publisher
 from fastproxy.settings import Settings
 from tests.support.table_block import read_block
 
+PR_SET_CHILD_SUBREAPER = 36
 REFUSED_NAME = "refuse me"  # a route of this name makes the data plane refuse the generation
 DEADLY_NAME = "kill me"  # a route of this name kills the worker while it prepares
 
@@ -191,6 +193,8 @@ def run_controller(control: str, publisher: Publisher) -> None:
 
 
 def main(settings_path: str, control: str, real: str = "") -> int:
+    # Orphans below us become our children, as if we were process 1.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     settings = settings_file.load(Path(settings_path)).settings
     logs.configure(settings)
     parent.START = float(os.environ.get("STAND_IN_START", parent.START))

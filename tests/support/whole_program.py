@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.load import Client, NamedBackend
@@ -28,19 +28,17 @@ graceTimeOut = "5s"
 class Proxy:
     """`fastproxy run` on a directory of manifests, ready to be used."""
 
-    def __init__(
-        self, directory: Path, settings: str, before: Callable[[], None] | None = None
-    ) -> None:
-        """`before` runs in the new process before the program does."""
+    def __init__(self, directory: Path, settings: str, starter: Sequence[str] = ()) -> None:
+        """`starter` is a command that runs the program, which is appended to it."""
         self.manifests = directory / "manifests"
         self.manifests.mkdir(exist_ok=True)
         self.log = directory / "log"
         (directory / "fastproxy.toml").write_text(settings)
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "fastproxy", "run", "--manifests", self.manifests,
+                [*starter, sys.executable, "-m", "fastproxy", "run", "--manifests", self.manifests,
                  "--configfile", directory / "fastproxy.toml"],
-                cwd=ROOT, stdout=log, stderr=log, preexec_fn=before,
+                cwd=ROOT, stdout=log, stderr=log,
             )  # fmt: skip
         self.port = self.port_of("http")
         self.ping_port = self.port_of("traefik")
