@@ -312,6 +312,7 @@ def test_a_provider_that_cannot_start_never_publishes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    caplog.set_level(logging.WARNING)
     recorder, stop = Recorder(), threading.Event()
     stop.set()
     run(Settings(kubernetes=options), None, recorder, stop)

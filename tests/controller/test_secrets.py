@@ -270,6 +270,7 @@ def test_content_that_cannot_be_read_is_asked_for_again(
     server: ApiServer, controller: RunningController, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Meanwhile what needs it fails closed, and everything else goes on."""
+    caplog.set_level(logging.INFO)
     wait_until(lambda: known(controller)["default", "other"].withheld)
     chain, key = pem(AUTHORITY.issue_cert("b.example"))
     server.update("Secret", secret("other", {"tls.crt": chain, "tls.key": key}))

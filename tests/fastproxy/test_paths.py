@@ -35,14 +35,10 @@ def test_normalise_path(path: str, normal: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "escaped"),
-    [("/a//b/../", "/a//b/../"), ("%7e%2f é", "~%2F%20%C3%A9"), ("\ud800", "%ED%A0%80")],
+    [("/a//b/../", "/a//b/../"), ("%7e%2f é", "~%2F%20%C3%A9"), ("\ud800", "%3F")],
 )
 def test_escape_path_leaves_segments_alone(path: str, escaped: str) -> None:
-    if "\ud800" in path:
-        with pytest.raises(UnicodeEncodeError):
-            escape_path(path)
-    else:
-        assert escape_path(path) == escaped
+    assert escape_path(path) == escaped
 
 
 PATTERNS = [
