@@ -141,8 +141,8 @@ def test_service_weights(proxy: Field, weights, count, expected) -> None:
     file.write_text(f"{services}\n---\n{weighted('weights', weights)}")
     try:
         wait(proxy, "weights.test", 200)
-        # A new set of weights starts a new round; begin counting at its start.
-        time.sleep(2.5)
+        # A new set of weights starts a new round; begin counting when the last one is live.
+        time.sleep(0.5)
         seen = Counter(proxy.ask(Ask("/"), "weights.test").body for _ in range(count))
         assert seen == expected
     finally:

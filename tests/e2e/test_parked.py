@@ -247,7 +247,7 @@ def test_a_reload_leaves_parked_requests_on_their_route(proxy: Field) -> None:
     answers = []
 
     def slow() -> None:
-        headers = (answering("X-Auth-Answer", delay=6),)
+        headers = (answering("X-Auth-Answer", delay=4),)
         answers.append(proxy.ask(Ask("/slow", headers=headers), "row2.test"))
 
     waiting = threading.Thread(target=slow)
@@ -255,7 +255,7 @@ def test_a_reload_leaves_parked_requests_on_their_route(proxy: Field) -> None:
     time.sleep(0.3)
     manifests.write_text("\n---\n".join(parts))
     try:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 15
         while proxy.ask(Ask("/"), "row2.test").status != 404:
             assert time.monotonic() < deadline
             time.sleep(0.1)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.scripted import Client, Origin, proxied
 
-HEAD_TIMEOUT = 15.0
+HEAD_TIMEOUT = 10.0
 CLIENTS = 10_000
 HALF_A_HEAD = b"GET / HTTP/1.1\r\nHost: a.test\r\nX-Slow: " + b"x" * 200
 SETTINGS = f"""

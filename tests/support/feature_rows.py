@@ -91,6 +91,7 @@ class Backend:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # head and body are two writes
 
             def handle_one_request(self) -> None:
                 with contextlib.suppress(ConnectionError):
@@ -146,7 +147,7 @@ class Backend:
         server.daemon_threads = True
         if self.tls is not None:
             server.socket = self.tls.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         return server
 
     def close(self) -> None:
@@ -221,6 +222,7 @@ class Field:
             for name, more in points.items()
         )
         text = f"workers = {workers}\ndefaultEntryPoints = {default_entry_points}\n"
+        text += 'providersThrottleDuration = "100ms"\n'
         text += f"{settings}\n{tables}\n[kubernetes]\n"
         self.proxy = Proxy(folder, folder / "manifests", text, self.ports["http"])
 

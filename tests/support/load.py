@@ -40,7 +40,7 @@ class Client:
         self._port = port
         self._head = f"GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
         self._connection: socket.socket | None = None
-        self._fresh = True
+        self.sent_again = 0
 
     def request(self) -> tuple[int, bytes]:
         """Return status and body; raises OSError for a lost request."""
@@ -55,6 +55,7 @@ class Client:
                 self.close()
                 if fresh or getattr(error, "partial", False):
                     raise
+                self.sent_again += 1
                 continue
             if b"connection: close" in head.lower():
                 self.close()
@@ -98,6 +99,7 @@ class Load:
         self._keep_alive = keep_alive
         self.answers: dict[tuple[int, bytes], int] = {}
         self.lost: list[str] = []
+        self.sent_again = 0  # requests whose reused connection closed before any answer
         self.latencies: list[float] = []  # seconds, of answered requests
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -130,6 +132,8 @@ class Load:
                     client.close()
             time.sleep(pause)
         client.close()
+        with self._lock:
+            self.sent_again += client.sent_again
 
     @property
     def total(self) -> int:

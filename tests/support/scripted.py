@@ -237,6 +237,7 @@ def proxied(
     text = f"""
 defaultEntryPoints = ["http"]
 workers = 1
+providersThrottleDuration = "100ms"
 {main}
 [entryPoints.http]
 address = "127.0.0.1:{port}"
