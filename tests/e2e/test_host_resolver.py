@@ -227,3 +227,24 @@ def test_clients_that_leave_while_the_name_is_looked_up(proxy: Field, server: Na
     server.silent = False
     assert get(proxy, "row0.test").status == 200
     assert [seen.target for seen in proxy.backend.seen] == ["/"]
+
+
+def test_a_flood_of_invented_hosts_disturbs_nobody(proxy: Field, server: NameServer) -> None:
+    """The name server gets few questions at a time, known hosts are served meanwhile."""
+    chain(server, "known.test", "row0.test")
+    assert get(proxy, "known.test").status == 200
+    server.silent = True
+    asked = len(server.questions)
+    clients = [Client(proxy) for _ in range(300)]
+    for number, client in enumerate(clients):
+        client.send(f"GET / HTTP/1.1\r\nHost: invented{number}.test\r\n\r\n")
+    time.sleep(0.5)
+    started = time.monotonic()
+    assert get(proxy, "known.test").status == 200
+    assert time.monotonic() - started < 1
+    assert len({name for name, _ in server.questions[asked:]}) <= 32
+    for client in clients:
+        client.socket.settimeout(12)
+        assert client.socket.recv(65536).startswith(b"HTTP/1.1 404 ")
+        client.socket.close()
+    assert time.monotonic() - started < 11
