@@ -488,10 +488,14 @@ ROWS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+@pytest.fixture(scope="module", params=["ingress", "traefik", "legacy"])
+def proxy(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Field]:
+    """Every row with either prefix, and with the older names where there are some."""
     users = secret("users", {"auth": "ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="})
-    yield from running(tmp_path_factory.mktemp("features"), ROWS, manifests=users)
+    folder = tmp_path_factory.mktemp("features")
+    yield from running(folder, ROWS, manifests=users, spelling=request.param)
 
 
 def test_a_dead_endpoint_sets_its_cookie_too(proxy: Field) -> None:

@@ -476,11 +476,17 @@ def auth_server() -> Iterator[Backend]:
     server.close()
 
 
-@pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory, auth_server: Backend) -> Iterator[Field]:
+@pytest.fixture(scope="module", params=["ingress", "traefik"])
+def proxy(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    auth_server: Backend,
+) -> Iterator[Field]:
+    """Every row with either prefix."""
     yield from running(
         tmp_path_factory.mktemp("filters"),
         ROWS,
+        spelling=request.param,
         manifests="\n---\n".join(SECRETS),
         words={"AUTHPORT": str(auth_server.ports[0])},
     )

@@ -183,6 +183,7 @@ class Field:
         pages: bool = False,
         workers: int = 1,
         only_port: int = 0,
+        spelling: str = "ingress",  # of the annotations, see `features.spelt`
     ) -> None:
         points = {"http": "", "other": "", "traefik": "", **(entry_points or {})}
         self.pages = Backend(1, echo=True) if pages else None
@@ -208,10 +209,12 @@ class Field:
                 service.replace(
                     f"metadata: {{name: {name}, namespace: default}}",
                     f"metadata: {{name: {name}, namespace: default, "
-                    f"annotations: {json.dumps(full(row.service))}}}",
+                    f"annotations: {json.dumps(full(row.service, spelling))}}}",
                 )
             )
-            documents.append(ingress(name, f"{name}.test", row.path, name, row.ingress))
+            documents.append(
+                ingress(name, f"{name}.test", row.path, name, full(row.ingress, spelling))
+            )
         (folder / "manifests").mkdir()
         text = "\n---\n".join(documents)
         for word, value in self.words.items():

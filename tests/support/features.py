@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastproxy.feature import BuildContext, Feature, Invalid, OnInvalid
+from fastproxy.feature import PREFIXES, BuildContext, Feature, Invalid, OnInvalid
+from fastproxy.features import KNOWN_ANNOTATIONS
 from fastproxy.model import Backend, Config, Route
 from fastproxy.notes import ObjectNotes
 
@@ -32,10 +33,20 @@ class Bad:
     part: str = ""
 
 
-def full(annotations: Mapping[str, str]) -> dict[str, str]:
-    """Short names get the usual prefix; names with a `/` or a dot are full keys."""
+def spelt(name: str, spelling: str) -> str:
+    """The full key of a short name: "ingress" and "traefik" are the two prefixes, "legacy" the
+    names of 1.3 to 1.6 where there is one."""
+    keys = [key for key in KNOWN_ANNOTATIONS if key.endswith(f"/{name}")]
+    if spelling == "legacy" and keys and (aliases := KNOWN_ANNOTATIONS[keys[0]].aliases):
+        return aliases[0]
+    prefix = PREFIXES[1] if spelling == "traefik" else PREFIXES[0]
+    return prefix + name
+
+
+def full(annotations: Mapping[str, str], spelling: str = "ingress") -> dict[str, str]:
+    """Short names get a prefix; names with a `/` or a dot are full keys."""
     return {
-        key if "/" in key or "." in key else f"ingress.kubernetes.io/{key}": value
+        key if "/" in key or "." in key else spelt(key, spelling): value
         for key, value in annotations.items()
     }
 
