@@ -34,7 +34,7 @@ from fastproxy.feature import (
 from fastproxy.limits import extractor
 from fastproxy.model import Config
 
-MAX_BUCKETS = 16
+MAX_BUCKETS = 32  # as many as the engine has room for
 
 
 @dataclass(frozen=True, slots=True)

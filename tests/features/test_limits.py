@@ -96,8 +96,8 @@ READ = [
     (rate_limit, rate_yaml(function="", a=("1s", 1, 1)), Bad(OnInvalid.DROP, "client.ip")),
     (
         rate_limit,
-        rate_yaml(**{f"r{i}": (f"{i}s", 1, 1) for i in range(1, 18)}),
-        Bad(OnInvalid.DROP, "16"),
+        rate_yaml(**{f"r{i}": (f"{i}s", 1, 1) for i in range(1, 34)}),
+        Bad(OnInvalid.DROP, "32"),
     ),
     (circuit_breaker, {}, None),
     (circuit_breaker, {"circuit-breaker-expression": ""}, None),
