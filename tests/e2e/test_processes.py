@@ -17,6 +17,7 @@ from tests.support.counts import record, times
 from tests.support.load import Client, Load, NamedBackend
 from tests.support.processes import children_of, get, is_alive, stand_in, wait_until
 from tests.support.running import backend_manifest, ingress_manifest
+from tests.support.sanitized import SANITIZED
 from tests.support.whole_program import SETTINGS, Proxy, started
 
 # Seconds. The aims are 1 and 5, reached on an idle machine (each test prints or bounds what it
@@ -325,5 +326,5 @@ def test_generations_under_load(tmp_path: Path, backend: NamedBackend) -> None:
     assert load.lost == []
     assert set(load.answers) == {(200, b"one")}
     assert after.keys() == before.keys()  # nobody was replaced
-    assert growth <= 1.05
+    assert growth <= 1.05 or SANITIZED  # which keeps freed memory for a while
     assert with_swaps <= without * most

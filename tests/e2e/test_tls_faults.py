@@ -34,7 +34,6 @@ address = "127.0.0.1:{http}"
 address = "127.0.0.1:{https}"
 [entryPoints.https.tls]
 """
-HALF_OPEN = 1000
 
 
 ANSWERS = {
@@ -124,25 +123,6 @@ def test_a_handshake_byte_by_byte(running: Running) -> None:
         while data := end.recv(65536):
             incoming.write(data)
         assert client.read().startswith(b"HTTP/1.1 200")
-
-
-def test_half_open_handshakes_do_not_disturb_others(running: Running) -> None:
-    greeting = client_hello("a.test")
-    with running.connect("a.test") as good:
-        clients = []
-        for _ in range(HALF_OPEN):
-            client = plain(running)
-            client.sendall(greeting)
-            clients.append(client)
-        for _ in range(20):
-            begin = time.monotonic()
-            assert ask(good, "a.test")[0] == 200
-            assert time.monotonic() - begin < 3
-        for client in clients:
-            while client.recv(65536):
-                pass
-            client.close()
-        assert ask(good, "a.test")[0] == 200
 
 
 def test_refusals_are_told_to_those_who_debug(running: Running) -> None:
