@@ -100,9 +100,18 @@ class Backend:
             def log_message(self, format: str, *arguments: object) -> None:
                 pass
 
+            def body(self) -> bytes:
+                if self.headers.get("Transfer-Encoding") != "chunked":
+                    return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                body = b""
+                while size := int(self.rfile.readline(), 16):
+                    body += self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
+                return body
+
             def answer(self) -> None:
-                size = int(self.headers.get("Content-Length") or 0)
-                body = self.rfile.read(size)
+                body = self.body()
                 if self.path != "/fence":
                     outer.seen.append(Seen(self.command, self.path, self.headers, body, number))
                 wanted = json.loads(self.headers.get(outer.asked_by) or "{}")
