@@ -20,8 +20,8 @@ from tests.support.whole_program import SETTINGS, Proxy, started
 
 FAULTS = """
 [forwardingTimeouts]
-responseHeaderTimeout = "400ms"
-dialTimeout = "400ms"
+responseHeaderTimeout = "1s"
+dialTimeout = "1s"
 [limits]
 headTimeout = "1s"
 bodyTimeout = "1s"

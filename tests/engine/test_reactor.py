@@ -107,9 +107,9 @@ def test_idle_connections_close(port: int) -> None:
 
 def test_a_connection_in_use_is_not_idle(port: int) -> None:
     with Client(port) as client:
-        for _ in range(4):
+        for _ in range(6):
             assert client.ask("/shop/x").status == 200
-            time.sleep(0.35)
+            time.sleep(0.2)
         assert client.ask("/shop/late").status == 200
         assert client.ask("/shop/x").status == 200
 

@@ -157,7 +157,7 @@ def test_idle_connections_end(port: int, six: Origin) -> None:
     with Client(port) as client:
         assert client.ask("/six/x").status == 200
     assert six.connections == before
-    until(lambda: six.open == 0, 3)
+    until(lambda: six.open == 0)
     with Client(port) as client:
         assert client.ask("/six/x").status == 200
     assert six.connections == before + 1
