@@ -281,6 +281,8 @@ cdef void _close(Downstream* downstream) noexcept nogil:
     downstream.window = NULL
     free(downstream.pending)
     downstream.pending = NULL
+    free(downstream.stream.remembered)
+    downstream.stream.remembered = NULL
     wire_free(&downstream.wire)
     deadline_clear(engine.reactor, &downstream.total)
     close(downstream.source.descriptor)

@@ -41,6 +41,9 @@ class Exchange:
     def advance_nonce(self, nonce: bytes, count: int, issued: int, lifetime: int, now: int) -> bool:
         """Whether this count of a digest nonce is above all it has come with, on whatever worker;
         times in seconds of one clock."""
+    def remember_headers(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Set header fields, on this request and, by a `RememberedHeaders` operation in front of
+        this filter, on all later ones of the connection. Only for what the connection decides."""
     async def body(self, limit: int, memory: int = 1 << 20) -> Body:
         """The whole request body; raises `errors.TooLarge` above `limit` (0 = unlimited). Above
         `memory` bytes (0 = unlimited) it stands in a temporary file, as does the response of

@@ -28,7 +28,7 @@ from fastproxy.spool import Spool
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from fastproxy._shared_nonces cimport nonce_advance
@@ -49,7 +49,7 @@ from fastproxy.engine.steps cimport (
 )
 from fastproxy.engine.stream cimport (
     FAIL_CONNECT_TIMEOUT, FAIL_RESPONSE_TIMEOUT, ROUTE_PRESERVE_HOST, Engine, Reply as EngineReply,
-    RouteRecord, Stream, StreamOwner, Table, route_flags,
+    Remembered, RouteRecord, Stream, StreamOwner, Table, route_flags,
 )
 from fastproxy.engine.upstream cimport upstream_abort, upstream_begin, upstream_body, upstream_full
 
@@ -146,6 +146,7 @@ cdef class Exchange:
     cdef object collected  # future
     cdef Py_ssize_t limit
     cdef bint bad_path
+    cdef uint32_t slot  # of the filter being called
     cdef public str user
 
     def __cinit__(self):
@@ -303,6 +304,27 @@ cdef class Exchange:
         return nonce_advance(
             self.stream.engine.shared, nonce, len(nonce), count, issued, lifetime, now
         )
+
+    def remember_headers(self, pairs):
+        """Set header fields, on this request and on all later ones of the connection."""
+        cdef Stream* stream = self.stream
+        cdef bytes lines
+        cdef const char* data
+        cdef Remembered* made
+        for name, value in pairs:
+            self.set_header(name, value)
+        lines = b"".join([f"{name}\0{value}\0".encode("latin-1") for name, value in pairs])
+        data = lines
+        made = <Remembered*> malloc(sizeof(Remembered) + len(lines))
+        if made == NULL:
+            raise MemoryError
+        made.generation = stream.table.header.generation
+        made.slot = self.slot
+        made.size = <uint32_t> len(lines)
+        made.lines = <char*> made + sizeof(Remembered)
+        memcpy(made.lines, data, len(lines))
+        free(stream.remembered)
+        stream.remembered = made
 
     # --- the request body ---
 
@@ -814,6 +836,7 @@ cdef int _call_filter(Stream* stream, Head* head, uint32_t slot, uint32_t phase)
             raise RuntimeError(f"the table names filter {slot}, which this worker does not have")
         filter_ = <object> stream.table.filters[slot]
         exchange = _exchange_of(stream)
+        exchange.slot = slot
         if phase == PHASE_RESPONSE:
             response = ResponseHead()
             response.head = head

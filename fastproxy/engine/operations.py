@@ -383,6 +383,18 @@ class RedirectRegex(Operation):
 
 
 @dataclass(frozen=True)
+class RememberedHeaders(Operation):
+    """Add the header fields which the filter of the operation that follows made for an earlier
+    request of the connection (`Exchange.remember_headers`), and leave that operation out."""
+
+    code: ClassVar[int] = 23
+    config: Config | None = None
+
+    def payload(self) -> bytes:
+        return struct.pack("<I", 0)  # filter slot, patched
+
+
+@dataclass(frozen=True)
 class Buffer(Operation):
     """Read the response completely before passing it on; sizes in bytes, 0 = unlimited
     (`features.md` 3.20). The engine does it for requests whose body came with their head, and

@@ -38,7 +38,7 @@ from fastproxy.engine.step_redirects cimport redirect_entry_point, redirect_root
 from fastproxy.engine.step_regex cimport redirect_regex, rewrite_regex
 from fastproxy.engine.stream cimport (
     ROUTE_DIRECT, ROUTE_END_STEPS, ROUTE_NOT_FOUND, ROUTE_REQUEST_STEPS, ROUTE_RESPONSE_STEPS, Engine, LiveBackend,
-    LiveRoute, OperationRecord, Pool, Stream, Table,
+    LiveRoute, OperationRecord, Pool, Remembered, Stream, Table,
 )
 from fastproxy.engine.wire cimport Field
 
@@ -66,6 +66,7 @@ cdef enum Code:
     REWRITE_REGEX = 20
     REDIRECT_REGEX = 21
     BUFFER = 22
+    REMEMBERED_HEADERS = 23
 
 cdef const char* NOT_FOUND = "404 page not found\n"
 
@@ -228,6 +229,25 @@ cdef int request_steps(Stream* stream, Head* head, uint32_t start) noexcept nogi
     return STEP_GO_ON
 
 
+cdef int _remembered(Stream* stream, Head* head, Payload* payload) noexcept nogil:
+    cdef const Remembered* found = stream.remembered
+    cdef const char* name
+    cdef const char* value
+    cdef const char* end
+    if (
+        found == NULL or found.slot != u32(payload)
+        or found.generation != stream.table.header.generation
+    ):
+        return STEP_GO_ON
+    name = found.lines
+    end = name + found.size
+    while name < end:
+        value = name + strlen(name) + 1
+        head_add(head, name, strlen(name), value, strlen(value))
+        name = value + strlen(value) + 1
+    return STEP_OVER
+
+
 cdef int _buffer(Stream* stream, Head* head, Payload* payload) noexcept nogil:
     """Is there anything to wait for before the request may go on? If not, only the response is
     read first; Python, which follows, has nothing to do."""
@@ -281,6 +301,8 @@ cdef int _step(int code, Stream* stream, Head* head, Payload* payload) noexcept 
         return rewrite_regex(stream, head, payload)
     if code == REDIRECT_REGEX:
         return redirect_regex(stream, head, payload)
+    if code == REMEMBERED_HEADERS:
+        return _remembered(stream, head, payload)
     if code == BUFFER:
         return _buffer(stream, head, payload)
     if code == OFFER_CERTIFICATE:

@@ -190,6 +190,13 @@ cdef struct StreamOwner:
     # the socket to which body bytes may now go past on_body, unchanged; -1: none
     int (*raw)(Stream*) noexcept nogil
 
+cdef struct Remembered:
+    # Header fields that a filter made for a connection, valid for one filter of one generation.
+    uint64_t generation
+    uint32_t slot
+    uint32_t size
+    char* lines  # name, NUL, value, NUL, ...; ends with the allocation
+
 cdef struct Stream:
     const StreamOwner* owner
     Engine* engine
@@ -218,6 +225,7 @@ cdef struct Stream:
     uint32_t limit_key_size
     const char* affinity  # payload, when a cookie must be set
     const char* pages  # payload of the error pages operation
+    Remembered* remembered  # belongs to the connection
     const char* buffer  # payload of the buffering operation
     void* saved_head  # SavedHead*: the request as it came, should a page be fetched
     const char* original_path  # before the first path operation

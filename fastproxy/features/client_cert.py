@@ -18,7 +18,12 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from fastproxy.annotation_values import mapping, read_field, yaml_boolean, yaml_mapping
-from fastproxy.engine.operations import EditRequestHeaders, Operation, Scripted
+from fastproxy.engine.operations import (
+    EditRequestHeaders,
+    Operation,
+    RememberedHeaders,
+    Scripted,
+)
 from fastproxy.feature import (
     Annotation,
     BuildContext,
@@ -128,7 +133,7 @@ def build(config: PassClientCert, context: BuildContext) -> Sequence[Operation]:
             *(context.route.name, context.entry_point, PASS_CLIENT_CERT.name),
         )
         return [removal]
-    return [removal, Scripted(config=config)]
+    return [removal, RememberedHeaders(config), Scripted(config=config)]
 
 
 def pem_value(chain: Sequence[bytes]) -> str:
@@ -206,7 +211,8 @@ def values_of(config: PassClientCert, chain: tuple[bytes, ...]) -> tuple[tuple[s
 
 
 class CertificateHeaders(Filter):
-    """The removal is a native operation in front of this filter."""
+    """Called once for each connection: the removal, and the headers of later requests, are native
+    operations in front of this filter."""
 
     __slots__ = ("_config",)
 
@@ -215,9 +221,7 @@ class CertificateHeaders(Filter):
 
     def on_request(self, exchange: Exchange) -> None:
         chain = exchange.client_certificates
-        if chain:
-            for name, value in values_of(self._config, tuple(chain)):
-                exchange.set_header(name, value)
+        exchange.remember_headers(values_of(self._config, tuple(chain)) if chain else ())
 
 
 FEATURE = Feature(

@@ -59,7 +59,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     ports = {name: free_port() for name in ("http", "https", "mutual")}
     for name, data in zip(
         ("static.crt", "static.key"),
-        pem(AUTHORITY.issue_cert("m.test", "m2.test", "m3.test")),
+        pem(AUTHORITY.issue_cert("m.test", "m2.test", "m3.test", "m4.test")),
         strict=True,
     ):
         (folder / name).write_bytes(data)
@@ -98,6 +98,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             ingress("refused", "refused.test", "refused", protocol="https"),
             ingress("wrong", "wrong.test", "secure"),
             ingress("mutual", "m.test", "plain", pass_client_tls_cert=information, **mutual),
+            ingress("pem", "m4.test", "plain", pass_client_tls_cert="pem: true", **mutual),
             ingress("shows", "shows.test", "demanding", protocol="https"),
             ingress(
                 "shown", "m2.test", "demanding", protocol="https", pass_tls_cert="true", **mutual
@@ -166,6 +167,22 @@ def test_tickets_are_good_in_all_workers(running: Running) -> None:
 def test_strict_names(running: Running) -> None:
     with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name"):
         running.connect("unknown.test", "mutual")
+
+
+def test_every_request_of_a_connection_tells_about_the_certificate(running: Running) -> None:
+    """Two routes that tell different things take turns; what the client says is never kept."""
+    forged = "X-Forwarded-Tls-Client-Cert: forged\r\nx_forwarded_tls_client_cert_infos: forged\r\n"
+    context = client_context(certificate=CLIENT)
+    found = []
+    with running.connect("m.test", "mutual", context) as client:
+        for host in ("m.test", "m.test", "m4.test", "m4.test", "m.test", "m4.test"):
+            status, told = ask(client, host, forged)
+            assert status == 200
+            headers = told["headers"]
+            found.append((host, tuple(v for k, v in sorted(headers.items()) if "Tls-Client" in k)))
+            assert "forged" not in str(headers)
+    assert [len(values) for _, values in found] == [2, 2, 1, 1, 2, 1]
+    assert len(set(found)) == 2
 
 
 def test_client_certificates_are_demanded_and_passed_on(running: Running) -> None:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from fastproxy.engine.operations import EditRequestHeaders, Scripted
+from fastproxy.engine.operations import EditRequestHeaders, RememberedHeaders, Scripted
 from fastproxy.feature import OnInvalid
 from fastproxy.features.client_cert import (
     FEATURE,
@@ -65,7 +65,9 @@ POINTS = [
 @pytest.mark.parametrize(("entry_point", "fires"), POINTS)
 def test_the_headers_are_always_removed_first(entry_point, fires):
     config = PassClientCert(True)
-    expected = [REMOVAL, Scripted(config=config)] if fires else [REMOVAL]
+    expected = [REMOVAL, RememberedHeaders(config), Scripted(config=config)]
+    if not fires:
+        expected = [REMOVAL]
     assert FEATURE.build(config, context(entry_points={"http": entry_point})) == expected
 
 

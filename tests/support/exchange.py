@@ -61,6 +61,10 @@ class MemoryExchange:
     def host(self) -> str:
         return self.header("Host") or ""
 
+    def remember_headers(self, pairs: Headers) -> None:
+        for name, value in pairs:
+            self.set_header(name, value)
+
     def advance_nonce(self, nonce: bytes, count: int, issued: int, lifetime: int, now: int) -> bool:
         return region().nonce_advance(nonce, count, issued, lifetime, now)
 
