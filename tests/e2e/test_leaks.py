@@ -360,6 +360,7 @@ def generation(number: int) -> Desired:
 def test_generations_leave_nothing(tmp_path: Path) -> None:
     """Routes, backends, endpoints, filters and operations come and go in turns."""
     settings = SETTINGS.format(folder=tmp_path, http=0, https=0)
+    settings += '[entryPoints.traefik]\naddress = "127.0.0.1:0"\n'
     (tmp_path / "roots.pem").write_bytes(AUTHORITY.cert_pem.bytes())
     swaps, grown = times(40, 1000), []
     leak = times(2048, 16)  # bytes for each

@@ -23,6 +23,8 @@ from tests.support.scripted import Client, Origin
 
 SETTINGS = """
 workers = 1
+[entryPoints.traefik]
+address = "127.0.0.1:0"
 [entryPoints.http]
 address = "127.0.0.1:0"
 {more}

@@ -13,7 +13,7 @@ import pytest
 
 from fastproxy.engine.llhttp import check
 from tests.support.processes import ROOT
-from tests.support.sanitized import SANITIZED
+from tests.support.sanitized import PLAIN, SANITIZED
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 VERSION = httptools.__version__
@@ -108,7 +108,7 @@ def built(tmp_path: Path):
         source, library = tmp_path / "other.c", tmp_path / "other.so"
         source.write_text(text)
         command = [COMPILER, "-shared", "-fPIC", "-o", library, source, "-ldl"]
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, env=PLAIN)
         return str(library)
 
     return build
