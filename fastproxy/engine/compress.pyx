@@ -13,10 +13,11 @@ those of the unencoded body), nor what says `no-transform`.
 """
 
 from libc.stdint cimport uint8_t, uint32_t
-from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcmp, strlen
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcmp, memcpy, strlen
 
-from fastproxy.engine.head cimport Head, head_find, same_text
+from fastproxy.engine.head cimport Head, head_add, head_find, same_text
+from fastproxy.engine.head_writer cimport Writer, write_field, write_text
 from fastproxy.engine.wire cimport Field
 
 cdef extern from "zlib.h" nogil:
@@ -43,6 +44,7 @@ cdef enum:
     GZIP_WINDOW = 15 + 16  # zlib's way to ask for a gzip header
     MEMORY = 8
     SLACK = 64  # of a sync flush, a gzip head and tail
+    ADDED = 128  # to a head at most
 
 cdef char* _out = NULL
 cdef size_t _capacity = 0
@@ -117,7 +119,7 @@ cdef bint _holds(const char* data, size_t size, const char* word) noexcept nogil
     return False
 
 
-cdef bint compress_allowed(const Head* response) noexcept nogil:
+cdef bint _allowed(const Head* response) noexcept nogil:
     """May a body with this head be compressed? (Its length is another question.)"""
     cdef Field* field
     if response.status < 200 or response.status == 204 or response.status == 206 or response.status == 304:
@@ -128,7 +130,7 @@ cdef bint compress_allowed(const Head* response) noexcept nogil:
     return field == NULL or not _holds(field.value, field.value_size, "no-transform")
 
 
-cdef bint compress_encoded(const char* lines, size_t size) noexcept nogil:
+cdef bint _encoded(const char* lines, size_t size) noexcept nogil:
     """Do these header lines say that a body is encoded already?"""
     return _holds(lines, size, "content-encoding:")
 
@@ -224,3 +226,90 @@ cdef void compress_free(Compressor* compressor) noexcept nogil:
     if compressor != NULL:
         deflateEnd(<z_stream*> compressor.zlib)
         free(compressor)
+
+
+cdef void compress_end(Compression* compression) noexcept nogil:
+    """The response is over, or will not come."""
+    compress_free(compression.compressor)
+    compression.compressor = NULL
+    compression.undecided = 0
+    free(compression.held)
+    compression.held = NULL
+
+
+# --- one response ---
+
+cdef void compress_plan(Compression* compression, uint8_t wish, Head* head, bint bodiless) noexcept nogil:
+    """A body that may be compressed loses its length; the first piece decides."""
+    cdef Field* field
+    if head.status == 101:
+        return
+    head_add(head, "Vary", 4, "Accept-Encoding", 15)
+    if bodiless or not wish & WISH_GZIP or not _allowed(head):
+        return
+    if 0 <= head.content_length < COMPRESS_MINIMUM:
+        return
+    field = head_find(head, "Content-Type", 12)
+    compression.undecided = 1 if field != NULL else 2
+    compression.known_length = head.content_length >= 0
+    head.content_length = -1
+    compression.may_hold = field == NULL or not (
+        compression.known_length
+        or (field.value_size >= 17 and same_text(field.value, 17, "text/event-stream", 17))
+    )
+
+
+cdef bint compress_decide(
+    Compression* compression, char* head, size_t* head_size, size_t room, const char* data, size_t size,
+    uint8_t last
+) noexcept nogil:
+    """Complete the head, which is written but for this: its last two bytes are the empty line. False
+    when the head waits for the first piece of the body: it came alone, and length or type cannot be
+    told; it is kept here, and `head_size` is 0."""
+    cdef Writer writer
+    cdef const char* kind
+    cdef bint sniff = compression.undecided == 2 and size
+    if size == 0 and not last and compression.may_hold:
+        if compression.held == NULL:
+            compression.held = <char*> malloc(head_size[0])
+            compression.held_size = head_size[0]
+            if compression.held != NULL:
+                memcpy(compression.held, head, compression.held_size)
+        if compression.held != NULL:
+            head_size[0] = 0
+            return False
+    if compression.held != NULL:
+        memcpy(head, compression.held, compression.held_size)
+        head_size[0] = compression.held_size
+    compression.undecided = 0
+    if last and size < COMPRESS_MINIMUM and not compression.known_length:
+        return True
+    if head_size[0] + ADDED > room:
+        return True
+    compression.compressor = compress_begin()
+    if compression.compressor == NULL:
+        return True
+    writer.data = head
+    writer.capacity = room
+    writer.size = head_size[0] - 2
+    writer.failed = 0
+    write_text(&writer, "Content-Encoding: gzip\r\n", 24)
+    if sniff:
+        kind = compress_sniff(data, size)
+        write_field(&writer, "Content-Type", 12, kind, strlen(kind))
+    write_text(&writer, "\r\n", 2)
+    head_size[0] = writer.size
+    return True
+
+
+cdef bint compress_answer(
+    Compression* compression, const char* lines, size_t lines_size, char** body, size_t* size
+) noexcept nogil:
+    """An answer of our own in one piece; its lines may say that it is encoded already."""
+    if size[0] < COMPRESS_MINIMUM or _encoded(lines, lines_size):
+        return False
+    if compression.compressor == NULL:
+        compression.compressor = compress_begin()
+    return compression.compressor != NULL and (
+        compress_piece(compression.compressor, body[0], size[0], 1, body, size) == 0
+    )

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastproxy.engine.buffers cimport Queue
-from fastproxy.engine.compress cimport Compressor
+from fastproxy.engine.compress cimport Compression
 from fastproxy.engine.gather cimport Gather
 from fastproxy.engine.head cimport Head
 from fastproxy.engine.reactor cimport Deadline, Source
@@ -31,13 +31,11 @@ cdef struct Downstream:
     Downstream* previous_connection
     char* pending  # read, but belonging to later requests
     void* ssl
-    Compressor* compressor  # of the response on its way
+    Compression compression
     Head* first_head  # of a response to be gathered, between `on_head` and `on_body` of one call
     Gather* gather
     const char* rest  # of an own answer; its memory belongs to the exchange
     size_t rest_size
-    char* held  # its head, while the first piece of the body must decide about it
-    size_t held_size
     uint32_t pending_size
     uint32_t entry_point
     uint32_t drained
@@ -57,9 +55,6 @@ cdef struct Downstream:
     uint8_t body_counted
     uint8_t ended  # tunnel: 1 = client has ended, 2 = endpoint has ended, 4 = the client knows
     uint8_t parked  # Python has the stream
-    uint8_t may_compress  # decided by the first piece of the body; 2 = its type is missing
-    uint8_t may_hold
-    uint8_t known_length  # of the response that may be compressed
     uint8_t collecting  # Python wants the request body
     int64_t body_received
     char client[48]

@@ -26,13 +26,12 @@ from libc.string cimport memcpy, memset, strlen
 
 from fastproxy.engine.buffers cimport queue_append_rest, queue_clear, queue_consume, queue_vector
 from fastproxy.engine.compress cimport (
-    COMPRESS_MINIMUM, WISH_GZIP, compress_allowed, compress_begin, compress_encoded, compress_free,
-    compress_piece, compress_sniff,
+    WISH_GZIP, compress_answer, compress_decide, compress_end, compress_piece, compress_plan,
 )
 from fastproxy.engine.gather cimport (
     GATHER_FAILED, GATHERED, Gather, gather_add, gather_free, gather_new, gather_whole,
 )
-from fastproxy.engine.head cimport Head, head_add, head_find, request_head, same_text
+from fastproxy.engine.head cimport Head, request_head
 from fastproxy.engine.head_writer cimport (
     Forwarding, Writer, status_text, write_number, write_request, write_response, write_text,
     write_field,
@@ -66,7 +65,7 @@ from fastproxy.engine.upstream cimport (
     upstream_raw, upstream_resume, upstream_shutdown, upstream_tunnel, upstream_waits,
 )
 from fastproxy.engine.wire cimport (
-    WIRE_DONE, WIRE_MORE, WIRE_TOO_MUCH, Field, Trailers, Window, wire_body, wire_free, wire_head,
+    WIRE_DONE, WIRE_MORE, WIRE_TOO_MUCH, Trailers, Window, wire_body, wire_free, wire_head,
     wire_init, wire_next,
     window_copy, window_free, window_grow, window_reset,
 )
@@ -314,12 +313,7 @@ cdef void _release(Downstream* downstream) noexcept nogil:
     cdef Stream* stream = &downstream.stream
     end_steps(stream)
     stream_forget_head(stream)
-    if downstream.compressor != NULL:
-        compress_free(downstream.compressor)
-        downstream.compressor = NULL
-    downstream.may_compress = 0
-    free(downstream.held)
-    downstream.held = NULL
+    compress_end(&downstream.compression)
     downstream.rest_size = 0
     downstream.first_head = NULL
     if downstream.gather != NULL:
@@ -493,7 +487,7 @@ cdef void downstream_reply(Stream* stream, const Reply* reply) noexcept nogil:
     if page_wanted(stream, reply.status) and _intercept(downstream, reply.status):
         return
     if stream.compress & WISH_GZIP and body_allowed and not stream.is_head:
-        gzip = _compress_reply(downstream, reply, &body, &body_size)
+        gzip = compress_answer(&downstream.compression, reply.lines, reply.lines_size, &body, &body_size)
     writer.data = engine.out
     writer.size = 0
     writer.capacity = engine.out_size
@@ -565,17 +559,6 @@ cdef void _reply_on(Downstream* downstream) noexcept nogil:
             return
     if downstream.rest_size == 0:
         _answered(downstream)
-
-
-cdef bint _compress_reply(Downstream* downstream, const Reply* reply, char** body, size_t* size) noexcept nogil:
-    """An answer of our own in one piece."""
-    if reply.body_size < COMPRESS_MINIMUM or compress_encoded(reply.lines, reply.lines_size):
-        return False
-    if downstream.compressor == NULL:
-        downstream.compressor = compress_begin()  # freed at the end of the exchange
-    return downstream.compressor != NULL and (
-        compress_piece(downstream.compressor, reply.body, reply.body_size, 1, body, size) == 0
-    )
 
 
 # --- reading a head ---
@@ -1037,7 +1020,7 @@ cdef void _begin_response(Downstream* downstream, Head* head) noexcept nogil:
     cdef bint bodiless = _is_bodiless(stream, head)
     response_steps(stream, head)
     if stream.compress:
-        _plan_compression(downstream, head, bodiless)
+        compress_plan(&downstream.compression, stream.compress, head, bodiless)
     downstream.response_chunked = 0
     downstream.until_close = 0
     if not bodiless and head.content_length < 0:
@@ -1112,7 +1095,7 @@ cdef bint _gather(Downstream* downstream, char** data, size_t* size, uint8_t las
     _begin_response(downstream, head)
     if downstream.head_waiting == 0:
         return False
-    if size[0] <= REPLY_PIECE or downstream.may_compress:
+    if size[0] <= REPLY_PIECE or downstream.compression.undecided:
         return True
     _send_gathered(downstream, data[0], size[0])
     return False
@@ -1141,66 +1124,6 @@ cdef void _not_gathered(Downstream* downstream) noexcept nogil:
     downstream_reply(&downstream.stream, &downstream.engine.reply)
 
 
-cdef void _plan_compression(Downstream* downstream, Head* head, bint bodiless) noexcept nogil:
-    """A body that may be compressed loses its length; the first piece decides."""
-    cdef Field* field
-    if head.status == 101:
-        return
-    head_add(head, "Vary", 4, "Accept-Encoding", 15)
-    if bodiless or not downstream.stream.compress & WISH_GZIP or not compress_allowed(head):
-        return
-    if 0 <= head.content_length < COMPRESS_MINIMUM:
-        return
-    downstream.may_compress = 1 if head_find(head, "Content-Type", 12) != NULL else 2
-    downstream.known_length = head.content_length >= 0
-    head.content_length = -1
-    field = head_find(head, "Content-Type", 12)
-    downstream.may_hold = field == NULL or not (
-        downstream.known_length
-        or (field.value_size >= 17 and same_text(field.value, 17, "text/event-stream", 17))
-    )
-
-
-cdef bint _begin_compression(Downstream* downstream, const char* data, size_t size, uint8_t last) noexcept nogil:
-    """Complete the head in `engine.out`: its last two bytes are the empty line. False when the head
-    waits for the first piece of the body: it came alone, and length or type cannot be told."""
-    cdef Engine* engine = downstream.engine
-    cdef Writer writer
-    cdef const char* kind
-    cdef bint sniff = downstream.may_compress == 2 and size
-    if size == 0 and not last and downstream.may_hold:
-        if downstream.held == NULL:
-            downstream.held = <char*> malloc(downstream.head_waiting)
-            downstream.held_size = downstream.head_waiting
-            if downstream.held != NULL:
-                memcpy(downstream.held, engine.out, downstream.held_size)
-        if downstream.held != NULL:
-            downstream.head_waiting = 0
-            return False
-    if downstream.held != NULL:
-        memcpy(engine.out, downstream.held, downstream.held_size)
-        downstream.head_waiting = downstream.held_size
-    downstream.may_compress = 0
-    if last and size < COMPRESS_MINIMUM and not downstream.known_length:
-        return True
-    if downstream.head_waiting + 128 > engine.out_size:
-        return True
-    downstream.compressor = compress_begin()
-    if downstream.compressor == NULL:
-        return True
-    writer.data = engine.out
-    writer.capacity = engine.out_size
-    writer.size = downstream.head_waiting - 2
-    writer.failed = 0
-    write_text(&writer, "Content-Encoding: gzip\r\n", 24)
-    if sniff:
-        kind = compress_sniff(data, size)
-        write_field(&writer, "Content-Type", 12, kind, strlen(kind))
-    write_text(&writer, "\r\n", 2)
-    downstream.head_waiting = writer.size
-    return True
-
-
 cdef void _on_body(Stream* stream, char* data, size_t size, uint8_t last) noexcept nogil:
     cdef Downstream* downstream = downstream_of(stream)
     cdef Engine* engine = downstream.engine
@@ -1213,10 +1136,12 @@ cdef void _on_body(Stream* stream, char* data, size_t size, uint8_t last) noexce
         downstream, &data, &size, last
     ):
         return
-    if downstream.may_compress and not _begin_compression(downstream, data, size, last):
+    if downstream.compression.undecided and not compress_decide(
+        &downstream.compression, engine.out, &downstream.head_waiting, engine.out_size, data, size, last
+    ):
         return
-    if downstream.compressor != NULL:
-        if compress_piece(downstream.compressor, data, size, last, &data, &size) < 0:
+    if downstream.compression.compressor != NULL:
+        if compress_piece(downstream.compression.compressor, data, size, last, &data, &size) < 0:
             upstream_abort(stream)
             _close(downstream)
             return
@@ -1260,7 +1185,7 @@ cdef int _raw(Stream* stream) noexcept nogil:
     if (
         downstream.ssl != NULL or downstream.response_chunked or downstream.head_waiting
         or downstream.output.first != NULL or downstream.state != DOWNSTREAM_BUSY
-        or downstream.may_compress or downstream.compressor != NULL or stream.buffer != NULL
+        or downstream.compression.undecided or downstream.compression.compressor != NULL or stream.buffer != NULL
     ):
         return -1
     return downstream.source.descriptor
