@@ -116,7 +116,7 @@ golden: build ## rewrite what tests/cases expect; read the difference before you
 	$(BIN)/python -m pytest -q tests/controller/test_cases.py --golden
 
 image: ## build the container image
-	docker build --tag fastproxy:latest .
+	$(if $(shell command -v docker),docker build,buildah build) --tag fastproxy:latest .
 
 clean: ## remove everything that was built or installed
 	rm -rf $(VENV) build dist *.egg-info .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
