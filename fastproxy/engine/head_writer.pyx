@@ -64,13 +64,13 @@ cdef inline void _put(Writer* writer, const char* data, size_t size) noexcept no
     if writer.size + size > writer.capacity:
         writer.failed = 1
         return
-    memcpy(writer.data + writer.size, data, size)
-    writer.size += size
+    if size:  # what is absent has no address
+        memcpy(writer.data + writer.size, data, size)
+        writer.size += size
 
 
 cdef void write_text(Writer* writer, const char* text, size_t size) noexcept nogil:
-    if size:  # what is absent has no address
-        _put(writer, text, size)
+    _put(writer, text, size)
 
 
 cdef void write_number(Writer* writer, uint64_t number) noexcept nogil:
