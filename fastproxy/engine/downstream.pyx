@@ -1295,6 +1295,8 @@ cdef void _read_tunnel(Downstream* downstream) noexcept nogil:
     if stream.upstream == NULL or not downstream.readable:
         return
     count = transport_read(engine, downstream.source.descriptor, downstream.ssl, engine.body, engine.body_size)
+    if count == TRANSPORT_FAILED and downstream.ssl != NULL and engine.tls.cut(downstream.ssl):
+        count = 0  # as without TLS: what it sent before is delivered
     if count == TRANSPORT_AGAIN:
         downstream.readable = 0
     elif count == TRANSPORT_FAILED:

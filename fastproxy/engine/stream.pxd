@@ -300,6 +300,7 @@ cdef struct TlsApi:
     int (*pending)(void*) noexcept nogil
     bint (*misdirected)(void*, const char*, size_t) noexcept nogil  # the host belongs elsewhere
     bint (*plain_http)(void*) noexcept nogil  # the client spoke HTTP without TLS
+    bint (*cut)(void*) noexcept nogil  # the connection ended without close_notify
     void (*refused)(void*, const char*) noexcept nogil  # a client's handshake failed; its address
     int (*failed)(Upstream*) noexcept nogil  # log why the handshake failed; a FAIL_*
 

@@ -15,6 +15,7 @@ from fastproxy.engine.stream cimport (
 )
 from fastproxy.engine.tls cimport (
     TLS_FAILURE_ALERT, TLS_FAILURE_INTERNAL, TLS_FAILURE_PLAIN_HTTP, TLS_FAILURE_RESET,
+    TLS_FAILURE_TRUNCATED,
     tls_error, tls_failure, tls_free, tls_handshake, tls_peer_chain, tls_pending, tls_read,
     tls_shutdown, tls_writev,
 )
@@ -43,6 +44,10 @@ cdef void* _connect(
     void* client, int descriptor, const char* name, size_t size, uint64_t session_key
 ) noexcept nogil:
     return tls_connect(<TlsClient*> client, descriptor, name, size, session_key)
+
+
+cdef bint _cut(void* ssl) noexcept nogil:
+    return tls_failure(ssl) == TLS_FAILURE_TRUNCATED
 
 
 cdef bint _plain_http(void* ssl) noexcept nogil:
@@ -104,6 +109,7 @@ cdef class TlsPlane:
         engine.tls.pending = tls_pending
         engine.tls.misdirected = tls_misdirected
         engine.tls.plain_http = _plain_http
+        engine.tls.cut = _cut
         engine.tls.refused = _refused
         _debugging = log.isEnabledFor(logging.DEBUG)
         engine.tls.failed = _failed

@@ -307,6 +307,53 @@ def test_the_client_goes_on_after_the_endpoints_end(running: Running, raw: Raw, 
     assert hashlib.sha256(received[0]).digest() == hashlib.sha256(data).digest()
 
 
+def in_kernel(port: int) -> int:
+    """Bytes on their way to the server at a port which the kernel has taken and not given away."""
+    total = 0
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, queues, *_ = line.split()
+        if int(remote[9:], 16) == port:
+            total += int(queues[:8], 16)
+        elif int(local[9:], 16) == port:
+            total += int(queues[9:], 16)
+    return total
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["", "endpoint ended"])
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_client_that_leaves_while_its_bytes_wait(
+    running: Running, raw: Raw, tls: bool, ended: bool
+) -> None:
+    """Its end is seen while the proxy still holds what the endpoint's socket did not take."""
+    received: list[bytes] = []
+    reading, done = threading.Event(), threading.Event()
+
+    def script(end: socket.socket) -> None:
+        if ended:
+            end.shutdown(socket.SHUT_WR)
+        assert reading.wait(20)
+        received.append(text(end, 1 << 30))
+        done.set()
+
+    raw.script = script
+    sent, piece = b"", os.urandom(20000)
+    with open_raw(running, tls=tls, head=CUSTOM) as client:
+        if ended:
+            assert client.recv(1) == b""  # closing with something unread would be a reset
+        taken, same = 0, 0
+        while same < 2 or taken < 1 << 18:  # until the kernel takes no more for the endpoint
+            client.sendall(piece)
+            sent += piece
+            time.sleep(0.01)
+            before, taken = taken, in_kernel(raw.port)
+            same = same + 1 if taken == before else 0
+    time.sleep(0.2)
+    reading.set()
+    assert done.wait(20)
+    assert len(received[0]) == len(sent)
+    assert received[0] == sent
+
+
 def memory(running: Running) -> int:
     """Bytes of all processes of the proxy."""
     total = 0
