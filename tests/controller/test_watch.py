@@ -325,6 +325,7 @@ def test_a_failure_is_logged_once(
     server.faults.rules.remove(rule)
     wait_until(lambda: server.watching() > 0)
     wait_until(lambda: follower.feed.staleness() == 0.0)
+    wait_until(lambda: "works again" in caplog.text)
     texts = [record.message for record in caplog.records]
     assert sum("500 InternalError" in text for text in texts) == 1
     assert sum("works again" in text for text in texts) == 1

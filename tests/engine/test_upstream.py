@@ -241,10 +241,9 @@ def test_all_dead(retrying: int) -> None:
 
 
 def test_what_was_sent_is_not_retried(retrying: int, origin: Origin) -> None:
-    origin.seen.clear()
     with Client(retrying) as client:
-        assert client.ask("/silent/reset?x", method="POST", body=b"x").status == 502
-    assert origin.targets() == ["/silent/reset?x"]
+        assert client.ask("/silent/reset?once", method="POST", body=b"x").status == 502
+    assert origin.targets().count("/silent/reset?once") == 1
 
 
 def test_as_many_attempts_as_configured(tmp_path: Path, origin: Origin) -> None:
