@@ -31,7 +31,7 @@ function init(args)
       fields = fields .. "Content-Length: " .. body .. "\r\n"
       content = string.rep("x", body)
    end
-   local variety = tonumber(args[7])
+   local variety = tonumber(args[7] or 0)
    local count = body > 65536 and 1 or math.max(hosts * paths, variety)
    for i = 0, count - 1 do
       local host, path = i % hosts, math.floor(i / hosts) % paths
