@@ -6,7 +6,6 @@ for the next time (pools, windows, sessions, caches) stops to grow; a leak does 
 
 from __future__ import annotations
 
-import base64
 import socket
 import ssl
 import struct
@@ -15,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import bcrypt
 import pytest
 
 from fastproxy.features.buffering import Buffering
@@ -28,6 +26,7 @@ from tests.support.running import Proxy, dead_port, free_port
 from tests.support.sanitized import SANITIZED
 from tests.support.scripted import Client, Origin, Peer, until
 from tests.support.tls import AUTHORITY, client_context, client_hello, loaded, pem, server_context
+from tests.support.users import JOE, USERS_SECRET
 from tests.support.whole import Running, ingress, origin, secret, service
 
 ROUNDS = times(100, 2000)  # repetitions in a block
@@ -49,14 +48,6 @@ compress = true
 address = "127.0.0.1:{https}"
 [entryPoints.https.tls]
 """
-USERS = base64.b64encode(f"joe:{bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}".encode())
-USERS_SECRET = {
-    "apiVersion": "v1",
-    "kind": "Secret",
-    "metadata": {"namespace": "default", "name": "users"},
-    "data": {"auth": USERS.decode()},
-}
-JOE = "Authorization: Basic " + base64.b64encode(b"joe:secret").decode()
 
 
 def cut(peer: Peer) -> bool:

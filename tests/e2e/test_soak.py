@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import random
 import socket
 import struct
@@ -12,13 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import linear_regression
 
-import bcrypt
 import pytest
 
 from tests.support.counts import LONG, record, times
 from tests.support.processes import children_of
 from tests.support.running import Proxy, free_port
 from tests.support.tls import AUTHORITY, client_context, client_hello, pem
+from tests.support.users import JOE, USERS_SECRET
 from tests.support.whole import Running, ask, ingress, origin, secret, service
 
 SECONDS = times(4, 300)
@@ -35,14 +34,6 @@ compress = true
 address = "127.0.0.1:{https}"
 [entryPoints.https.tls]
 """
-USERS = base64.b64encode(f"joe:{bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}".encode())
-USERS_SECRET = {
-    "apiVersion": "v1",
-    "kind": "Secret",
-    "metadata": {"namespace": "default", "name": "users"},
-    "data": {"auth": USERS.decode()},
-}
-JOE = "Authorization: Basic " + base64.b64encode(b"joe:secret").decode() + "\r\n"
 BASIC = {"auth_type": "basic", "auth_secret": "users"}
 
 
@@ -86,7 +77,7 @@ def comes_and_goes(running: Running) -> None:
 
 def uses_filters(running: Running) -> None:
     with plain(running) as client:
-        assert ask(client, "basic.test", JOE)[0] == 200
+        assert ask(client, "basic.test", JOE + "\r\n")[0] == 200
         assert ask(client, "basic.test")[0] == 401
         assert ask(client, "none.test")[0] == 404
         assert ask(client, "a.test")[0] == 200
@@ -98,7 +89,7 @@ def leaves(running: Running) -> None:
     for data, name in (
         (b"GET / HTTP/1.1\r\nHo", "http"),
         (b"GET / HTTP/1.1\r\nHost: a.test\r\nX-Size: 3000000\r\n\r\n", "http"),
-        (b"GET / HTTP/1.1\r\nHost: basic.test\r\n" + JOE.encode() + b"\r\n", "http"),
+        (b"GET / HTTP/1.1\r\nHost: basic.test\r\n" + JOE.encode() + b"\r\n\r\n", "http"),
         (b"GARBAGE\r\n\r\n", "http"),
         (client_hello("a.test"), "https"),
         (client_hello("a.test")[:50], "https"),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.many import many_clients
 from tests.support.scripted import Client, Origin, proxied
 
 HEAD_TIMEOUT = 10.0
@@ -25,15 +26,8 @@ maxConnections = {CLIENTS + 1000}
 
 @pytest.fixture
 def clients() -> Iterator[list[socket.socket]]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < CLIENTS + 1000:
-        pytest.skip(f"only {hard} descriptors may be open here")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    opened: list[socket.socket] = []
-    yield opened
-    for client in opened:
-        client.close()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with many_clients(CLIENTS) as opened:
+        yield opened
 
 
 def resident(pid: int) -> int:

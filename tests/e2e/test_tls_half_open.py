@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.many import many_clients
 from tests.support.running import Proxy, free_port
 from tests.support.sanitized import SANITIZED
 from tests.support.tls import AUTHORITY, client_hello, pem
@@ -40,15 +41,8 @@ address = "127.0.0.1:{{https}}"
 
 @pytest.fixture
 def clients() -> Iterator[list[socket.socket]]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < CLIENTS + 1000:
-        pytest.skip(f"only {hard} descriptors may be open here")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    opened: list[socket.socket] = []
-    yield opened
-    for client in opened:
-        client.close()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with many_clients(CLIENTS) as opened:
+        yield opened
 
 
 @pytest.fixture
