@@ -50,6 +50,13 @@ cdef ssize_t splice_body(Engine* engine, Wire* wire, int source, int target, ssi
     return count
 
 
+cdef void _give_up(Engine* engine) noexcept nogil:
+    """Cannot happen; but what is left in the pipe must never reach another connection."""
+    close(engine.pipe_read)
+    close(engine.pipe_write)
+    engine.pipe_read = engine.pipe_write = -1
+
+
 cdef ssize_t splice_rest(Engine* engine, ssize_t left) noexcept nogil:
     """Read what the target did not take into `engine.body`; the number of bytes, 0 without any."""
     cdef ssize_t part
@@ -58,12 +65,5 @@ cdef ssize_t splice_rest(Engine* engine, ssize_t left) noexcept nogil:
     part = read(engine.pipe_read, engine.body, engine.body_size)
     if part > 0:
         return part
-    splice_broken(engine)
+    _give_up(engine)
     return 0
-
-
-cdef void splice_broken(Engine* engine) noexcept nogil:
-    """Cannot happen; but what is left in the pipe must never reach another connection."""
-    close(engine.pipe_read)
-    close(engine.pipe_write)
-    engine.pipe_read = engine.pipe_write = -1

@@ -583,7 +583,6 @@ cdef void upstream_shutdown(Stream* stream) noexcept nogil:
         _end_half(upstream)
     else:
         upstream.tunnel |= TUNNEL_CLOSING
-        upstream.blocked = 1  # the owner wants to hear of it
 
 
 cdef void _end_half(Upstream* upstream) noexcept nogil:
