@@ -32,7 +32,8 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from fastproxy._shared_nonces cimport nonce_advance
-from fastproxy.engine.downstream cimport Downstream, downstream_collect, downstream_continue, downstream_of
+from fastproxy.engine.downstream_connection cimport Downstream, downstream_of
+from fastproxy.engine.downstream_request cimport downstream_collect, downstream_continue
 from fastproxy.engine.head cimport (
     KIND_X_FORWARDED_FOR, KIND_X_REAL_IP, Head, field_kind, head_add, head_remove,
 )
