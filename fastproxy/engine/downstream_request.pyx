@@ -160,7 +160,6 @@ cdef void _dispatch(Downstream* downstream) noexcept nogil:
     stream.attempts = 0
     stream.status = 0
     stream.ssl = stream.tls
-    stream.started_ns = engine.reactor.now_ns
     downstream.wire.parser.upgrade = 0
     downstream.wire.keep_trailers = head.te_trailers
     code = wire_body(&downstream.wire, rest, size, &consumed)

@@ -466,7 +466,6 @@ cdef class SubRequest:
         self.stream.client = model.client
         self.stream.client_size = model.client_size
         memcpy(self.stream.address, model.address, 16)
-        self.stream.started_ns = model.engine.reactor.now_ns
         self.stream.exchange = <void*> self
         self.stream.sub_request = 1
         return 0

@@ -179,6 +179,8 @@ cdef void _forwarded(Writer* writer, const Head* head, const Forwarding* forward
                 continue
             if field.kind == KIND_X_FORWARDED_FOR or field.kind == KIND_X_FORWARDED_SERVER:
                 continue
+            if field.value_size == 0:  # counts as absent, as in 1.7
+                continue
             if field.kind == KIND_X_FORWARDED_PROTO:
                 kept_proto = True
                 https = same_text(field.value, field.value_size, "https", 5) or same_text(field.value, field.value_size, "wss", 3)

@@ -73,27 +73,57 @@ cdef int proxy_header(int descriptor, const EntryPoint* entry_point, uint8_t* ad
     return 1
 
 
+cdef bint _address(char* text, int family, uint8_t* address) noexcept nogil:
+    cdef uint8_t[16] parsed
+    if inet_pton(family, text, parsed) != 1:
+        return False
+    if family == AF_INET:
+        memset(address, 0, 10)
+        address[10] = 0xFF
+        address[11] = 0xFF
+        memcpy(address + 12, parsed, 4)
+    else:
+        memcpy(address, parsed, 16)
+    return True
+
+
+cdef bint _port(const char* text) noexcept nogil:
+    cdef int port = 0
+    cdef int digits = 0
+    while c'0' <= text[digits] <= c'9' and digits < 6:
+        port = port * 10 + (text[digits] - c'0')
+        digits += 1
+    return 0 < digits < 6 and text[digits] == 0 and port <= 65535
+
+
 cdef int _text(char* data, size_t size, uint8_t* source) noexcept nogil:
     """`PROXY TCP4 source destination port port CRLF`; size of the header, 0 = more, -1 = bad."""
     cdef char* end = <char*> memchr(data, c'\n', size)
     cdef char* text = data + 11
     cdef char* blank
+    cdef char* word[4]
+    cdef uint8_t destination[16]
+    cdef int count, family = AF_INET if size > 9 and data[9] == c'4' else AF_INET6
     if end == NULL:
         return 0 if size < LONGEST_TEXT else -1
     if end == data or (end - 1)[0] != c'\r' or end - data + 1 > LONGEST_TEXT or end - data < 20:
         return -1
     if memcmp(data + 6, <const char*> "TCP4 ", 5) != 0 and memcmp(data + 6, <const char*> "TCP6 ", 5) != 0:
         return -1
-    blank = <char*> memchr(text, c' ', end - text)
-    if blank == NULL or memchr(text, 0, blank - text) != NULL:
+    if memchr(text, 0, end - text) != NULL:
         return -1
-    blank[0] = 0
-    if data[9] == c'4':
-        source[10] = 0xFF
-        source[11] = 0xFF
-        if inet_pton(AF_INET, text, source + 12) != 1:
+    (end - 1)[0] = 0
+    for count in range(4):
+        word[count] = text
+        blank = <char*> memchr(text, c' ', end - 1 - text)
+        if (blank == NULL) != (count == 3):
             return -1
-    elif inet_pton(AF_INET6, text, source) != 1:
+        if blank != NULL:
+            blank[0] = 0
+            text = blank + 1
+    if not (_address(word[0], family, source) and _address(word[1], family, destination)):
+        return -1
+    if not (_port(word[2]) and _port(word[3])):
         return -1
     return <int> (end - data) + 1
 

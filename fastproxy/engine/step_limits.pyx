@@ -216,4 +216,5 @@ cdef int circuit_breaker(Stream* stream, Payload* payload) noexcept nogil:
     if not breaker_admit(engine.shared, slot, engine.reactor.now_ns):
         return plain_reply(engine, 503, "Service Unavailable")
     stream.breaker = start
+    stream.started_ns = engine.reactor.now_ns
     return STEP_GO_ON

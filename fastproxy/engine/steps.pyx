@@ -68,6 +68,9 @@ cdef enum Code:
     BUFFER = 22
     REMEMBERED_HEADERS = 23
 
+cdef enum:
+    CLIENT_CLOSED = 499  # the client left before there was an answer (`features.md` 1.2)
+
 cdef const char* NOT_FOUND = "404 page not found\n"
 
 
@@ -550,7 +553,7 @@ cdef void end_steps(Stream* stream) noexcept nogil:
         slot = u32(&payload)
         program = blob(&payload)
         breaker_record(
-            engine.shared, slot, stream.status if stream.status else 502, now - stream.started_ns,
+            engine.shared, slot, stream.status if stream.status else CLIENT_CLOSED, now - stream.started_ns,
             program.data, program.size, now,
         )
         stream.breaker = NULL

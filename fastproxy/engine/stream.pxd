@@ -216,7 +216,7 @@ cdef struct Stream:
     uint32_t entry_point
     uint32_t host_offset  # in the written head: value of Host
     uint32_t host_size
-    int64_t started_ns
+    int64_t started_ns  # when the breaker admitted us
     uint64_t ticket
     const char* breaker  # payload of the operation that admitted us
     void* exchange  # PyObject*: what Python sees, when it was asked

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import threading
 import time
 from collections import Counter
@@ -9,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.feature_rows import Answer, Ask, Field, Row, answering, running
+from tests.support.feature_rows import Answer, Ask, Backend, Field, Row, answering, running
 from tests.support.running import dead_port
 
 ONE_PER_HOUR = "period: 1h, average: 1, burst: "
@@ -57,14 +59,22 @@ ROWS = {
             {"rate-limit": f"{{extractorfunc: client.ip, rateset: {{a: {{{ONE_PER_HOUR}2}}}}}}"},
             {"max-conn-amount": "1", "max-conn-extractor-func": "client.ip"},
         ),
+        Row(
+            "auth outside of the breaker",
+            {"auth-type": "forward", "auth-url": "http://127.0.0.1:AUTHPORT/"},
+            {"circuit-breaker-expression": "LatencyAtQuantileMS(50.0) > 300"},
+        ),
+        Row("leaving", {}, {"circuit-breaker-expression": "NetworkErrorRatio() > 0.1"}),
     )
 }
 
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
-    rows = list(ROWS.values())
-    yield from running(tmp_path_factory.mktemp("limits"), rows, workers=2)
+    rows, folder = list(ROWS.values()), tmp_path_factory.mktemp("limits")
+    asked = Backend(1, "X-Auth-Answer")
+    yield from running(folder, rows, workers=2, words={"AUTHPORT": str(asked.ports[0])})
+    asked.close()
 
 
 def ask(proxy: Field, title: str, *headers: tuple[str, str], target: str = "/", **more) -> Answer:
@@ -163,6 +173,27 @@ def test_a_rate_limit_lies_inside_the_breaker(proxy: Field) -> None:
     time.sleep(0.2)
     assert ask(proxy, "rate inside breaker").status == 429
     assert ask(proxy, "rate inside breaker").status == 503
+
+
+def test_the_breaker_does_not_see_what_authentication_takes(proxy: Field) -> None:
+    slow = answering("X-Auth-Answer", delay=0.5)
+    found = [ask(proxy, "auth outside of the breaker", slow).status for _ in range(3)]
+    assert found == [200, 200, 200]
+    found = [ask(proxy, "auth outside of the breaker", answering(delay=0.5)) for _ in range(5)]
+    assert [answer.status for answer in found] == [200, 200, 200, 200, 503]
+
+
+def test_a_client_that_leaves_is_no_network_error(proxy: Field) -> None:
+    """499 in 1.7. It leaves by a reset: an end alone may be a client that waits for its answer."""
+    host = proxy.host(ROWS["leaving"])
+    slow = ": ".join(answering(delay=0.5))
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", proxy.ports["http"]), 10) as client:
+            client.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n{slow}\r\n\r\n".encode())
+            time.sleep(0.2)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    time.sleep(0.2)
+    assert ask(proxy, "leaving").status == 200
 
 
 def test_a_connection_too_many_takes_no_token(proxy: Field) -> None:

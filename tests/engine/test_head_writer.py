@@ -98,6 +98,8 @@ FORWARDING: list[tuple[Lines, str, bool, bool, dict[str, str]]] = [
     (["X-Forwarded-Proto: http"], "a.test", True, True,
      {**OURS, "X-Forwarded-Port": "443", "X-Forwarded-Proto": "http"}),
     (["X-Real-Ip: 9.9.9.9"], "a.test", True, False, {**OURS, "X-Real-Ip": "9.9.9.9"}),
+    (["X-Forwarded-Proto:", "X-Forwarded-Port: ", "X-Forwarded-Host:", "X-Real-Ip:"], "a.test",
+     True, True, SECURE),  # empty ones are none
     (["X_Real_Ip: 9.9.9.9", "X-Forwarded_Host: x"], "a.test", True, False, OURS),
     (["Connection: X-Forwarded-For, X-Real-Ip", *CLAIMS], "a.test", False, False, OURS),
 ]  # fmt: skip

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin
+from urllib.parse import unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
 from fastproxy.errors import ProxyError
 from fastproxy.feature import Filter
@@ -30,17 +31,21 @@ FAILED = Reply(500)
 
 
 class ForwardAuth(Filter):
-    __slots__ = ("_forward",)
+    __slots__ = ("_credentials", "_forward", "_url")
 
     def __init__(self, config: Auth) -> None:
         assert isinstance(config.method, Forward)
         self._forward = config.method
+        self._url, self._credentials = parts_of(config.method.url)
 
     async def on_request(self, exchange: Exchange) -> Reply | None:
         try:
+            headers = request_headers(exchange, self._forward.trust)
+            if self._credentials and exchange.header("Authorization") is None:
+                headers.append(("Authorization", self._credentials))
             answer = await exchange.fetch(
-                self._forward.url,
-                headers=request_headers(exchange, self._forward.trust),
+                self._url,
+                headers=headers,
                 timeout=TIMEOUT,
                 limit=LIMIT,
                 tls=self._forward.tls,
@@ -50,7 +55,20 @@ class ForwardAuth(Filter):
         if 200 <= answer.status < 300:
             copy_headers(exchange, answer, self._forward.response_headers)
             return None
-        return refusal(answer, self._forward.url)
+        return refusal(answer, self._url)
+
+
+def parts_of(url: str) -> tuple[str, str]:
+    """The URL as it is asked, with a path and neither user nor fragment, and the Authorization its
+    user stands for (empty: none; Go's client sends it when the request has none of its own)."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    credentials = ""
+    if at:
+        name, _, password = user.partition(":")
+        pair = unquote_to_bytes(name) + b":" + unquote_to_bytes(password)
+        credentials = f"Basic {base64.b64encode(pair).decode()}"
+    return urlunsplit((parts.scheme, host, parts.path or "/", parts.query, "")), credentials
 
 
 def request_headers(exchange: Exchange, trust: bool) -> list[tuple[str, str]]:
@@ -90,7 +108,7 @@ def copy_headers(exchange: Exchange, answer: Response, names: tuple[str, ...]) -
 def refusal(answer: Response, url: str) -> Reply:
     headers = []
     for name, value in answer.headers:
-        if name.lower() == "location":
+        if name.lower() == "location" and value:
             location = with_path(value.encode("latin-1"), None)
             if location is None:
                 return FAILED

@@ -73,6 +73,31 @@ def test_the_request_to_the_authentication_server(trust, headers, expected):
     assert request == {"headers": expected, "timeout": 30.0, "limit": 1 << 20, "tls": tls}
 
 
+URLS = [
+    # auth-url, what is asked, the Authorization beside the client's own
+    ("http://a.example", "http://a.example/", None),
+    ("http://a.example?x=1", "http://a.example/?x=1", None),
+    ("http://a.example:81/y?z#part", "http://a.example:81/y?z", None),
+    ("http://ann:p%40ss@a.example/y", "http://a.example/y", "Basic YW5uOnBAc3M="),
+    ("http://ann@[::1]:81/y", "http://[::1]:81/y", "Basic YW5uOg=="),
+]
+
+
+@pytest.mark.parametrize(("url", "asked", "authorization"), URLS)
+def test_the_parts_of_the_url(url, asked, authorization):
+    seen = []
+
+    def remote(url, headers, **request):
+        seen.append((url, dict(headers).get("Authorization")))
+        return Response(302, [("Location", "/login")], b"")
+
+    for headers in ([], [("authorization", "Bearer x")]):
+        exchange = MemoryExchange(headers=headers, remote=remote)
+        reply = run(ForwardAuth(Auth(Forward(url))).on_request(exchange))
+        assert "@" not in reply.headers[0][1]
+    assert seen == [(asked, authorization), (asked, None)]
+
+
 def ask(status, headers=(), body=b"", names=(), client=()):
     exchange = MemoryExchange(
         headers=client, remote=lambda url, **request: Response(status, headers, body)
@@ -114,6 +139,8 @@ REFUSALS = [
         b"",
         Reply(302, b"", [("Location", "https://b.example/x%20y")]),
     ),
+    (302, [("Location", "")], b"", Reply(302, b"", [("Location", "")])),
+    (302, [("Location", "?b")], b"", Reply(302, b"", [("Location", f"{URL.partition('?')[0]}?b")])),
     (302, [("Location", "http://b:port/")], b"", Reply(500)),
     (302, [("Location", "http://[/")], b"", Reply(500)),
     (403, [("Set-Cookie", "a"), ("Set-Cookie", "b")], b"", None),
