@@ -8,29 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-cdef enum:
-    VERSION = 1
-
-cdef struct BlockHeader:
-    char magic[8]
-    uint32_t version
-    uint32_t total_size
-    uint32_t matcher_offset
-    uint32_t matcher_size
-    uint32_t routes_offset
-    uint32_t route_count
-    uint64_t generation
-    char spare[24]
-
-cdef struct Record:
-    uint32_t texts[4]      # offset and size of the names of route and backend
-    uint32_t backend_slot
-    uint32_t flags
-    uint32_t operations[6]  # offset and size of request, response and end
-    uint32_t entry_point
-    uint32_t retry_attempts
-    uint32_t flush
-    uint32_t spare
+from fastproxy._block cimport BLOCK_VERSION, BlockHeader, RouteRecord, Span
 
 
 cdef class _Texts:
@@ -45,41 +23,40 @@ cdef class _Texts:
         self.texts = []
         self.end = end
 
-    cdef int place(self, bytes text, uint32_t* at) except -1:
-        """Write offset and size of a text."""
+    cdef int place(self, bytes text, Span* span) except -1:
         cdef object known = self.offsets.get(text)
         if known is None:
             known = (self.end + 7) & ~<uint64_t>7
             self.offsets[text] = known
             self.texts.append(text)
             self.end = <uint64_t>known + <uint64_t>PyBytes_GET_SIZE(text)
-        at[0] = <uint32_t>known
-        at[1] = <uint32_t>PyBytes_GET_SIZE(text)
+        span.offset = <uint32_t>known
+        span.size = <uint32_t>PyBytes_GET_SIZE(text)
         return 0
 
 
 def assemble(uint64_t generation, list rows, bytes matcher not None, uint32_t retry_attempts):
     cdef uint64_t count = <uint64_t>len(rows)
     cdef uint64_t routes_offset = sizeof(BlockHeader)
-    cdef uint64_t matcher_offset = routes_offset + count * sizeof(Record)
+    cdef uint64_t matcher_offset = routes_offset + count * sizeof(RouteRecord)
     cdef uint64_t matcher_size = <uint64_t>PyBytes_GET_SIZE(matcher)
     cdef uint64_t total, at, start
     cdef _Texts texts = _Texts(matcher_offset + matcher_size)
-    cdef bytes records = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(count * sizeof(Record)))
-    cdef Record* record = <Record*>PyBytes_AS_STRING(records)
+    cdef bytes records = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(count * sizeof(RouteRecord)))
+    cdef RouteRecord* record = <RouteRecord*>PyBytes_AS_STRING(records)
     cdef BlockHeader header
     cdef tuple row
     cdef bytes text, block
     cdef char* data
     cdef int part
-    memset(record, 0, count * sizeof(Record))
+    memset(record, 0, count * sizeof(RouteRecord))
     for row in rows:
-        texts.place(row[0], record.texts)
-        texts.place(row[1], record.texts + 2)
+        texts.place(row[0], &record.name)
+        texts.place(row[1], &record.backend_name)
         for part in range(3):
             text = row[2 + part]
             if PyBytes_GET_SIZE(text):
-                texts.place(text, record.operations + 2 * part)
+                texts.place(text, &record.request + part)
         record.backend_slot = row[5]
         record.flags = row[6]
         record.entry_point = row[7]
@@ -91,7 +68,7 @@ def assemble(uint64_t generation, list rows, bytes matcher not None, uint32_t re
         raise ValueError("the table block would exceed 4 GiB")
     memset(&header, 0, sizeof(header))
     memcpy(header.magic, <const char*>b"FPTABLE1", 8)
-    header.version = VERSION
+    header.version = BLOCK_VERSION
     header.total_size = <uint32_t>total
     header.matcher_offset = <uint32_t>matcher_offset
     header.matcher_size = <uint32_t>matcher_size
@@ -101,7 +78,7 @@ def assemble(uint64_t generation, list rows, bytes matcher not None, uint32_t re
     block = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>total)
     data = PyBytes_AS_STRING(block)
     memcpy(data, &header, sizeof(header))
-    memcpy(data + routes_offset, PyBytes_AS_STRING(records), count * sizeof(Record))
+    memcpy(data + routes_offset, PyBytes_AS_STRING(records), count * sizeof(RouteRecord))
     memcpy(data + matcher_offset, PyBytes_AS_STRING(matcher), matcher_size)
     at = matcher_offset + matcher_size
     for text in texts.texts:

@@ -18,6 +18,7 @@ import os
 import socket
 
 from fastproxy import _core
+from fastproxy._block cimport BLOCK_VERSION, ROUTE_NOT_FOUND, BlockHeader, RouteRecord, Span
 from fastproxy.aliases import Chains
 from fastproxy.resolver import Resolver
 
@@ -45,8 +46,8 @@ from fastproxy.engine.reactor cimport (
 )
 from fastproxy.engine.regex cimport Regex, regex_search
 from fastproxy.engine.stream cimport (
-    MAX_ADDRESSES, NO_SLOT, ROUTE_DIRECT, ROUTE_NOT_FOUND, ROUTE_REQUEST_STEPS, Engine, EntryPoint, LiveBackend,
-    LiveEndpoint, LiveRoute, Pool, RouteRecord, Stream, Table, TableHeader, route_flags,
+    MAX_ADDRESSES, NO_SLOT, ROUTE_DIRECT, ROUTE_REQUEST_STEPS, Engine, EntryPoint, LiveBackend,
+    LiveEndpoint, LiveRoute, Pool, Stream, Table, route_flags,
 )
 from fastproxy.engine.tls_client cimport ClientContext
 from fastproxy.engine.tls_plane cimport TlsPlane, client_certificates
@@ -852,11 +853,11 @@ cdef int _map_block(Table* table, int descriptor) except -1:
     """Map a block and check that every offset in it stays inside."""
     cdef stat_result status
     cdef void* address
-    cdef const TableHeader* header
+    cdef const BlockHeader* header
     cdef const RouteRecord* route
     cdef uint32_t index
     cdef uint64_t size
-    if fstat(descriptor, &status) < 0 or status.st_size < <long> sizeof(TableHeader):
+    if fstat(descriptor, &status) < 0 or status.st_size < <long> sizeof(BlockHeader):
         raise ValueError("the table block is too short")
     size = status.st_size
     address = mmap(NULL, size, PROT_READ, MAP_SHARED, descriptor, 0)
@@ -864,9 +865,9 @@ cdef int _map_block(Table* table, int descriptor) except -1:
         raise OSError(errno, "cannot map the table block")
     table.block = <const char*> address
     table.size = size
-    header = <const TableHeader*> address
+    header = <const BlockHeader*> address
     table.header = header
-    if memcmp(header.magic, <const char*> "FPTABLE1", 8) != 0 or header.version != 1:
+    if memcmp(header.magic, <const char*> "FPTABLE1", 8) != 0 or header.version != BLOCK_VERSION:
         raise ValueError("the table block has another format")
     if (
         header.total_size > size
@@ -880,12 +881,13 @@ cdef int _map_block(Table* table, int descriptor) except -1:
         raise ValueError("the matcher section of the table block is damaged")
     for index in range(header.route_count):
         route = &table.routes[index]
-        if (
-            <uint64_t> route.name_offset + route.name_size > size
-            or <uint64_t> route.backend_name_offset + route.backend_name_size > size
-            or <uint64_t> route.request_offset + route.request_size > size
-            or <uint64_t> route.response_offset + route.response_size > size
-            or <uint64_t> route.end_offset + route.end_size > size
+        if not (
+            _inside(&route.name, size) and _inside(&route.backend_name, size) and _inside(&route.request, size)
+            and _inside(&route.response, size) and _inside(&route.end, size)
         ):
             raise ValueError(f"route {index} of the table block is damaged")
     return 0
+
+
+cdef inline bint _inside(const Span* span, uint64_t size) noexcept nogil:
+    return <uint64_t> span.offset + span.size <= size

@@ -10,6 +10,7 @@ from libc.stdint cimport int64_t, uint32_t, uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 
+from fastproxy._block cimport ROUTE_PRESERVE_HOST
 from fastproxy.engine.downstream_answer cimport (
     downstream_finish, downstream_refuse, downstream_reply,
 )
@@ -30,7 +31,7 @@ from fastproxy.engine.replies cimport STEP_GO_ON, STEP_PARK, plain_reply
 from fastproxy.engine.splice cimport splice_body, splice_rest, splice_worthwhile
 from fastproxy.engine.step_access cimport trusts
 from fastproxy.engine.steps cimport pick_endpoint, request_steps, route_request
-from fastproxy.engine.stream cimport ROUTE_PRESERVE_HOST, Engine, Stream
+from fastproxy.engine.stream cimport Engine, Stream
 from fastproxy.engine.transport cimport TRANSPORT_AGAIN, transport_drained, transport_read
 from fastproxy.engine.upstream cimport (
     upstream_abort, upstream_begin, upstream_body, upstream_full, upstream_raw, upstream_waits,

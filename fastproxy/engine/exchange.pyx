@@ -19,6 +19,7 @@ Invariants
 import asyncio
 import logging
 
+from fastproxy._block cimport ROUTE_PRESERVE_HOST, RouteRecord
 from fastproxy.errors import (
     BackendError, BackendTimeout, NoEndpoint, TooLarge, UnknownBackend,
 )
@@ -49,8 +50,8 @@ from fastproxy.engine.steps cimport (
     backend_steps, end_steps, pick_endpoint, request_steps, response_steps, route_as,
 )
 from fastproxy.engine.stream cimport (
-    FAIL_CONNECT_TIMEOUT, FAIL_RESPONSE_TIMEOUT, ROUTE_PRESERVE_HOST, Engine, Reply as EngineReply,
-    Remembered, RouteRecord, Stream, StreamOwner, Table, route_flags,
+    FAIL_CONNECT_TIMEOUT, FAIL_RESPONSE_TIMEOUT, Engine, Reply as EngineReply,
+    Remembered, Stream, StreamOwner, Table, route_flags,
 )
 from fastproxy.engine.upstream cimport upstream_abort, upstream_begin, upstream_body, upstream_full
 
@@ -250,15 +251,15 @@ cdef class Exchange:
     def route(self):
         self._alive()
         return _text(
-            self.stream.table.block + self.stream.route.name_offset, self.stream.route.name_size
+            self.stream.table.block + self.stream.route.name.offset, self.stream.route.name.size
         )
 
     @property
     def backend(self):
         self._alive()
         return _text(
-            self.stream.table.block + self.stream.route.backend_name_offset,
-            self.stream.route.backend_name_size,
+            self.stream.table.block + self.stream.route.backend_name.offset,
+            self.stream.route.backend_name.size,
         )
 
     cdef int _alive(self) except -1:
@@ -548,9 +549,9 @@ cdef class SubRequest:
         self.strict = True
         for i in range(table.header.route_count):
             route = &table.routes[i]
-            if route.entry_point != parent.stream.entry_point or route.backend_name_size != <uint32_t> len(wanted):
+            if route.entry_point != parent.stream.entry_point or route.backend_name.size != <uint32_t> len(wanted):
                 continue
-            if (table.block + route.backend_name_offset)[:route.backend_name_size] != wanted:
+            if (table.block + route.backend_name.offset)[:route.backend_name.size] != wanted:
                 continue
             self.stream.table = table
             table.references += 1
@@ -1012,8 +1013,8 @@ cdef bint _has_backend(const Table* table, bytes wanted):
     cdef size_t size = len(wanted)
     cdef uint32_t i
     for i in range(table.header.route_count):
-        if table.routes[i].backend_name_size == size and (
-            memcmp(table.block + table.routes[i].backend_name_offset, data, size) == 0
+        if table.routes[i].backend_name.size == size and (
+            memcmp(table.block + table.routes[i].backend_name.offset, data, size) == 0
         ):
             return True
     return False

@@ -6,6 +6,7 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
+from fastproxy._block cimport RouteRecord
 from fastproxy.engine.head cimport Head, Scratch, request_head
 from fastproxy.engine.head_writer cimport Writer
 from fastproxy.engine.llhttp cimport HTTP_REQUEST
@@ -14,7 +15,7 @@ from fastproxy.engine.regex cimport Regex
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY
 from fastproxy.engine.step_regex cimport REPLACED, replace_all
 from fastproxy.engine.steps cimport request_steps
-from fastproxy.engine.stream cimport ROUTE_REQUEST_STEPS, Engine, RouteRecord, Stream, Table
+from fastproxy.engine.stream cimport ROUTE_REQUEST_STEPS, Engine, Stream, Table
 from fastproxy.engine.wire cimport (
     WIRE_DONE, Window, Wire, wire_free, wire_head, wire_init, window_free, window_new, window_reset,
 )
@@ -62,7 +63,7 @@ cdef class StepProbe:
         for slot in range(len(self.expressions)):
             self.table.expressions[slot] = (<Regex?> self.expressions[slot]).compiled
         self.table.block = self.operations
-        self.route.request_size = <uint32_t> len(operations)
+        self.route.request.size = <uint32_t> len(operations)
         self.stream.engine = self.engine
         self.stream.table = &self.table
         self.stream.route = &self.route

@@ -12,6 +12,7 @@ table block, which the stream keeps alive by its reference to the table.
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcmp, strlen
 
+from fastproxy._block cimport ROUTE_NOT_FOUND, OperationRecord
 from fastproxy._core cimport (
     BALANCER_EMPTY, BALANCER_ZERO, MATCH_ADD_SLASH, MATCH_REMOVE_SLASH, NO_ROUTE, MatchRequest,
     MatchResult, balancer_pick, balancer_update, core_match,
@@ -37,8 +38,8 @@ from fastproxy.engine.step_paths cimport add_prefix, replace_path, rewrite_prefi
 from fastproxy.engine.step_redirects cimport redirect_entry_point, redirect_root, secure_request
 from fastproxy.engine.step_regex cimport redirect_regex, rewrite_regex
 from fastproxy.engine.stream cimport (
-    ROUTE_DIRECT, ROUTE_END_STEPS, ROUTE_NOT_FOUND, ROUTE_REQUEST_STEPS, ROUTE_RESPONSE_STEPS, Engine, LiveBackend,
-    LiveRoute, OperationRecord, Pool, Remembered, Stream, Table,
+    ROUTE_DIRECT, ROUTE_END_STEPS, ROUTE_REQUEST_STEPS, ROUTE_RESPONSE_STEPS, Engine, LiveBackend,
+    LiveRoute, Pool, Remembered, Stream, Table,
 )
 from fastproxy.engine.wire cimport Field
 
@@ -212,8 +213,8 @@ cdef int request_steps(Stream* stream, Head* head, uint32_t start) noexcept nogi
     cdef int code = STEP_GO_ON
     if not stream.flags & ROUTE_REQUEST_STEPS:
         return STEP_GO_ON
-    base = stream.table.block + stream.route.request_offset
-    size = stream.route.request_size
+    base = stream.table.block + stream.route.request.offset
+    size = stream.route.request.size
     while offset < size:
         record = <const OperationRecord*> (base + offset)
         payload.at = base + offset + sizeof(OperationRecord)
@@ -315,12 +316,12 @@ cdef int _step(int code, Stream* stream, Head* head, Payload* payload) noexcept 
 
 cdef int backend_steps(Stream* stream, Head* head) noexcept nogil:
     """Only the operations that belong to the backend: a page is fetched through its limits."""
-    cdef const char* base = stream.table.block + stream.route.request_offset
+    cdef const char* base = stream.table.block + stream.route.request.offset
     cdef uint32_t offset = 0
     cdef const OperationRecord* record
     cdef Payload payload
     cdef int code
-    while offset < stream.route.request_size:
+    while offset < stream.route.request.size:
         record = <const OperationRecord*> (base + offset)
         payload.at = base + offset + sizeof(OperationRecord)
         offset += sizeof(OperationRecord) + ((record.size + 7) & ~<uint32_t> 7)
@@ -467,8 +468,8 @@ cdef void response_steps(Stream* stream, Head* head) noexcept nogil:
         _set_cookie(stream, head)
     if not stream.flags & ROUTE_RESPONSE_STEPS or head.status == 101:
         return
-    size = stream.route.response_size
-    base = stream.table.block + stream.route.response_offset
+    size = stream.route.response.size
+    base = stream.table.block + stream.route.response.offset
     while offset < size:
         record = <const OperationRecord*> (base + offset)
         payload.at = base + offset + sizeof(OperationRecord)
@@ -526,11 +527,11 @@ cdef void reply_cookie(Stream* stream) noexcept nogil:
 # --- the end ---
 
 cdef void _run_end(Stream* stream) noexcept nogil:
-    cdef const char* base = stream.table.block + stream.route.end_offset
+    cdef const char* base = stream.table.block + stream.route.end.offset
     cdef uint32_t offset = 0
     cdef const OperationRecord* record
     cdef Payload payload
-    while offset < stream.route.end_size:
+    while offset < stream.route.end.size:
         record = <const OperationRecord*> (base + offset)
         payload.at = base + offset + sizeof(OperationRecord)
         offset += sizeof(OperationRecord) + ((record.size + 7) & ~<uint32_t> 7)

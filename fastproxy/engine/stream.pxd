@@ -8,6 +8,9 @@ HTTP/2).
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastproxy._block cimport (
+    ROUTE_NOT_FOUND, ROUTE_PRESERVE_HOST, ROUTE_SCRIPTED, BlockHeader, RouteRecord,
+)
 from fastproxy._core cimport Balancer
 from fastproxy._shared_layout cimport Region
 from fastproxy.engine.buffers cimport Queue
@@ -19,10 +22,8 @@ from fastproxy.engine.wire cimport Trailers, Window, Wire
 cdef enum:
     NO_SLOT = 0xFFFFFFFF
     MAX_ADDRESSES = 8
-    ROUTE_PRESERVE_HOST = 1
-    ROUTE_NOT_FOUND = 4  # an entry point's record for requests without a route: answers 404
-    ROUTE_SCRIPTED = 2
-    ROUTE_REQUEST_STEPS = 8  # these say that the record's operations of the phase exist
+    # with those of _block.pxd in LiveRoute.flags; these say that operations of the phase exist
+    ROUTE_REQUEST_STEPS = 8
     ROUTE_RESPONSE_STEPS = 16
     ROUTE_END_STEPS = 32
     ROUTE_DIRECT = 64  # LiveRoute.target is a pool
@@ -45,41 +46,7 @@ cdef enum Failure:
     FAIL_UNTRUSTED  # TLS: certificate, or no TLS at all
     FAIL_INTERNAL
 
-# --- the compiled table (layout: fastproxy/compile.py) ---
-
-cdef packed struct TableHeader:
-    char magic[8]
-    uint32_t version
-    uint32_t total_size
-    uint32_t matcher_offset
-    uint32_t matcher_size
-    uint32_t routes_offset
-    uint32_t route_count
-    uint64_t generation
-    char spare[24]
-
-cdef packed struct RouteRecord:
-    uint32_t name_offset
-    uint32_t name_size
-    uint32_t backend_name_offset
-    uint32_t backend_name_size
-    uint32_t backend_slot
-    uint32_t flags
-    uint32_t request_offset
-    uint32_t request_size
-    uint32_t response_offset
-    uint32_t response_size
-    uint32_t end_offset
-    uint32_t end_size
-    uint32_t entry_point
-    uint32_t retry_attempts
-    uint32_t flush
-    uint32_t spare
-
-cdef packed struct OperationRecord:
-    uint16_t code
-    uint16_t flags
-    uint32_t size
+# --- the compiled table (layout: fastproxy/_block.pxd) ---
 
 cdef struct LiveRoute:
     # All that a request of a plain route reads about it. The records and backends of 10,000 routes
@@ -91,7 +58,7 @@ cdef struct LiveRoute:
 cdef struct Table:
     const char* block
     size_t size
-    const TableHeader* header
+    const BlockHeader* header
     const char* matcher
     const RouteRecord* routes
     LiveBackend** backends  # by slot; the array belongs to the table, the backends do not
@@ -255,9 +222,9 @@ cdef struct Stream:
 cdef inline uint32_t route_flags(const RouteRecord* route) noexcept nogil:
     return (
         route.flags & (ROUTE_PRESERVE_HOST | ROUTE_NOT_FOUND | ROUTE_SCRIPTED)
-        | (ROUTE_REQUEST_STEPS if route.request_size else 0)
-        | (ROUTE_RESPONSE_STEPS if route.response_size else 0)
-        | (ROUTE_END_STEPS if route.end_size else 0)
+        | (ROUTE_REQUEST_STEPS if route.request.size else 0)
+        | (ROUTE_RESPONSE_STEPS if route.response.size else 0)
+        | (ROUTE_END_STEPS if route.end.size else 0)
     )
 
 cdef struct Reply:

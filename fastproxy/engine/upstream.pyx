@@ -23,6 +23,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
+from fastproxy._block cimport ROUTE_PRESERVE_HOST
 from fastproxy.engine.buffers cimport Chunk, Queue, chunk_data, queue_append, queue_append_rest, queue_clear, queue_consume, queue_vector
 from fastproxy.engine.head cimport Head, response_head
 from fastproxy.engine.llhttp cimport F_SKIPBODY, HTTP_RESPONSE
@@ -39,7 +40,7 @@ from fastproxy.engine.reactor cimport (
 from fastproxy.engine.splice cimport splice_body, splice_rest, splice_worthwhile
 from fastproxy.engine.stream cimport (
     FAIL_CLOSED, FAIL_CONNECT_TIMEOUT, FAIL_INTERNAL, FAIL_MALFORMED, FAIL_NAME, FAIL_NONE,
-    FAIL_REFUSED, FAIL_RESPONSE_TIMEOUT, FAIL_TRUNCATED, ROUTE_PRESERVE_HOST, TUNNEL_CLOSING, TUNNEL_ENDED,
+    FAIL_REFUSED, FAIL_RESPONSE_TIMEOUT, FAIL_TRUNCATED, TUNNEL_CLOSING, TUNNEL_ENDED,
     TUNNEL_OPEN, Engine, Pool, Stream, Upstream,
 )
 from fastproxy.engine.transport cimport TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_drained, transport_read, transport_write
