@@ -25,15 +25,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from controller import certificates
-from controller.contribution import DEFAULT_ROUTE, Contribution, Order, Part
+from controller.contribution import DEFAULT_BACKEND, DEFAULT_ROUTE, Contribution, Order, Part
 from controller.groups import Groups, Sorted
 from controller.merge import Merged, merge, merge_backend, merge_default
+from controller.named import NamedBackends, unusable
 from controller.objects import EndpointSlice
 from controller.snapshot import Name, Snapshot
 from controller.steps import Contributor
 from fastproxy import findings
 from fastproxy.findings import Finding
 from fastproxy.model import Backend, Desired, Endpoint, ObjectReference, Route
+from fastproxy.notes import ObjectNotes
 from fastproxy.settings import Settings
 
 
@@ -67,6 +69,7 @@ class Translator:
         self._groups = Groups()
         self._merged: dict[str, Merged] = {}
         self._fed_by: dict[Name, set[str]] = {}  # Service -> names of groups with its endpoints
+        self._named = NamedBackends()
         self._elected: Name | None = None
         self._duplicates: list[tuple[Order, Name]] = []
         self._chosen = certificates.Chosen((), ())
@@ -220,6 +223,8 @@ class Translator:
         route = new.route if new else None
         change.structure |= self._routes.put(name, route)
         self._note(("route", name), new.findings if new else (), change)
+        if self._named.put(name, route):
+            self._look_for_named(name, change)
 
     def _merged_anew(self, name: str) -> Merged | None:
         if name == DEFAULT_ROUTE:
@@ -247,6 +252,25 @@ class Translator:
             else:
                 change.moved[new.name] = new.endpoints
         self._note(("backend", name), found.findings if found else (), change)
+        there = new or old
+        if there is not None and (old is None or new is None):
+            for route in self._named.routes(there.name):
+                self._look_for_named(route, change)
+
+    def _look_for_named(self, name: str, change: _Change) -> None:
+        """Tell about backends that features of a route name and that are not there."""
+        merged = self._merged.get(name)
+        found: tuple[Finding, ...] = ()
+        if merged is not None and merged.route is not None and merged.route.origin is not None:
+            origin = merged.route.origin
+            ingress = self._snapshot.ingresses.get((origin.namespace, origin.name))
+            notes = ObjectNotes(ingress.annotations if ingress else {})
+            found = unusable(merged.route, origin, notes, self._has_backend)
+        self._note(("named", name), found, change)
+
+    def _has_backend(self, name: str) -> bool:
+        key = DEFAULT_ROUTE if name == DEFAULT_BACKEND else name
+        return self._backends.get(key) is not None
 
     # -- the whole --
 

@@ -175,5 +175,7 @@ class Feature:
     filter: Callable[[Any], Filter | Regex] | None = None
     shape: Callable[[Route, Any], Route] | None = None
     tune: Callable[[Backend, Any], Backend] | None = None
+    # Names of other routes' backends; one that is not there, or the route's own, is a finding.
+    backends: Callable[[Any], Sequence[str]] | None = None
     doc: str = ""
     findings: tuple[Finding, ...] = field(default=())

@@ -317,6 +317,13 @@ ROUTE_NOT_BUILT = _error(
     "The route is not created (404).",
 )
 
+OTHER_BACKEND_UNKNOWN = _error(
+    "FP171",
+    "named backend does not exist",
+    "The route {name} cannot use the backend {backend}; name that of another route (host + path).",
+    "What asks for this backend is left out, the rest is in force.",
+)
+
 # -- objects and files --
 
 MALFORMED = _error(

@@ -6,7 +6,6 @@ The status stays; headers and body are those of the page. Responses made by fast
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,8 +38,6 @@ from fastproxy.reply import FRAMING, TEXT, Reply
 
 if TYPE_CHECKING:
     from fastproxy.engine.exchange import Exchange
-
-log = logging.getLogger(__name__)
 
 RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 PAGE_LIMIT = 1 << 20  # bytes
@@ -130,14 +127,15 @@ def status_range(page: str, text: str) -> tuple[int, int]:
 
 
 def build(config: ErrorPages, context: BuildContext) -> Sequence[Operation]:
-    own = context.backend.name
-    usable = tuple(page for page in config.pages if page.backend != own)
-    if len(usable) < len(config.pages):
-        log.error("route %s: an error page of its own backend is left out", context.route.name)
+    usable = tuple(page for page in config.pages if page.backend != context.backend.name)
     if not usable:
         return []
     ranges = tuple(row for page in usable for row in page.ranges)
     return [ErrorPagesOperation(ranges, ErrorPages(usable))]
+
+
+def backends(config: ErrorPages) -> Sequence[str]:
+    return [page.backend for page in config.pages]
 
 
 class PageFetcher(Filter):
@@ -181,5 +179,6 @@ FEATURE = Feature(
     config=ErrorPages,
     build=build,
     filter=PageFetcher,
+    backends=backends,
     doc=__doc__ or "",
 )

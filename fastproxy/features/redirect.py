@@ -91,10 +91,11 @@ def read(notes: Notes, refs: Refs) -> Redirect | None:
     regex, text = notes.get(REGEX), notes.get(REPLACEMENT)
     if not regex or not text:
         return None
-    try:
-        checked(regex, text)
-    except ValueError as problem:
-        raise Invalid(REGEX.name, str(problem), OnInvalid.DROP) from None
+    for annotation, check, written in ((REGEX, Pattern, regex), (REPLACEMENT, parsed, text)):
+        try:
+            check(written)
+        except ValueError as problem:
+            raise Invalid(annotation.name, str(problem), OnInvalid.DROP) from None
     return Redirect(regex=regex, replacement=text, permanent=permanent)
 
 

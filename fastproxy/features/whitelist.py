@@ -70,8 +70,8 @@ def read(notes: Notes, refs: Refs) -> Whitelist | None:
     except ValueError as problem:
         if refs.whitelist_invalid == "drop":
             raise Invalid(RANGES.name, str(problem), OnInvalid.DROP) from None
-        notes.warn(RANGES, f"{problem}; until then the white list is void and everybody may enter")
-        return None
+        sentence = f"{problem}; until then the white list is void and everybody may enter"
+        raise Invalid(RANGES.name, sentence, OnInvalid.OFF) from None
 
 
 def build(config: Whitelist, context: BuildContext) -> Sequence[Operation]:

@@ -46,6 +46,8 @@ ANNOTATIONS: tuple[Mapping[str, str], ...] = (
     {"ingress.kubernetes.io/auth-type": "digest"},
     {"kubernetes.io/ingress.class": "other"},
     {"ingress.kubernetes.io/preserve-host": "maybe"},
+    {"ingress.kubernetes.io/error-pages": "a: {status: ['404'], backend: h/a}"},
+    {"ingress.kubernetes.io/error-pages": "a: {status: ['404'], backend: global-default-backend}"},
 )
 backends = st.builds(
     lambda service, port: {"service": {"name": service, "port": {"number": port}}},

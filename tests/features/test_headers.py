@@ -61,7 +61,7 @@ READ = [
         Refs(),
         Whitelist((TEN,), True),
     ),
-    (whitelist.FEATURE, BROKEN, Refs(), None),
+    (whitelist.FEATURE, BROKEN, Refs(), Bad(OnInvalid.OFF, "everybody may enter")),
     (whitelist.FEATURE, BROKEN, DROP, Bad(OnInvalid.DROP, "'nonsense'")),
     (headers.REQUEST, {}, Refs(), None),
     (headers.REQUEST, {"custom-request-headers": "nothing"}, Refs(), None),
@@ -108,7 +108,6 @@ def test_annotations_become_configurations(feature, annotations, refs, expected)
 
 BOOLEANS = [a.name for a in secure_headers.ANNOTATIONS if a.default is False]
 TOLD = [
-    (whitelist.FEATURE, BROKEN, None, "everybody may enter"),
     (
         whitelist.FEATURE,
         {**RANGE, "whitelist-x-forwarded-for": "y"},

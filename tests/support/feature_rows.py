@@ -55,6 +55,7 @@ class Row:
     endpoints: int = 1
     dead: int = 0  # 1: and one endpoint nobody listens on
     group: str = ""  # rows of one group share host, Ingress and Service (those of the first row)
+    rival: str = ""  # path of a second Ingress of the same host, without annotations
 
     def __str__(self) -> str:
         return self.title
@@ -193,6 +194,7 @@ class Field:
         workers: int = 1,
         only_port: int = 0,
         spelling: str = "ingress",  # of the annotations, see `features.spelt`
+        kubernetes: str = "",  # lines of the section [kubernetes]
     ) -> None:
         points = {"http": "", "other": "", "traefik": "", **(entry_points or {})}
         self.pages = Backend(1, echo=True) if pages else None
@@ -210,10 +212,12 @@ class Field:
             if row.group and row.group in self._hosts:
                 continue
             name = f"row{number}"
+            assert row.title not in self._hosts, row.title
             self._hosts[row.group or row.title] = f"{name}.test"
             ports = [only_port] if only_port else self.backend.ports[: row.endpoints]
             ports += [dead_port()] * row.dead
             service = backend_manifest(name, ports)
+            own = {key: value.replace("ROWNAME", name) for key, value in row.ingress.items()}
             documents.append(
                 service.replace(
                     f"metadata: {{name: {name}, namespace: default}}",
@@ -221,9 +225,9 @@ class Field:
                     f"annotations: {json.dumps(full(row.service, spelling))}}}",
                 )
             )
-            documents.append(
-                ingress(name, f"{name}.test", row.path, name, full(row.ingress, spelling))
-            )
+            documents.append(ingress(name, f"{name}.test", row.path, name, full(own, spelling)))
+            if row.rival:
+                documents.append(ingress(f"{name}-rival", f"{name}.test", row.rival, name, {}))
         (folder / "manifests").mkdir()
         text = "\n---\n".join(documents)
         for word, value in self.words.items():
@@ -235,11 +239,15 @@ class Field:
         )
         text = f"workers = {workers}\ndefaultEntryPoints = {default_entry_points}\n"
         text += 'providersThrottleDuration = "100ms"\n'
-        text += f"{settings}\n{tables}\n[kubernetes]\n"
+        text += f"{settings}\n{tables}\n[kubernetes]\n{kubernetes}\n"
         self.proxy = Proxy(folder, folder / "manifests", text, self.ports["http"])
 
     def host(self, row: Row) -> str:
         return row.ask.host or self._hosts[row.group or row.title]
+
+    def name(self, row: Row) -> str:
+        """Of the row's Ingress and Service."""
+        return self._hosts[row.group or row.title].removesuffix(".test")
 
     def send(self, row: Row) -> Answer:
         return self.ask(row.ask, self.host(row))
