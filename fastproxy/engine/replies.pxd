@@ -12,6 +12,9 @@ cdef enum:
     STEP_PARK = 2  # Python goes on with the stream later
     STEP_OVER = 3  # go on behind the operation that follows
 
+cdef enum:
+    CLIENT_CLOSED = 499  # the client left before there was an answer (`features.md` 1.2); never sent
+
 cdef int plain_reply(Engine* engine, int status, const char* body) noexcept nogil
 cdef int error_reply(Engine* engine, int status, const char* body) noexcept nogil
 cdef int failure_reply(Engine* engine, int failure) noexcept nogil

@@ -9,7 +9,7 @@ Operations edit the canonical head; values they make live in the worker's scratc
 table block, which the stream keeps alive by its reference to the table.
 """
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t
 from libc.string cimport memcmp, strlen
 
 from fastproxy._block cimport ROUTE_NOT_FOUND, OperationRecord
@@ -28,7 +28,8 @@ from fastproxy.engine.head_writer cimport Writer, write_text
 from fastproxy.engine.llhttp cimport METHOD_GET, METHOD_HEAD
 from fastproxy.engine.payload cimport Payload, Text, blob, i64, u32
 from fastproxy.engine.replies cimport (
-    STEP_GO_ON, STEP_OVER, STEP_PARK, STEP_REPLY, error_reply, link_body, location_reply, plain_reply, reply_lines,
+    CLIENT_CLOSED, STEP_GO_ON, STEP_OVER, STEP_PARK, STEP_REPLY, error_reply, link_body, location_reply, plain_reply,
+    reply_lines,
 )
 from fastproxy.engine.saved cimport SavedHead, head_forget, head_save
 from fastproxy.engine.step_access cimport allow_networks
@@ -68,9 +69,6 @@ cdef enum Code:
     REDIRECT_REGEX = 21
     BUFFER = 22
     REMEMBERED_HEADERS = 23
-
-cdef enum:
-    CLIENT_CLOSED = 499  # the client left before there was an answer (`features.md` 1.2)
 
 cdef const char* NOT_FOUND = "404 page not found\n"
 
@@ -202,32 +200,39 @@ cdef int _scripted(Stream* stream, Head* head, Payload* payload) noexcept nogil:
     return stream.engine.call_filter(stream, head, slot, phase)
 
 
+cdef inline uint16_t _next(const char** at, Payload* payload) noexcept nogil:
+    """The code of the operation at `at`, which then stands at the one behind it."""
+    cdef const OperationRecord* record = <const OperationRecord*> at[0]
+    payload.at = at[0] + sizeof(OperationRecord)
+    at[0] = payload.at + ((record.size + 7) & ~<uint32_t> 7)
+    return record.code
+
+
 # --- the request phase ---
 
 cdef int request_steps(Stream* stream, Head* head, uint32_t start) noexcept nogil:
     """Run the route's operations from byte `start` of them on."""
     cdef const char* base
-    cdef uint32_t size, offset = start
-    cdef const OperationRecord* record
+    cdef const char* at
+    cdef const char* end
     cdef Payload payload
-    cdef int code = STEP_GO_ON
+    cdef uint16_t operation
+    cdef int code
     if not stream.flags & ROUTE_REQUEST_STEPS:
         return STEP_GO_ON
     base = stream.table.block + stream.route.request.offset
-    size = stream.route.request.size
-    while offset < size:
-        record = <const OperationRecord*> (base + offset)
-        payload.at = base + offset + sizeof(OperationRecord)
-        offset += sizeof(OperationRecord) + ((record.size + 7) & ~<uint32_t> 7)
-        stream.step = offset
-        if record.code == SCRIPTED:
+    at = base + start
+    end = base + stream.route.request.size
+    while at < end:
+        operation = _next(&at, &payload)
+        stream.step = <uint32_t> (at - base)
+        if operation == SCRIPTED:
             code = _scripted(stream, head, &payload)
         else:
-            code = _step(record.code, stream, head, &payload)
+            code = _step(operation, stream, head, &payload)
         if code == STEP_OVER:
-            record = <const OperationRecord*> (base + offset)
-            offset += sizeof(OperationRecord) + ((record.size + 7) & ~<uint32_t> 7)
-            stream.step = offset
+            _next(&at, &payload)
+            stream.step = <uint32_t> (at - base)
         elif code != STEP_GO_ON:
             return code
     return STEP_GO_ON
@@ -316,17 +321,15 @@ cdef int _step(int code, Stream* stream, Head* head, Payload* payload) noexcept 
 
 cdef int backend_steps(Stream* stream, Head* head) noexcept nogil:
     """Only the operations that belong to the backend: a page is fetched through its limits."""
-    cdef const char* base = stream.table.block + stream.route.request.offset
-    cdef uint32_t offset = 0
-    cdef const OperationRecord* record
+    cdef const char* at = stream.table.block + stream.route.request.offset
+    cdef const char* end = at + stream.route.request.size
     cdef Payload payload
+    cdef uint16_t operation
     cdef int code
-    while offset < stream.route.request.size:
-        record = <const OperationRecord*> (base + offset)
-        payload.at = base + offset + sizeof(OperationRecord)
-        offset += sizeof(OperationRecord) + ((record.size + 7) & ~<uint32_t> 7)
-        if MAX_CONNECTIONS <= record.code <= AFFINITY:
-            code = _step(record.code, stream, head, &payload)
+    while at < end:
+        operation = _next(&at, &payload)
+        if MAX_CONNECTIONS <= operation <= AFFINITY:
+            code = _step(operation, stream, head, &payload)
             if code != STEP_GO_ON:
                 return code
     return STEP_GO_ON
@@ -456,10 +459,10 @@ cdef void _rebalance(Engine* engine, LiveBackend* backend) noexcept nogil:
 
 cdef void response_steps(Stream* stream, Head* head) noexcept nogil:
     """Edit the head of a response that came from a backend."""
-    cdef const char* base
-    cdef uint32_t size, offset = 0
-    cdef const OperationRecord* record
+    cdef const char* at
+    cdef const char* end
     cdef Payload payload
+    cdef uint16_t operation
     cdef Engine* engine = stream.engine
     if stream.table == NULL:
         return
@@ -468,17 +471,15 @@ cdef void response_steps(Stream* stream, Head* head) noexcept nogil:
         _set_cookie(stream, head)
     if not stream.flags & ROUTE_RESPONSE_STEPS or head.status == 101:
         return
-    size = stream.route.response.size
-    base = stream.table.block + stream.route.response.offset
-    while offset < size:
-        record = <const OperationRecord*> (base + offset)
-        payload.at = base + offset + sizeof(OperationRecord)
-        offset += sizeof(OperationRecord) + ((record.size + 7) & ~<uint32_t> 7)
-        if record.code == EDIT_RESPONSE_HEADERS:
+    at = stream.table.block + stream.route.response.offset
+    end = at + stream.route.response.size
+    while at < end:
+        operation = _next(&at, &payload)
+        if operation == EDIT_RESPONSE_HEADERS:
             edit_response(stream, head, &payload)
-        elif record.code == FIX_LOCATION:
+        elif operation == FIX_LOCATION:
             fix_location(stream, head, &payload)
-        elif record.code == SCRIPTED:
+        elif operation == SCRIPTED:
             _scripted(stream, head, &payload)
 
 
@@ -527,15 +528,11 @@ cdef void reply_cookie(Stream* stream) noexcept nogil:
 # --- the end ---
 
 cdef void _run_end(Stream* stream) noexcept nogil:
-    cdef const char* base = stream.table.block + stream.route.end.offset
-    cdef uint32_t offset = 0
-    cdef const OperationRecord* record
+    cdef const char* at = stream.table.block + stream.route.end.offset
+    cdef const char* end = at + stream.route.end.size
     cdef Payload payload
-    while offset < stream.route.end.size:
-        record = <const OperationRecord*> (base + offset)
-        payload.at = base + offset + sizeof(OperationRecord)
-        offset += sizeof(OperationRecord) + ((record.size + 7) & ~<uint32_t> 7)
-        if record.code == SCRIPTED:
+    while at < end:
+        if _next(&at, &payload) == SCRIPTED:
             _scripted(stream, NULL, &payload)
 
 
