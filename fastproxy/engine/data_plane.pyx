@@ -39,6 +39,7 @@ from fastproxy.engine.reactor cimport (
     DEADLINE_UPSTREAM_STALL, DEADLINE_WRITE, Reactor, Source, reactor_new, reactor_unhook,
 )
 from fastproxy.engine.regex cimport regex_search
+from fastproxy.engine.step_users cimport AdmissionTable
 from fastproxy.engine.stream cimport Engine, EntryPoint, Stream, Table
 from fastproxy.engine.tls_plane cimport TlsPlane, client_certificates
 from fastproxy.engine.wire cimport window_new, wire_limit_trailers
@@ -105,6 +106,7 @@ cdef class DataPlane:
     cdef object resolver
     cdef object chains  # looks up CNAMEs; None = not wanted
     cdef Aliases aliases
+    cdef AdmissionTable admissions
     cdef list names  # of the entry points, by index
     cdef list listeners  # addresses
     cdef Backends backends
@@ -134,6 +136,8 @@ cdef class DataPlane:
             self.chains = Chains(self.resolver, names.resolv_depth)
             self.aliases = Aliases()
             self.engine.aliases = self.aliases.table
+        self.admissions = AdmissionTable()
+        self.engine.admissions = self.admissions.rows
         self.shared_fd = shared
         self._allocate(worker, shared)
         self._set_limits()

@@ -41,6 +41,9 @@ class Exchange:
     def advance_nonce(self, nonce: bytes, count: int, issued: int, lifetime: int, now: int) -> bool:
         """Whether this count of a digest nonce is above all it has come with, on whatever worker;
         times in seconds of one clock."""
+    def remember_user(self, name: str) -> None:
+        """Admit later requests with the same Authorization without asking this filter, by the
+        `RememberedUser` operation in front of it. Before the header is removed."""
     def remember_headers(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Set header fields, on this request and, by a `RememberedHeaders` operation in front of
         this filter, on all later ones of the connection. Only for what the connection decides."""

@@ -46,6 +46,7 @@ from fastproxy.engine.retry cimport retry
 from fastproxy.engine.saved cimport SavedHead, head_copy, head_forget, head_save, head_save_again
 from fastproxy.engine.step_access cimport trusts
 from fastproxy.engine.step_paths cimport set_path
+from fastproxy.engine.step_users cimport remember_user
 from fastproxy.engine.steps cimport (
     backend_steps, end_steps, pick_endpoint, request_steps, response_steps, route_as,
 )
@@ -306,6 +307,12 @@ cdef class Exchange:
         return nonce_advance(
             self.stream.engine.shared, nonce, len(nonce), count, issued, lifetime, now
         )
+
+    def remember_user(self, str name):
+        cdef bytes text = name.encode("latin-1")
+        cdef const char* data = text
+        if remember_user(self.stream, self._live(), self.slot, data, len(text)) < 0:
+            raise MemoryError
 
     def remember_headers(self, pairs):
         """Set header fields, on this request and on all later ones of the connection."""

@@ -395,6 +395,20 @@ class RememberedHeaders(Operation):
 
 
 @dataclass(frozen=True)
+class RememberedUser(Operation):
+    """Basic authentication of users whose password was right lately (`Exchange.remember_user`): do
+    what the filter of the operation that follows would do, and leave that operation out."""
+
+    code: ClassVar[int] = 24
+    config: Config | None = None
+    header_field: bytes = b""  # gets the user's name
+    remove_header: bool = False  # Authorization is not forwarded
+
+    def payload(self) -> bytes:
+        return struct.pack("<II", 0, int(self.remove_header)) + blob(self.header_field)
+
+
+@dataclass(frozen=True)
 class Buffer(Operation):
     """Read the response completely before passing it on; sizes in bytes, 0 = unlimited
     (`features.md` 3.20). The engine does it for requests whose body came with their head, and

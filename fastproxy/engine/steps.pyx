@@ -38,6 +38,7 @@ from fastproxy.engine.step_limits cimport circuit_breaker, forget_limit, max_con
 from fastproxy.engine.step_paths cimport add_prefix, replace_path, rewrite_prefix, strip_prefixes
 from fastproxy.engine.step_redirects cimport redirect_entry_point, redirect_root, secure_request
 from fastproxy.engine.step_regex cimport redirect_regex, rewrite_regex
+from fastproxy.engine.step_users cimport remembered_user
 from fastproxy.engine.stream cimport (
     ROUTE_DIRECT, ROUTE_END_STEPS, ROUTE_REQUEST_STEPS, ROUTE_RESPONSE_STEPS, Engine, LiveBackend,
     LiveRoute, Pool, Remembered, Stream, Table,
@@ -69,6 +70,7 @@ cdef enum Code:
     REDIRECT_REGEX = 21
     BUFFER = 22
     REMEMBERED_HEADERS = 23
+    REMEMBERED_USER = 24
 
 cdef const char* NOT_FOUND = "404 page not found\n"
 
@@ -312,6 +314,8 @@ cdef int _step(int code, Stream* stream, Head* head, Payload* payload) noexcept 
         return redirect_regex(stream, head, payload)
     if code == REMEMBERED_HEADERS:
         return _remembered(stream, head, payload)
+    if code == REMEMBERED_USER:
+        return remembered_user(stream, head, payload)
     if code == BUFFER:
         return _buffer(stream, head, payload)
     if code == OFFER_CERTIFICATE:
@@ -550,8 +554,9 @@ cdef void end_steps(Stream* stream) noexcept nogil:
         payload.at = stream.breaker
         slot = u32(&payload)
         program = blob(&payload)
+        # 499: the client left before there was an answer (`features.md` 1.2)
         breaker_record(
-            engine.shared, slot, stream.status if stream.status else CLIENT_CLOSED, now - stream.started_ns,
+            engine.shared, slot, stream.status if stream.status else 499, now - stream.started_ns,
             program.data, program.size, now,
         )
         stream.breaker = NULL

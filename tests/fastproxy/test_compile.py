@@ -377,7 +377,7 @@ def test_an_entry_points_operations_stand_before_every_routes_and_guard_the_404(
     plain = read_block(compiled(*routes).block)
     # Entry points are numbered in the order of their names: 0 admin, 1 http.
     common = {r.entry_point: r for r in block.routes if r.name == FALLBACK}
-    assert [code for code, _ in common[1].request] == [7, 17]
+    assert [code for code, _ in common[1].request] == [7, 24, 17]
     assert [code for code, _ in common[0].request] == [18]
     assert {r.flags & NOT_FOUND for r in common.values()} == {NOT_FOUND}
     assert {r.backend_slot for r in common.values()} == {NO_SLOT}

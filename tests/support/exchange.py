@@ -48,6 +48,7 @@ class MemoryExchange:
         self.route = "shop.example/cart"
         self.backend = "shop.example/cart"
         self.user = ""
+        self.remembered: list[tuple[str, str | None]] = []
         self._headers = list(headers)
         self._body = body
         self._body_read = False
@@ -60,6 +61,9 @@ class MemoryExchange:
     @property
     def host(self) -> str:
         return self.header("Host") or ""
+
+    def remember_user(self, name: str) -> None:
+        self.remembered.append((name, self.header("Authorization")))
 
     def remember_headers(self, pairs: Headers) -> None:
         for name, value in pairs:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from fastproxy.annotation_values import as_written, comma_list, flag, shown
-from fastproxy.engine.operations import Operation, Scripted
+from fastproxy.engine.operations import Operation, RememberedUser, Scripted
 from fastproxy.feature import (
     Annotation,
     BuildContext,
@@ -204,7 +204,11 @@ def client_certificate(notes: Notes, refs: Refs) -> tuple[str, str]:
 
 
 def build(config: Auth, context: BuildContext) -> Sequence[Operation]:
-    return [Scripted(config=config)]
+    scripted = Scripted(config=config)
+    if not isinstance(config.method, Basic):
+        return [scripted]
+    field = config.header_field.encode("latin-1")
+    return [RememberedUser(config, field, config.remove_header), scripted]
 
 
 def make_filter(config: Auth) -> Filter:

@@ -1,8 +1,10 @@
 """Basic authentication: passwords against stored hashes, off the event loop.
 
-Slow hashes run in a small process-wide executor with a bounded queue; a full queue answers 503.
-Credentials that were right are remembered by a keyed digest, so each pair is checked once. An
-unknown user costs the check of a dummy hash, so that names cannot be told by time.
+The engine remembers credentials that were right for one generation, and requests with them do not
+come here any more (`engine/step_users.pyx`); those of slow hashes are remembered here too, by a
+keyed digest, so that each pair is checked once. Slow hashes run in a small process-wide executor
+with a bounded queue; a full queue answers 503. An unknown user costs the check of a dummy hash, the
+slowest there is, so that names cannot be told by time.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from fastproxy.feature import Filter
 from fastproxy.features.auth.config import REALM, Auth, Basic, admit, unauthorized
-from fastproxy.features.auth.passwords import is_slow, verify
+from fastproxy.features.auth.passwords import SHA, is_slow, slowness, verify
 from fastproxy.reply import Reply, plain
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class BasicAuth(Filter):
         assert isinstance(config.method, Basic)
         self._config = config
         self._users = dict(config.method.users)
-        self._dummy = next(iter(self._users.values()), b"{SHA}")
+        self._dummy = max(self._users.values(), key=slowness, default=SHA)
         self._checker = checker
         self._key = secrets.token_bytes(32)
         self._remembered: OrderedDict[bytes, None] = OrderedDict()
@@ -113,6 +115,7 @@ class BasicAuth(Filter):
     def _finish(self, exchange: Exchange, user: bytes, right: bool) -> Reply | None:
         if not right:
             return CHALLENGE
+        exchange.remember_user(user.decode("latin-1"))
         admit(self._config, exchange, user)
         return None
 

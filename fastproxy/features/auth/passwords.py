@@ -26,6 +26,11 @@ def is_slow(stored: bytes) -> bool:
     return not stored.startswith(SHA)
 
 
+def slowness(stored: bytes) -> int:
+    """Orders hashes by what a check costs."""
+    return 2 if stored.startswith(BCRYPT) else int(is_slow(stored))
+
+
 def verify(password: bytes, stored: bytes) -> bool:
     """Whether the password belongs to the stored hash; False for hashes nobody understands."""
     if stored.startswith(SHA):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastproxy.engine.operations import Scripted
+from fastproxy.engine.operations import RememberedUser, Scripted
 from fastproxy.feature import OnInvalid
 from fastproxy.features.auth import FEATURE, Auth, Basic, Digest, Forward
 from fastproxy.features.auth.basic import BasicAuth
@@ -117,16 +117,18 @@ def test_bad_values_are_told(annotations, effect, part):
     assert part in sentence
 
 
+TOLD = Auth(USERS, "X-User", True)
 KINDS = [
-    (Auth(USERS), BasicAuth),
-    (Auth(Digest(())), DigestAuth),
-    (Auth(Forward(URL)), ForwardAuth),
+    (Auth(USERS), BasicAuth, [RememberedUser(Auth(USERS))]),
+    (TOLD, BasicAuth, [RememberedUser(TOLD, b"X-User", True)]),
+    (Auth(Digest(()), "X-User", True), DigestAuth, []),
+    (Auth(Forward(URL)), ForwardAuth, []),
 ]
 
 
-@pytest.mark.parametrize(("config", "kind"), KINDS)
-def test_each_kind_has_its_filter(config, kind):
-    assert FEATURE.build(config, context()) == [Scripted(config=config)]
+@pytest.mark.parametrize(("config", "kind", "before"), KINDS)
+def test_each_kind_has_its_filter(config, kind, before):
+    assert FEATURE.build(config, context()) == [*before, Scripted(config=config)]
     assert type(FEATURE.filter(config)) is kind
 
 
