@@ -554,9 +554,8 @@ cdef void end_steps(Stream* stream) noexcept nogil:
         payload.at = stream.breaker
         slot = u32(&payload)
         program = blob(&payload)
-        # 499: the client left before there was an answer (`features.md` 1.2)
         breaker_record(
-            engine.shared, slot, stream.status if stream.status else 499, now - stream.started_ns,
+            engine.shared, slot, stream.status if stream.status else CLIENT_CLOSED, now - stream.started_ns,
             program.data, program.size, now,
         )
         stream.breaker = NULL
