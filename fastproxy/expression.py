@@ -22,6 +22,16 @@ alignment, little-endian:
     f64 quantile     argument of LatencyAtQuantileMS (0..100), else 0
     f64 or i64       the literal: f64 for codes 3 and 4, i64 (whole milliseconds) for code 5, else 0
 
+The program of a retry
+----------------------
+`retry_program` does the same, in instructions of
+
+    u32 code         1 AND, 2 OR; 3 Attempts, 4 ResponseCode, 6 RequestMethod (compared with the
+                     literal); 5 IsNetworkError (pushed as it is)
+    u32 comparison   as above; 0 for codes 1, 2 and 5
+    i64              the literal of codes 3 and 4
+    u32, bytes       the literal of code 6: its size and its text
+
 At most `MAX_INSTRUCTIONS` instructions, and never more than `MAX_DEPTH` truth values at once, so
 that one 64-bit word can be the stack. After the last instruction exactly one value is left.
 """
@@ -49,6 +59,7 @@ OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 COMPARISONS = tuple(OPERATORS)
 CODES = {"NetworkErrorRatio": 3, "ResponseCodeRatio": 4, "LatencyAtQuantileMS": 5}
+RETRY_CODES = {"Attempts": 3, "ResponseCode": 4, "IsNetworkError": 5, "RequestMethod": 6}
 
 Literal = int | float | str
 
@@ -274,3 +285,18 @@ def program(expression: Expression) -> bytes:
         )
     own = struct.pack("<II32x", 1 if isinstance(expression, Both) else 2, 0)
     return program(expression.left) + program(expression.right) + own
+
+
+def retry_program(expression: Expression) -> bytes:
+    """The postfix form of an expression over `RETRY`, as described above."""
+    if not isinstance(expression, Call):
+        code = 1 if isinstance(expression, Both) else 2
+        own = struct.pack("<II", code, 0)
+        return retry_program(expression.left) + retry_program(expression.right) + own
+    literal = expression.literal
+    comparison = COMPARISONS.index(expression.comparison) if expression.comparison else 0
+    own = struct.pack("<II", RETRY_CODES[expression.function], comparison)
+    if isinstance(literal, str):
+        text = literal.encode()
+        return own + struct.pack("<I", len(text)) + text
+    return own + struct.pack("<q", literal) if expression.comparison else own

@@ -7,7 +7,7 @@ the load of the workload `headers`. The difference to the plain route is the fea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,7 +18,7 @@ from bench.macro.workloads import Workload
 
 PREFIX = "ingress.kubernetes.io/"
 GOAL_SINGLE = 1.0  # microseconds any single feature may add
-LOAD = (64, Workload("features", "12 headers", hosts=2, paths=5, headers=12).arguments())
+LOAD = Workload("features", "12 headers", hosts=2, paths=5, headers=12)
 
 # proxy_set_header in a location replaces those of the level above, so it needs them all
 HEADERS = """
@@ -38,6 +38,7 @@ rateset:
     average: 10000000
     burst: 20000000
 """
+RETRIED = "retryexpression: IsNetworkError() && Attempts() <= 2"
 SECURITY = {
     "force-hsts": "true",
     "hsts-max-age": "31536000",
@@ -82,6 +83,7 @@ class Case:
     strip: bool = False
     settings: str = ""  # of fastproxy, more TOML
     shows: tuple[bytes, ...] = ()  # what the answer must contain, lower case
+    load: Workload = LOAD  # the plain route gets it with bodies that are not chunked
 
 
 CASES = (
@@ -116,6 +118,19 @@ CASES = (
     Case("client-cert", {"pass-client-tls-cert": "pem: true"}),
     Case("retry", settings="[retry]\nattempts = 3\n"),
     Case("buffering", service={"buffering": "{}"}),
+    Case("buffering-retry", service={"buffering": RETRIED}),
+    Case("buffering-post", service={"buffering": "{}"}, load=replace(LOAD, body=1000)),
+    Case("buffering-retry-post", service={"buffering": RETRIED}, load=replace(LOAD, body=1000)),
+    Case(
+        "buffering-chunked",
+        service={"buffering": "{}"},
+        load=replace(LOAD, body=1000, chunked=True),
+    ),
+    Case(
+        "buffering-pieces",  # more than one read
+        service={"buffering": "{}"},
+        load=replace(LOAD, body=60_000, chunked=True),
+    ),
     Case("white-list", {"whitelist-source-range": ALLOW}, location=ALLOW_NGINX),
     Case("rate-limit", {"rate-limit": RATE}, location=RATE_NGINX, http=RATE_HTTP),
     Case(
@@ -211,11 +226,13 @@ def measure_cases(
                     peer.start(backend)
                     peers.append(peer)
                     check(peer, one)
-                    measure.run_wrk(peer.port, peer.pid, 1, *LOAD)
+                    measure.run_wrk(peer.port, peer.pid, 1, LOAD.connections, LOAD.arguments())
             samples: list[list[measure.Sample]] = [[] for _ in peers]
             for _ in range(rounds):
-                for peer, rows in zip(peers, samples, strict=True):
-                    rows.append(measure.run_wrk(peer.port, peer.pid, seconds, *LOAD))
+                for number, (peer, rows) in enumerate(zip(peers, samples, strict=True)):
+                    load = case.load if number % 2 else replace(case.load, chunked=False)
+                    arguments = (load.connections, load.arguments())
+                    rows.append(measure.run_wrk(peer.port, peer.pid, seconds, *arguments))
         except RuntimeError as error:
             print(f"  {case.name}: {error}")
             continue

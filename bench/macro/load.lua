@@ -1,5 +1,5 @@
 -- What wrk sends, and its result as one line of JSON.
--- Arguments: hosts paths headers body close suffix
+-- Arguments: hosts paths headers body close suffix variety chunked
 --   hosts, paths  how many of each; requests are spread evenly over all pairs
 --   headers       how many further request headers
 --   body          bytes of a POST body, 0 for GET
@@ -7,6 +7,7 @@
 --   suffix        last component of the path, selects the backend's answer
 --   variety       how many different requests there are at least, told apart by their query: what
 --                 wrk itself does then costs the same for few routes and for many
+--   chunked       1: the body goes in two chunks instead of with its length
 local requests = {}
 local position = 0
 local step = 1
@@ -28,8 +29,15 @@ function init(args)
    if args[5] == "1" then fields = fields .. "Connection: close\r\n" end
    local content = ""
    if body > 0 then
-      fields = fields .. "Content-Length: " .. body .. "\r\n"
-      content = string.rep("x", body)
+      if args[8] == "1" then
+         local half = math.floor(body / 2)
+         fields = fields .. "Transfer-Encoding: chunked\r\n"
+         content = string.format("%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n", half,
+            string.rep("x", half), body - half, string.rep("x", body - half))
+      else
+         fields = fields .. "Content-Length: " .. body .. "\r\n"
+         content = string.rep("x", body)
+      end
    end
    local variety = tonumber(args[7] or 0)
    local count = body > 65536 and 1 or math.max(hosts * paths, variety)

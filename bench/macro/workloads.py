@@ -18,6 +18,7 @@ class Workload:
     close: bool = False
     suffix: str = "s"
     variety: int = 0
+    chunked: bool = False  # the body of requests
     deferred: bool = False
     tls: bool = False  # ECDSA P-256; wrk does not resume sessions
     nginx: float = 0.0
@@ -39,7 +40,7 @@ class Workload:
             str(value)
             for value in (
                 *(self.hosts, self.paths, self.headers, self.body, int(self.close)),
-                *(self.suffix, self.variety),
+                *(self.suffix, self.variety, int(self.chunked)),
             )
         ]
 

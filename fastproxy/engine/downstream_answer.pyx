@@ -80,6 +80,7 @@ cdef bint downstream_intercept(Downstream* downstream, int status) noexcept nogi
     stream.pages = NULL  # a page is never itself replaced
     if downstream.engine.intercept(stream, slot, status) != 0:
         return False
+    stream.attempt = 0
     upstream_abort(stream)
     downstream.parked = 1
     return True
@@ -178,6 +179,7 @@ cdef void downstream_refuse(Downstream* downstream, int status) noexcept nogil:
     """Answer a message that cannot be understood, and close without parsing further."""
     cdef Engine* engine = downstream.engine
     downstream.keep_alive = 0
+    downstream.collecting = 0
     downstream.state = DOWNSTREAM_BUSY
     downstream.stream.is_head = 0
     plain_reply(engine, status, status_text(status))

@@ -6,7 +6,7 @@ of later requests wait in `pending` (http-safety.md 38).
 State-machine trap: a body read that runs into pipelined data.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint8_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 
@@ -19,15 +19,20 @@ from fastproxy.engine.downstream_connection cimport (
     downstream_keep_pending, downstream_of, downstream_reset,
 )
 from fastproxy.engine.downstream_response cimport downstream_failed, downstream_on_continue
+from fastproxy.engine.gather cimport (
+    GATHERED, GATHER_FAILED, GATHER_TOO_LARGE, gather_add, gather_new, gather_whole,
+)
 from fastproxy.engine.head cimport Head, request_head
 from fastproxy.engine.head_writer cimport Forwarding, Writer, status_text, write_request
 from fastproxy.engine.llhttp cimport METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_TRACE
+from fastproxy.engine.payload cimport Payload, i64
 from fastproxy.engine.posix cimport ssize_t
 from fastproxy.engine.reactor cimport (
     DEADLINE_BODY, DEADLINE_CONTINUE, DEADLINE_HEAD, DEADLINE_REQUEST, DEADLINE_WRITE,
     deadline_clear, deadline_set, source_run,
 )
-from fastproxy.engine.replies cimport STEP_GO_ON, STEP_PARK, plain_reply
+from fastproxy.engine.replay cimport replay_begin, replay_send, replay_steps
+from fastproxy.engine.replies cimport STEP_COLLECT, STEP_GO_ON, STEP_PARK, plain_reply
 from fastproxy.engine.splice cimport splice_body, splice_rest, splice_worthwhile
 from fastproxy.engine.step_access cimport trusts
 from fastproxy.engine.steps cimport pick_endpoint, request_steps, route_request
@@ -207,16 +212,23 @@ cdef void _dispatch(Downstream* downstream) noexcept nogil:
 
 
 cdef void _after_steps(Downstream* downstream, Head* head, int code) noexcept nogil:
+    cdef Stream* stream = &downstream.stream
+    if code == STEP_COLLECT:
+        code = _collect_body(downstream, head)
+        if code == STEP_COLLECT:
+            return
     if code == STEP_PARK:
         downstream.parked = 1
         downstream_drop_window(downstream)
         return
     if code == STEP_GO_ON:
-        code = pick_endpoint(&downstream.stream, head)
+        code = pick_endpoint(stream, head)
+    if code != STEP_GO_ON and stream.attempt:
+        code = replay_steps(stream, head, code)
     if code == STEP_GO_ON:
         _forward(downstream, head)
     else:
-        downstream_reply(&downstream.stream, &downstream.engine.reply)
+        downstream_reply(stream, &downstream.engine.reply)
     if not downstream.source.dead:
         downstream_drop_window(downstream)
 
@@ -234,13 +246,64 @@ cdef void downstream_continue(Stream* stream, Head* head, char* body, size_t bod
 
 
 cdef void downstream_collect(Stream* stream) noexcept nogil:
-    """Python wants the whole request body of a parked stream; `engine.collected` gets it."""
+    """Read the whole request body before the stream goes on; `stream.body` gets it, without one
+    `engine.collected`: Python waits for it."""
     cdef Downstream* downstream = downstream_of(stream)
     downstream.collecting = 1
     if downstream.waiting_continue:
         downstream_on_continue(stream)
     if not downstream.source.dead:
         source_run(&downstream.source)
+
+
+cdef int _collect_body(Downstream* downstream, Head* head) noexcept nogil:
+    """Buffering wants the whole body: STEP_COLLECT while it is awaited."""
+    cdef Stream* stream = &downstream.stream
+    cdef int code
+    if downstream.wire.message_done:
+        wire_free(&downstream.wire)  # trailers do not go with a Content-Length
+        return _collected_steps(stream, head, downstream.wire.body_size)
+    stream.original_path = NULL  # its memory is not kept, and nobody asks for it any more
+    stream.body = gather_new(head, stream.engine.scratch)
+    code = _add_to_body(stream, downstream.wire.body, downstream.wire.body_size)
+    if code != GATHERED:
+        return _not_collected(stream.engine, code)
+    downstream_collect(stream)
+    if not downstream.source.dead:
+        downstream_drop_window(downstream)
+    return STEP_COLLECT
+
+
+cdef int _add_to_body(Stream* stream, const char* data, size_t size) noexcept nogil:
+    cdef Payload payload
+    cdef uint64_t limit, memory
+    if stream.body == NULL:
+        return GATHER_FAILED
+    payload.at = stream.buffer
+    limit = <uint64_t> i64(&payload)
+    memory = <uint64_t> i64(&payload)
+    return gather_add(stream.body, data, size, limit, memory)
+
+
+cdef int _not_collected(Engine* engine, int code) noexcept nogil:
+    if code == GATHER_TOO_LARGE:
+        return plain_reply(engine, 413, "Request Entity Too Large")
+    return plain_reply(engine, 500, "Internal Server Error")
+
+
+cdef int _collected_steps(Stream* stream, Head* head, size_t size) noexcept nogil:
+    """The body is complete: what stands behind buffering, for a request that is not chunked."""
+    cdef Payload payload
+    cdef uint64_t limit
+    payload.at = stream.buffer
+    limit = <uint64_t> i64(&payload)
+    if limit and size > limit:
+        return _not_collected(stream.engine, GATHER_TOO_LARGE)
+    if head.chunked or head.content_length >= 0:
+        head.content_length = size
+    head.chunked = 0
+    replay_begin(stream)
+    return request_steps(stream, head, stream.chain)
 
 
 cdef void _forward(Downstream* downstream, Head* head) noexcept nogil:
@@ -279,9 +342,16 @@ cdef void _forward(Downstream* downstream, Head* head) noexcept nogil:
         return
     stream.host_offset = head.method_size + 1 + head.path_size + (1 + head.query_size if head.query_size else 0) + 17
     stream.host_size = head.host_size if forwarding.host == NULL else forwarding.host_size
-    failure = upstream_begin(
-        stream, writer.data, writer.size, downstream.wire.body, downstream.wire.body_size, last and not trailing
-    )
+    if stream.buffer != NULL:
+        trailing = False
+        failure = replay_send(
+            stream, writer.data, writer.size, downstream.wire.body, downstream.wire.body_size
+        )
+    else:
+        failure = upstream_begin(
+            stream, writer.data, writer.size, downstream.wire.body, downstream.wire.body_size,
+            last and not trailing,
+        )
     if failure:
         downstream_failed(stream, failure)
     elif trailing:
@@ -403,7 +473,29 @@ cdef void _collect(Downstream* downstream, int code, size_t count, size_t consum
         deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_BODY)
         if downstream.readable:
             source_run(&downstream.source)
-    engine.collected(&downstream.stream, engine.body, downstream.wire.body_size, code == WIRE_DONE)
+    if downstream.stream.body != NULL:
+        _gather_body(downstream, code == WIRE_DONE)
+    else:
+        engine.collected(&downstream.stream, engine.body, downstream.wire.body_size, code == WIRE_DONE)
+
+
+cdef void _gather_body(Downstream* downstream, bint last) noexcept nogil:
+    """Another piece for buffering; with the last one the request goes on."""
+    cdef Engine* engine = downstream.engine
+    cdef Stream* stream = &downstream.stream
+    cdef Head* head = &stream.body.saved.head
+    cdef int code = _add_to_body(stream, engine.body, downstream.wire.body_size)
+    if code == GATHERED and not last:
+        return
+    downstream.collecting = 0
+    if code != GATHERED or gather_whole(stream.body) == NULL:
+        code = _not_collected(engine, code)
+    else:
+        engine.scratch.extra_used = 0
+        code = _collected_steps(stream, head, stream.body.size)
+    _after_steps(downstream, head, code)
+    if not downstream.source.dead and (downstream.readable or downstream.pending_size):
+        source_run(&downstream.source)
 
 
 cdef void _send_last(Downstream* downstream) noexcept nogil:

@@ -18,7 +18,7 @@ from fastproxy.engine.downstream_connection cimport (
 )
 from fastproxy.engine.downstream_tunnel cimport downstream_settle_tunnel
 from fastproxy.engine.gather cimport (
-    GATHERED, GATHER_FAILED, Gather, gather_add, gather_new, gather_whole,
+    GATHERED, GATHER_FAILED, Gather, gather_add, gather_free, gather_new, gather_whole,
 )
 from fastproxy.engine.head cimport Head
 from fastproxy.engine.head_writer cimport Writer, write_response
@@ -27,9 +27,10 @@ from fastproxy.engine.posix cimport iovec
 from fastproxy.engine.reactor cimport (
     DEADLINE_BODY, DEADLINE_TUNNEL, deadline_clear, deadline_set, source_run,
 )
+from fastproxy.engine.replay cimport replay, replay_feed, replay_wanted
 from fastproxy.engine.replies cimport STEP_REPLY, plain_reply
 from fastproxy.engine.retry cimport retry
-from fastproxy.engine.steps cimport page_wanted, response_steps
+from fastproxy.engine.steps cimport page_wanted, record_quality, response_steps
 from fastproxy.engine.stream cimport FAIL_MALFORMED, Engine, Stream
 from fastproxy.engine.upstream cimport chunk_line, upstream_abort, upstream_pause, upstream_tunnel
 
@@ -45,6 +46,10 @@ cdef void _on_head(Stream* stream, Head* head) noexcept nogil:
     """Serialise the response head; `_on_body`, which follows at once, sends it."""
     cdef Downstream* downstream = downstream_of(stream)
     stream.status = head.status
+    if stream.attempt and replay_wanted(stream, head.status):
+        stream.discarding = 1
+        downstream.first_head = head
+        return
     if page_wanted(stream, head.status) and downstream_intercept(downstream, head.status):
         return
     if stream.buffer != NULL and head.content_length != 0 and not _is_bodiless(stream, head):
@@ -69,7 +74,7 @@ cdef void _begin_response(Downstream* downstream, Head* head) noexcept nogil:
             downstream.keep_alive = 0
         else:
             downstream.response_chunked = 1
-    if not stream.request_done and head.status != 101:
+    if not stream.request_done and stream.body == NULL and head.status != 101:
         downstream.keep_alive = 0  # an early answer: what is left of the body is unknown
     if engine.draining:
         downstream.keep_alive = 0
@@ -99,10 +104,13 @@ cdef bint _gather(Downstream* downstream, char** data, size_t* size, uint8_t las
     cdef Payload payload
     cdef uint64_t limit, memory
     cdef int code
-    payload.at = stream.buffer + sizeof(uint64_t)
+    payload.at = stream.buffer + 2 * sizeof(uint64_t)
     limit = <uint64_t> i64(&payload)
     memory = <uint64_t> i64(&payload)
     downstream.first_head = NULL
+    if stream.discarding:
+        _throw_away(downstream, size[0], limit, last)
+        return False
     if gather == NULL and last:
         if limit and size[0] > limit:
             _not_gathered(downstream)
@@ -139,6 +147,35 @@ cdef bint _gather(Downstream* downstream, char** data, size_t* size, uint8_t las
     return False
 
 
+cdef void _throw_away(Downstream* downstream, size_t size, uint64_t limit, uint8_t last) noexcept nogil:
+    """The request will be sent again once this response is over, so that its connection can be
+    used again. The limit on responses holds for it, too."""
+    cdef Stream* stream = &downstream.stream
+    if downstream.gather == NULL and not last:
+        downstream.gather = gather_new(NULL, NULL)  # it only counts
+    if downstream.gather != NULL:
+        downstream.gather.size += size
+        size = downstream.gather.size
+    if (limit and size > limit) or (downstream.gather == NULL and not last):
+        _not_gathered(downstream)
+    elif last:
+        _forget_response(downstream)
+        record_quality(stream, stream.status)
+        if replay(stream) == STEP_REPLY:
+            downstream_reply(stream, &downstream.engine.reply)
+
+
+cdef void _forget_response(Downstream* downstream) noexcept nogil:
+    """What has come of a response that will not be delivered."""
+    cdef Stream* stream = &downstream.stream
+    stream.discarding = 0
+    downstream.first_head = NULL
+    gather_free(downstream.gather)
+    downstream.gather = NULL
+    free(stream.trailers)
+    stream.trailers = NULL
+
+
 cdef void _send_gathered(Downstream* downstream, char* data, size_t size) noexcept nogil:
     cdef iovec vector[2]
     vector[0].iov_base = downstream.engine.out
@@ -158,6 +195,7 @@ cdef void _send_gathered(Downstream* downstream, char* data, size_t size) noexce
 cdef void _not_gathered(Downstream* downstream) noexcept nogil:
     """Larger than allowed, or no room for it: never a truncated response (FIX 23)."""
     upstream_abort(&downstream.stream)
+    downstream.stream.attempt = 0
     plain_reply(downstream.engine, 500, "Internal Server Error")
     downstream_reply(&downstream.stream, &downstream.engine.reply)
 
@@ -272,12 +310,22 @@ cdef void downstream_failed(Stream* stream, int failure) noexcept nogil:
         else:
             downstream_close(downstream)
         return
-    if retry(stream, failure) == STEP_REPLY:
-        downstream_reply(stream, &engine.reply)
+    if stream.buffer != NULL:
+        _forget_response(downstream)
+    if retry(stream, failure) != STEP_REPLY:
+        return
+    if stream.attempt and replay_wanted(stream, engine.reply.status):
+        record_quality(stream, engine.reply.status)
+        if replay(stream) != STEP_REPLY:
+            return
+    downstream_reply(stream, &engine.reply)
 
 
 cdef void _on_writable(Stream* stream) noexcept nogil:
     cdef Downstream* downstream = downstream_of(stream)
+    if stream.body != NULL:
+        replay_feed(stream)
+        return
     downstream.paused = 0
     if downstream.readable:
         source_run(&downstream.source)

@@ -1,4 +1,4 @@
-"""A response read completely before it is passed on. See gather.pyx."""
+"""A message read completely before it is passed on. See gather.pyx."""
 
 from libc.stdint cimport uint64_t
 
@@ -11,14 +11,17 @@ cdef enum:
     GATHER_FAILED = 2  # no memory, or a full disk
 
 cdef struct Gather:
-    SavedHead* saved
+    SavedHead* saved  # NULL: the head is not needed
     char* data
     size_t size
     size_t capacity  # of `data`
     size_t mapped
     int descriptor  # of the file; -1: everything is in memory
 
+# `head` may be NULL; NULL without memory
 cdef Gather* gather_new(const Head* head, const Scratch* scratch) noexcept nogil
+# a copy of a whole body, in memory
+cdef Gather* gather_of(const char* data, size_t size) noexcept nogil
 cdef int gather_add(
     Gather* gather, const char* data, size_t size, uint64_t limit, uint64_t memory
 ) noexcept nogil

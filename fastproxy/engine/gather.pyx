@@ -1,8 +1,8 @@
-"""A response read completely before it is passed on (`features.md` 3.20).
+"""A request or a response read completely before it is passed on (`features.md` 3.20).
 
-Its head is copied out of the buffers of the endpoint's connection, the body grows in memory, and
-beyond what the configuration allows there it goes to a file without a name, which is mapped when
-the body is complete: of a body on disk only the pages in use are in memory.
+Its head is copied out of the buffers it was read into, the body grows in memory, and beyond what the
+configuration allows there it goes to a file without a name, which is mapped when the body is
+complete: of a body on disk only the pages in use are in memory.
 """
 
 import tempfile
@@ -38,10 +38,24 @@ cdef Gather* gather_new(const Head* head, const Scratch* scratch) noexcept nogil
     if gather == NULL:
         return NULL
     gather.descriptor = -1
-    gather.saved = head_save(head, scratch, NULL, 0)
-    if gather.saved == NULL:
+    if head != NULL:
+        gather.saved = head_save(head, scratch, NULL, 0)
+        if gather.saved == NULL:
+            gather_free(gather)
+            return NULL
+    return gather
+
+
+cdef Gather* gather_of(const char* data, size_t size) noexcept nogil:
+    cdef Gather* gather = gather_new(NULL, NULL)
+    if gather == NULL:
+        return NULL
+    gather.data = <char*> malloc(size + 1)
+    if gather.data == NULL:
         gather_free(gather)
         return NULL
+    memcpy(gather.data, data, size)
+    gather.size = gather.capacity = size
     return gather
 
 

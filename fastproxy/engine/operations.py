@@ -410,14 +410,18 @@ class RememberedUser(Operation):
 
 @dataclass(frozen=True)
 class Buffer(Operation):
-    """Read the response completely before passing it on; sizes in bytes, 0 = unlimited
-    (`features.md` 3.20). The engine does it for requests whose body came with their head, and
-    leaves out the operation that follows, which does the same in Python for the others."""
+    """Read request and response completely before passing them on; sizes in bytes, 0 = unlimited
+    (`features.md` 3.20). `program` is the retry expression in postfix form, see
+    `fastproxy/expression.py`; empty: each request is sent once. What stands behind this operation
+    runs for each attempt."""
 
     code: ClassVar[int] = 22
     max_request: int = 0
+    mem_request: int = 0
     max_response: int = 0
     mem_response: int = 0
+    program: bytes = b""
 
     def payload(self) -> bytes:
-        return struct.pack("<QQQ", self.max_request, self.max_response, self.mem_response)
+        sizes = (self.max_request, self.mem_request, self.max_response, self.mem_response)
+        return struct.pack("<QQQQ", *sizes) + blob(self.program)

@@ -48,3 +48,6 @@ def gzip(pieces: list[bytes]) -> list[bytes]:
 
 def sniff(data: bytes) -> str:
     """The type of a body that begins so. The bytes stand at the end of a block of their size."""
+
+def retry_expression(program: bytes, attempt: int, status: int, method: bytes) -> bool:
+    """The truth of a program of `expression.retry_program`."""

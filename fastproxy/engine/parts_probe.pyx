@@ -15,6 +15,7 @@ from fastproxy.engine.head_writer cimport Forwarding, Writer, write_request
 from fastproxy.engine.llhttp cimport HTTP_REQUEST
 from fastproxy.engine.posix cimport iovec, ssize_t
 from fastproxy.engine.proxy_protocol cimport proxy_header
+from fastproxy.engine.replay cimport retry_expression as program_holds
 from fastproxy.engine.saved cimport SavedHead, head_copy, head_forget, head_save, head_save_again
 from fastproxy.engine.stream cimport EntryPoint
 from fastproxy.engine.transport cimport TRANSPORT_AGAIN, transport_write
@@ -231,3 +232,9 @@ def sniff(bytes data):
     kind = compress_sniff(exact, len(data))
     free(exact)
     return kind.decode()
+
+
+def retry_expression(bytes program, uint32_t attempt, int status, bytes method):
+    cdef const char* text = program
+    cdef const char* name = method
+    return bool(program_holds(text, <uint32_t> len(program), attempt, status, name, len(method)))

@@ -11,6 +11,7 @@ cdef enum:
     STEP_REPLY = 1  # engine.reply holds the answer
     STEP_PARK = 2  # Python goes on with the stream later
     STEP_OVER = 3  # go on behind the operation that follows
+    STEP_COLLECT = 4  # the request body has to be complete first
 
 cdef enum:
     CLIENT_CLOSED = 499  # the client left before there was an answer (`features.md` 1.2); never sent

@@ -118,7 +118,7 @@ cdef int rate_limit(Stream* stream, Head* head, Payload* payload) noexcept nogil
     count = u32(payload)
     payload.at += count * 16
     key = _key(stream, head, extractor, blob(payload))
-    if stream.route.retry_attempts > 1:
+    if stream.route.retry_attempts > 1 or stream.attempt:
         _remember(stream, start, extractor, key)
     return _take_token(stream, start, key)
 

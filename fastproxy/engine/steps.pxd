@@ -14,3 +14,4 @@ cdef void end_steps(Stream* stream) noexcept nogil
 cdef int backend_steps(Stream* stream, Head* head) noexcept nogil
 cdef bint page_wanted(const Stream* stream, int status) noexcept nogil
 cdef void reply_cookie(Stream* stream) noexcept nogil
+cdef void record_quality(Stream* stream, int status) noexcept nogil

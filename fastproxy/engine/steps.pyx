@@ -23,13 +23,15 @@ from fastproxy._shared_quality cimport quality_record, quality_weights
 from fastproxy.engine.aliases cimport AliasTable, aliases_find, may_have_alias
 from fastproxy.engine.buffers cimport queue_clear
 from fastproxy.engine.compress cimport compress_wish
+from fastproxy.engine.gather cimport gather_free
 from fastproxy.engine.head cimport KIND_COOKIE, Head, head_add, same_text
 from fastproxy.engine.head_writer cimport Writer, write_text
 from fastproxy.engine.llhttp cimport METHOD_GET, METHOD_HEAD
 from fastproxy.engine.payload cimport Payload, Text, blob, i64, u32
+from fastproxy.engine.replay cimport replay_begin
 from fastproxy.engine.replies cimport (
-    CLIENT_CLOSED, STEP_GO_ON, STEP_OVER, STEP_PARK, STEP_REPLY, error_reply, link_body, location_reply, plain_reply,
-    reply_lines,
+    CLIENT_CLOSED, STEP_COLLECT, STEP_GO_ON, STEP_OVER, STEP_PARK, STEP_REPLY, error_reply, link_body,
+    location_reply, plain_reply, reply_lines,
 )
 from fastproxy.engine.saved cimport SavedHead, head_forget, head_save
 from fastproxy.engine.step_access cimport allow_networks
@@ -260,18 +262,20 @@ cdef int _remembered(Stream* stream, Head* head, Payload* payload) noexcept nogi
 
 
 cdef int _buffer(Stream* stream, Head* head, Payload* payload) noexcept nogil:
-    """Is there anything to wait for before the request may go on? If not, only the response is
-    read first; Python, which follows, has nothing to do."""
+    """The response will be read completely; is the request here, and in the form it is sent in?"""
     cdef const char* start = payload.at
     cdef int64_t limit = i64(payload)
     if head.upgrade:
-        return STEP_OVER
-    if not stream.whole or head.chunked:
         return STEP_GO_ON
     if limit and head.content_length > limit:
         return plain_reply(stream.engine, 413, "Request Entity Too Large")
     stream.buffer = start
-    return STEP_OVER
+    stream.chain = stream.step
+    stream.sticky = 0
+    if not stream.whole or head.chunked:
+        return STEP_COLLECT
+    replay_begin(stream)
+    return STEP_GO_ON
 
 
 cdef int _step(int code, Stream* stream, Head* head, Payload* payload) noexcept nogil:
@@ -388,6 +392,7 @@ cdef int _affinity(Stream* stream, Head* head, Payload* payload) noexcept nogil:
             if backend.endpoints[j].pool.url_size == value.size and memcmp(backend.endpoints[j].pool.url, value.data, value.size) == 0:
                 _take_endpoint(stream, backend, j)
                 stream.affinity = NULL
+                stream.sticky = 1
                 return STEP_GO_ON
     return STEP_GO_ON
 
@@ -540,6 +545,18 @@ cdef void _run_end(Stream* stream) noexcept nogil:
             _scripted(stream, NULL, &payload)
 
 
+cdef void record_quality(Stream* stream, int status) noexcept nogil:
+    """What the endpoint that was picked answered, for drr; 0 = nothing."""
+    cdef LiveBackend* backend = stream.backend
+    if backend == NULL or not backend.dynamic or status == 0 or stream.engine.shared == NULL:
+        return
+    if stream.pool != NULL and stream.endpoint_version == backend.version:
+        quality_record(
+            stream.engine.shared, backend.statistics_slot, stream.endpoint, status,
+            stream.engine.reactor.now_ns,
+        )
+
+
 cdef void end_steps(Stream* stream) noexcept nogil:
     """Give back everything the exchange took; safe to call again."""
     cdef Engine* engine = stream.engine
@@ -564,9 +581,7 @@ cdef void end_steps(Stream* stream) noexcept nogil:
     if stream.exchange != NULL and engine.end_exchange != NULL:
         engine.end_exchange(stream)
     if stream.pool != NULL:
-        if stream.backend != NULL and stream.backend.dynamic and stream.status and engine.shared != NULL:
-            if stream.endpoint_version == stream.backend.version:
-                quality_record(engine.shared, stream.backend.statistics_slot, stream.endpoint, stream.status, now)
+        record_quality(stream, stream.status)
         stream.pool.references -= 1
         stream.pool = NULL
     if stream.backend != NULL:
@@ -586,6 +601,11 @@ cdef void end_steps(Stream* stream) noexcept nogil:
     stream.flags = 0
     stream.affinity = NULL
     stream.pages = NULL
-    stream.buffer = NULL
+    if stream.buffer != NULL:
+        stream.buffer = NULL
+        gather_free(stream.body)
+        stream.body = NULL
+        stream.attempt = 0
+        stream.discarding = 0
     stream.compress = 0
     stream.original_path = NULL

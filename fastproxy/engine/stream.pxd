@@ -14,6 +14,7 @@ from fastproxy._block cimport (
 from fastproxy._core cimport Balancer
 from fastproxy._shared_layout cimport Region
 from fastproxy.engine.buffers cimport Queue
+from fastproxy.engine.gather cimport Gather
 from fastproxy.engine.head cimport Head, Scratch
 from fastproxy.engine.posix cimport iovec, sockaddr_storage, socklen_t, ssize_t
 from fastproxy.engine.reactor cimport Reactor, Source
@@ -194,6 +195,12 @@ cdef struct Stream:
     const char* pages  # payload of the error pages operation
     Remembered* remembered  # belongs to the connection
     const char* buffer  # payload of the buffering operation
+    Gather* body  # of the request, when it was collected or may have to be sent again
+    size_t body_sent
+    uint32_t chain  # where the operations behind buffering begin
+    uint8_t attempt  # in work, of those the retry expression allows; 0: what comes now is the answer
+    uint8_t discarding  # the response at hand is thrown away, another attempt follows
+    uint8_t sticky  # the affinity cookie chose the endpoint
     void* saved_head  # SavedHead*: the request as it came, should a page be fetched
     const char* original_path  # before the first path operation
     uint32_t original_path_size

@@ -17,6 +17,7 @@ cdef void upstream_tunnel(Stream* stream, const char* data, size_t size) noexcep
 cdef int upstream_raw(Stream* stream) noexcept nogil
 cdef void upstream_shutdown(Stream* stream) noexcept nogil
 cdef bint upstream_waits(Stream* stream) noexcept nogil
+cdef int stream_save_head(Stream* stream, const char* head, size_t size) noexcept nogil
 cdef void stream_forget_head(Stream* stream) noexcept nogil
 cdef void pool_close_idle(Pool* pool) noexcept nogil
 cdef void pool_free(Pool* pool) noexcept nogil

@@ -286,8 +286,11 @@ cdef void _request_sent(Upstream* upstream) noexcept nogil:
         deadline_clear(upstream.engine.reactor, &upstream.source.deadline)
 
 
-cdef int _save_head(Stream* stream, const char* head, size_t size) noexcept nogil:
+cdef int stream_save_head(Stream* stream, const char* head, size_t size) noexcept nogil:
+    """Keep the written head: it may have to be sent again; -1 without memory."""
     cdef Engine* engine = stream.engine
+    if head == stream.saved:
+        return 0
     if stream.saved == NULL or stream.saved_capacity < size:
         stream_forget_head(stream)
         if size <= SAVED_BLOCK and engine.free_saved != NULL:
@@ -359,7 +362,7 @@ cdef int upstream_begin(
     else:
         _attach(upstream, stream)
         deadline_clear(stream.engine.reactor, &upstream.source.deadline)
-        if stream.is_safe and _save_head(stream, head, head_size) < 0:
+        if stream.is_safe and stream_save_head(stream, head, head_size) < 0:
             stream.is_safe = 0
     stream.request_done = last
     vector[0].iov_base = <void*> head

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from fastproxy.annotation_values import read_field, scalar, shown, yaml_integer, yaml_mapping
 from fastproxy.engine.operations import Buffer as BufferOperation
-from fastproxy.engine.operations import Operation, Phase, Scripted
-from fastproxy.errors import TooLarge
-from fastproxy.expression import RETRY, Expression, Literal, evaluate, parse
+from fastproxy.engine.operations import Operation
+from fastproxy.expression import RETRY, Expression, parse, retry_program
 from fastproxy.feature import (
     Annotation,
     BuildContext,
     Feature,
-    Filter,
     Invalid,
     Notes,
     OnInvalid,
@@ -27,10 +24,6 @@ from fastproxy.feature import (
     Scope,
 )
 from fastproxy.model import Config
-from fastproxy.reply import Reply, plain
-
-if TYPE_CHECKING:
-    from fastproxy.engine.exchange import Exchange
 
 SIZES = (
     "maxrequestbodybytes",
@@ -38,7 +31,6 @@ SIZES = (
     "maxresponsebodybytes",
     "memresponsebodybytes",
 )
-MAX_ATTEMPTS = 11
 MEMORY = 1 << 20  # bytes of a request kept in memory where the annotation does not say
 
 
@@ -102,52 +94,9 @@ def read(notes: Notes, refs: Refs) -> Buffering | None:
 
 
 def build(config: Buffering, context: BuildContext) -> Sequence[Operation]:
-    around = Scripted(in_phase=Phase.AROUND, config=config)
-    if config.retry is not None:
-        return [around]
-    return [BufferOperation(config.max_request, config.max_response, config.mem_response), around]
-
-
-class Buffer(Filter):
-    """Requests whose body arrives in pieces, and retries; the rest is done by the engine."""
-
-    __slots__ = ("_config",)
-
-    def __init__(self, config: Buffering) -> None:
-        self._config = config
-
-    async def around(self, exchange: Exchange) -> Reply | None:
-        if exchange.header("Upgrade") is not None:
-            return None
-        try:
-            await exchange.body(self._config.max_request, self._config.mem_request or MEMORY)
-        except TooLarge:
-            return plain(413)
-        for attempt in range(1, MAX_ATTEMPTS + 1):
-            try:
-                response = await exchange.forward(
-                    self._config.max_response, self._config.mem_response
-                )
-            except TooLarge:
-                return plain(500)  # FIX 23: never a truncated response
-            if attempt == MAX_ATTEMPTS or not self._again(exchange, response.status, attempt):
-                break
-        return Reply(response.status, response.body, response.headers)
-
-    def _again(self, exchange: Exchange, status: int, attempt: int) -> bool:
-        if self._config.retry is None:
-            return False
-        values: dict[str, Any] = {
-            "Attempts": attempt,
-            "ResponseCode": status,
-            "RequestMethod": exchange.method,
-            "IsNetworkError": status in (502, 504),
-        }
-
-        def value_of(function: str, arguments: tuple[Literal, ...]) -> Any:
-            return values[function]
-
-        return evaluate(self._config.retry, value_of)
+    program = b"" if config.retry is None else retry_program(config.retry)
+    sizes = config.max_request, config.mem_request or MEMORY, config.max_response
+    return [BufferOperation(*sizes, config.mem_response, program)]
 
 
 FEATURE = Feature(
@@ -158,6 +107,5 @@ FEATURE = Feature(
     on_invalid=OnInvalid.DROP,
     config=Buffering,
     build=build,
-    filter=Buffer,
     doc=__doc__ or "",
 )
