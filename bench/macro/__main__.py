@@ -121,6 +121,7 @@ def main(arguments: list[str]) -> int:
     results: dict[str, dict[str, report.Figures]] = {}
     others: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="fastproxy-bench-") as folder:
+        Path(folder).chmod(0o755)  # workers of nginx are other users
         versions = {name: PEERS[name](Path(folder)).version() for name in names}
         backend = Backend(BUILD)
         try:

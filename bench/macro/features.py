@@ -6,6 +6,8 @@ the load of the workload `headers`. The difference to the plain route is the fea
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from bench.macro.workloads import Workload
 PREFIX = "ingress.kubernetes.io/"
 GOAL_SINGLE = 1.0  # microseconds any single feature may add
 LOAD = Workload("features", "12 headers", hosts=2, paths=5, headers=12)
+NONCES = 256  # more than there are connections, so that two uses of one never overtake each other
 
 # proxy_set_header in a location replaces those of the level above, so it needs them all
 HEADERS = """
@@ -71,6 +74,23 @@ STICKY_HTTP = """map $cookie_route $sticky { "" "route=$upstream_addr; Path=/"; 
 STICKY_NGINX = "add_header Set-Cookie $sticky;"
 
 
+SHA = "ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="
+BCRYPT = "ann:$2b$10$BD7K4.3RCe1g8i79EezQSe/70uUlGGyCMXGRqYReHdlAgRVUsJKhO"
+HA1 = "ann:traefik:e008efc4676c740d22dfb8460b00c71f"
+ANN = "Authorization: Basic YW5uOnNlY3JldA=="  # ann:secret
+BASIC = {"auth-type": "basic", "auth-secret": "users"}
+BASIC_NGINX = "auth_basic traefik; auth_basic_user_file FOLDER/users;"
+ASK_NGINX = "auth_request /_auth;"
+ASKED_NGINX = """
+  location = /_auth {
+    internal; proxy_pass http://backend/p0/s;
+    proxy_pass_request_body off; proxy_set_header Content-Length "";
+  }
+"""
+GZIP_NGINX = "gzip on; gzip_min_length 512; gzip_proxied any; gzip_types *; gzip_comp_level 6;"
+IN_PROCESS, HASHING, COMPRESSION, REQUEST = "in process", "hashing", "compression", "a request"
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """`location` goes into every location of nginx, `None`: nginx is not compared."""
@@ -84,6 +104,18 @@ class Case:
     settings: str = ""  # of fastproxy, more TOML
     shows: tuple[bytes, ...] = ()  # what the answer must contain, lower case
     load: Workload = LOAD  # the plain route gets it with bodies that are not chunked
+    lines: tuple[str, ...] = ()  # header lines of the requests, also of those to the plain route
+    preface: str = ""  # in front of each request, only of those to the feature
+    entry_point: str = ""  # of fastproxy, more TOML
+    users: str = ""  # the only line of the Secret `users`, and of nginx's file of that name
+    server: str = ""  # goes into every server of nginx
+    kind: str = IN_PROCESS
+
+    def arguments(self, *, plain: bool, digest: str = "") -> list[str]:
+        """For load.lua."""
+        load = replace(self.load, chunked=False) if plain else self.load
+        preface = "" if plain else self.preface
+        return [*load.arguments(), "|".join(self.lines), preface, digest]
 
 
 CASES = (
@@ -155,6 +187,58 @@ CASES = (
         },
     ),
     Case("drr", service={"load-balancer-method": "drr"}),
+    Case("basic-sha", BASIC, location=BASIC_NGINX, lines=(ANN,), users=SHA),
+    Case("basic-bcrypt", BASIC, lines=(ANN,), users=BCRYPT),
+    Case(
+        "basic-header-field",
+        {**BASIC, "auth-header-field": "X-User", "auth-remove-header": "true"},
+        lines=(ANN,),
+        users=SHA,
+    ),
+    Case("digest", {"auth-type": "digest", "auth-secret": "users"}, users=HA1, kind=HASHING),
+    Case(
+        "forward-auth",
+        {"auth-type": "forward", "auth-url": "http://127.0.0.1:BACKEND/p0/s"},
+        location=ASK_NGINX,
+        server=ASKED_NGINX,
+        kind=REQUEST,
+    ),
+    Case(
+        "compress-5-bytes",
+        location="",
+        http=GZIP_NGINX,
+        entry_point="compress = true\n",
+    ),
+    Case(
+        "compress-10k",
+        location="",
+        http=GZIP_NGINX,
+        entry_point="compress = true\n",
+        load=replace(LOAD, suffix="k"),
+        kind=COMPRESSION,
+    ),
+    Case(
+        "point-white-list",
+        location=ALLOW_NGINX,
+        entry_point="[entryPoints.http.whiteList]\n"
+        'sourceRange = ["10.0.0.0/8", "127.0.0.0/8", "192.168.0.0/16", "2001:db8::/32"]\n',
+    ),
+    Case(
+        "point-redirect",
+        entry_point="[entryPoints.http.redirect]\n"
+        'regex = "^https?://(www)[.]h[0-9]+[.]example/(.*)"\nreplacement = "https://h/$2"\n',
+    ),
+    Case(
+        "point-auth",
+        entry_point=f'[entryPoints.http.auth.basic]\nusers = ["{SHA}"]\n',
+        lines=(ANN,),
+    ),
+    Case(
+        "proxy-protocol",
+        entry_point="[entryPoints.http.proxyProtocol]\ninsecure = true\n",
+        preface="PROXY TCP4 192.0.2.7 127.0.0.1 5000 80",
+        load=replace(LOAD, close=True),
+    ),
     Case("error-pages", {"error-pages": "x:\n  status: ['500-599']\n  backend: none\n  query: /"}),
     Case(
         "bundle",
@@ -177,8 +261,26 @@ BY_NAME = {case.name: case for case in CASES}
 class FeatureFastproxy(Fastproxy):
     case = CASES[0]
 
+    def configure(self, backend: int, hosts: int, paths: int, deferred: bool) -> list[str]:
+        self.backend = backend
+        return super().configure(backend, hosts, paths, deferred)
+
     def annotations(self) -> dict[str, str]:
-        return {PREFIX + name: value for name, value in self.case.ingress.items()}
+        return {
+            PREFIX + name: value.replace("BACKEND", str(self.backend))
+            for name, value in self.case.ingress.items()
+        }
+
+    def documents(self) -> list[dict[str, Any]]:
+        if not self.case.users:
+            return []
+        data = {"users": b64encode(self.case.users.encode()).decode()}
+        metadata = {"namespace": "bench", "name": "users"}
+        return [{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}]
+
+    @property
+    def entry_point(self) -> str:  # type: ignore[override]
+        return self.case.entry_point
 
     @property
     def settings(self) -> str:  # type: ignore[override]
@@ -196,12 +298,30 @@ class FeatureNginx(Nginx):
         return self.case.http
 
     def location(self, path: str) -> str:
-        target, match, more = "http://backend", path, self.case.location or ""
+        (self.folder / "users").write_text(self.case.users + "\n")
+        target, match = "http://backend", path
+        more = (self.case.location or "").replace("FOLDER", str(self.folder))
+        server = self.case.server if path == "/p0" else ""
         if self.case.strip:
             target, match = "http://backend/", f"{path}/"
             more += "" if HEADERS in more else HEADERS
             more += f"proxy_set_header X-Forwarded-Prefix {path};"
-        return f"location {match} {{ {more} proxy_pass {target}; }}"
+        return f"{server} location {match} {{ {more} proxy_pass {target}; }}"
+
+
+@dataclass
+class Turn:
+    """One proxy with one case, and what was measured."""
+
+    peer: Peer
+    case: Case
+    feature: Case  # whose requests it gets
+    samples: list[measure.Sample]
+
+    def run(self, seconds: int, digest: str) -> measure.Sample:
+        arguments = self.feature.arguments(plain=self.case is not self.feature, digest=digest)
+        connections = self.feature.load.connections
+        return measure.run_wrk(self.peer.port, self.peer.pid, seconds, connections, arguments)
 
 
 def measure_cases(
@@ -210,72 +330,106 @@ def measure_cases(
     """CPU microseconds per request by case and proxy; plain runs in every round."""
     print("\nfeatures: CPU us per request, 12 headers, 64 connections")
     print(f"  {'':18}{'fastproxy':>10}{'adds':>8}{'nginx':>10}{'adds':>8}{'ratio':>7}  goal")
-    plain: dict[str, float] = {}
     found: dict[str, dict[str, Any]] = {}
     for case in cases:
-        peers: list[Peer] = []
         kinds: list[type[Peer]] = [FeatureFastproxy]
         if case.location is not None and Nginx.available():
             kinds.append(FeatureNginx)
+        turns: list[Turn] = []
         try:
             for kind in kinds:
                 # the plain route takes turns with the feature, so that both see the same machine
                 for one in (CASES[0], case):
-                    label = type(kind.__name__, (kind,), {"case": one})
-                    peer = label(folder / one.name)
-                    peer.start(backend)
-                    peers.append(peer)
-                    check(peer, one)
-                    measure.run_wrk(peer.port, peer.pid, 1, LOAD.connections, LOAD.arguments())
-            samples: list[list[measure.Sample]] = [[] for _ in peers]
-            for _ in range(rounds):
-                for number, (peer, rows) in enumerate(zip(peers, samples, strict=True)):
-                    load = case.load if number % 2 else replace(case.load, chunked=False)
-                    arguments = (load.connections, load.arguments())
-                    rows.append(measure.run_wrk(peer.port, peer.pid, seconds, *arguments))
+                    turns.append(started(kind, one, case, folder, backend))
+            for number in range(rounds + 1):
+                for index, turn in enumerate(turns):
+                    # the plain route gets the same requests
+                    owner = turns[index | 1]
+                    digest = challenges(owner.peer, folder) if case.kind == HASHING else ""
+                    sample = turn.run(seconds if number else 1, digest)
+                    if number:
+                        turn.samples.append(sample)
         except RuntimeError as error:
             print(f"  {case.name}: {error}")
             continue
         finally:
-            for peer in peers:
-                peer.stop()
-        row: dict[str, Any] = {}
-        for index, kind in enumerate(kinds):
-            base, own = samples[2 * index : 2 * index + 2]
-            plain[kind.name] = median(s.cpu_us for s in base)
-            cost = median(s.cpu_us for s in own)
-            row[kind.name] = {
-                "plain_us": round(plain[kind.name], 3),
-                "cpu_us": round(cost, 3),
-                "adds_us": round(cost - plain[kind.name], 3),
-                "bad_status": sum(s.bad_status for s in own),
-            }
+            for turn in turns:
+                turn.peer.stop()
+        row = {
+            kind.name: figures(*turns[2 * index : 2 * index + 2])
+            for index, kind in enumerate(kinds)
+        }
         found[case.name] = row
         show(case, row)
     return found
 
 
+def started(kind: type[Peer], case: Case, feature: Case, folder: Path, backend: int) -> Turn:
+    peer = type(kind.__name__, (kind,), {"case": case})(folder / case.name)
+    peer.lines = feature.lines
+    peer.ready = 401 if case.kind == HASHING else 200
+    peer.start(backend)
+    check(peer, case)
+    return Turn(peer, case, feature, [])
+
+
+def figures(plain: Turn, own: Turn) -> dict[str, Any]:
+    base = median(sample.cpu_us for sample in plain.samples)
+    cost = median(sample.cpu_us for sample in own.samples)
+    return {
+        "plain_us": round(base, 3),
+        "cpu_us": round(cost, 3),
+        "adds_us": round(cost - base, 3),
+        "bad_status": sum(sample.bad_status for sample in own.samples),
+    }
+
+
+def challenges(peer: Peer, folder: Path) -> str:
+    """The name of a file with an opaque and fresh nonces of a digest route."""
+    lines = []
+    for number in range(NONCES):
+        answer = measure.answers(peer.port, "h0.example", "/p0/s").decode("latin-1")
+        match = re.search('nonce="([^"]+)", opaque="([^"]+)"', answer)
+        if match is None:
+            raise RuntimeError(f"no challenge: {answer!r}")
+        if number == 0:
+            lines.append(match[2])
+        lines.append(match[1])
+    (folder / "nonces").write_text("\n".join(lines) + "\n")
+    return str(folder / "nonces")
+
+
 def check(peer: Peer, case: Case) -> None:
     """RuntimeError unless the feature can be seen in an answer."""
-    answer = measure.answers(peer.port, "h0.example", "/p0/s").lower()
+    answer = measure.answers(peer.port, "h0.example", "/p0/s", lines=peer.lines).lower()
     for text in case.shows:
         if text not in answer:
             raise RuntimeError(f"{peer.name} does not send {text!r}: {answer!r}")
 
 
+def goal_of(case: Case, own: Mapping[str, Any], ratio: float) -> str:
+    if case.name == "plain":
+        return ""
+    if case.name == "bundle":
+        return "> 1.0 " + ("reached" if ratio > 1 else "MISSED")
+    if case.kind == REQUEST:  # one more request to another server, against one through the proxy
+        share = own["adds_us"] / own["plain_us"]
+        return f"a request: {share:.2f} of a plain one"
+    if case.kind != IN_PROCESS:
+        return case.kind
+    return f"<= {GOAL_SINGLE} us " + ("reached" if own["adds_us"] <= GOAL_SINGLE else "MISSED")
+
+
 def show(case: Case, row: Mapping[str, Any]) -> None:
     own, other = row["fastproxy"], row.get("nginx")
     text = f"  {case.name:18}{own['cpu_us']:10.2f}{own['adds_us']:8.2f}"
-    goal = ""
-    if case.name not in ("plain", "bundle"):
-        goal = f"<= {GOAL_SINGLE} us " + ("reached" if own["adds_us"] <= GOAL_SINGLE else "MISSED")
+    ratio = 0.0
     if other is not None:
         ratio = other["cpu_us"] / own["cpu_us"]
         text += f"{other['cpu_us']:10.2f}{other['adds_us']:8.2f}{ratio:7.2f}"
-        if case.name == "bundle":
-            goal = "> 1.0 " + ("reached" if ratio > 1 else "MISSED")
     else:
         text += f"{'-':>10}{'-':>8}{'':7}"
+    goal = goal_of(case, own, ratio)
     if own["bad_status"]:
         goal += f"  {own['bad_status']} ANSWERS WITH ANOTHER STATUS"
     print(f"{text}  {goal}", flush=True)

@@ -120,9 +120,12 @@ def blind_context() -> ssl.SSLContext:
     return context
 
 
-def answers(port: int, host: str, path: str, *, tls: bool = False) -> bytes:
+def answers(
+    port: int, host: str, path: str, *, tls: bool = False, lines: Sequence[str] = ()
+) -> bytes:
     """The bytes of one answer, b"" when there is none."""
-    request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    more = "".join(f"{line}\r\n" for line in lines)
+    request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n"
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2) as client:
         if tls:
             client = blind_context().wrap_socket(client, server_hostname=host)
@@ -135,14 +138,15 @@ def answers(port: int, host: str, path: str, *, tls: bool = False) -> bytes:
 
 
 def wait_for(
-    process: subprocess.Popen[str], port: int, host: str, path: str, *, tls: bool = False
-) -> bytes:
-    """Ask until there is a 200; RuntimeError after 30 s or when the process has ended."""
+    process: subprocess.Popen[str], port: int, host: str, path: str, *, tls: bool = False,
+    lines: Sequence[str] = (), status: int = 200,
+) -> bytes:  # fmt: skip
+    """Ask until that status comes; RuntimeError after 30 s or when the process has ended."""
     end = time.monotonic() + 30
     answer = b""
     while time.monotonic() < end and process.poll() is None:
-        answer = answers(port, host, path, tls=tls)
-        if answer.startswith(b"HTTP/1.1 200"):
+        answer = answers(port, host, path, tls=tls, lines=lines)
+        if answer.startswith(f"HTTP/1.1 {status}".encode()):
             return answer
         time.sleep(0.1)
     raise RuntimeError(f"nothing useful on port {port}: {answer[:200]!r}")

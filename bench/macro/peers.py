@@ -11,7 +11,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class Peer:
     name = ""
     program = ""
     large = False  # whether bodies are
+    lines: Sequence[str] = ()  # header lines of the request that finds out whether it is ready
+    ready = 200  # the status it is ready with
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / self.name
@@ -62,7 +64,10 @@ class Peer:
         try:
             host, path = list(pairs(hosts, paths))[-1]
             tls = self.certificate is not None
-            measure.wait_for(self.process, self.port, host, f"{path}/s", tls=tls)
+            measure.wait_for(
+                self.process, self.port, host, f"{path}/s", tls=tls, lines=self.lines,
+                status=self.ready,
+            )  # fmt: skip
         except RuntimeError as error:
             self.stop()
             tail = (self.folder / "log").read_text()[-1500:]
@@ -286,6 +291,7 @@ class Fastproxy(Peer):
     name = "fastproxy"
     program = sys.executable
     settings = ""  # more TOML
+    entry_point = ""  # more of its TOML
 
     def version(self) -> str:
         command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
@@ -298,6 +304,10 @@ class Fastproxy(Peer):
 
     def service_annotations(self) -> dict[str, str]:
         return {}
+
+    def documents(self) -> list[dict[str, Any]]:
+        """Further objects."""
+        return []
 
     def configure(self, backend: int, hosts: int, paths: int, deferred: bool) -> list[str]:
         (self.folder / "manifests").mkdir(exist_ok=True)
@@ -318,6 +328,7 @@ providersThrottleDuration = "500ms"
 [entryPoints.http]
 address = "127.0.0.1:{self.port}"
 deferAccept = {str(deferred).lower()}
+{self.entry_point}
 {tls}
 [entryPoints.ping]
 address = "127.0.0.1:{measure.free_port()}"
@@ -352,6 +363,7 @@ idleTimeout = "300s"
                 "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}],
             },
         ]
+        documents += self.documents()
         for host in range(hosts):
             documents.append(self.ingress(f"h{host}.example", paths))
         self.write("all.yaml", documents)

@@ -44,7 +44,9 @@ cdef class AdmissionTable:
             free(self.rows)
 
 
-cdef Admitted** _place(const Stream* stream, const Head* head, uint64_t* marks) noexcept nogil:
+cdef Admitted** _place(
+    const Stream* stream, const Head* head, uint32_t slot, uint64_t* marks
+) noexcept nogil:
     """Where the request's credentials belong; NULL when it has none."""
     cdef Admissions* rows = <Admissions*> stream.engine.admissions
     cdef Field* field = head_find_kind(head, KIND_AUTHORIZATION)
@@ -55,7 +57,8 @@ cdef Admitted** _place(const Stream* stream, const Head* head, uint64_t* marks) 
         keyed_hash(
             rows.secrets + 2 * i, field.value, field.value_size, &marks[2 * i], &marks[2 * i + 1]
         )
-    return &rows.places[marks[0] & (PLACES - 1)]
+    # one user comes to many routes with the same credentials
+    return &rows.places[(marks[0] + slot) & (PLACES - 1)]
 
 
 cdef int remembered_user(Stream* stream, Head* head, Payload* payload) noexcept nogil:
@@ -64,7 +67,7 @@ cdef int remembered_user(Stream* stream, Head* head, Payload* payload) noexcept 
     cdef uint32_t remove = u32(payload)
     cdef Text name = blob(payload)
     cdef uint64_t marks[4]
-    cdef Admitted** place = _place(stream, head, marks)
+    cdef Admitted** place = _place(stream, head, slot, marks)
     cdef const Admitted* found = place[0] if place != NULL else NULL
     cdef char* user
     if (
@@ -88,7 +91,7 @@ cdef int remember_user(
 ) noexcept nogil:
     """The filter has admitted this request, whose Authorization is still there."""
     cdef uint64_t marks[4]
-    cdef Admitted** place = _place(stream, head, marks)
+    cdef Admitted** place = _place(stream, head, slot, marks)
     cdef Admitted* made
     if place == NULL:
         return 0

@@ -122,6 +122,18 @@ def test_a_password_opens_only_what_it_was_checked_for(site, monkeypatch) -> Non
         assert [client.ask(path, other).status for path in ("/one", "/two")] == [200, 401]
 
 
+def test_a_user_of_many_routes_is_remembered_for_each(site, monkeypatch) -> None:
+    counted = Counted(monkeypatch)
+    names = [f"route{number}" for number in range(20)]
+    site.publish(**{name: Auth(ANN, f"X-{name}") for name in names})
+    with Client(site.plane.port) as client:
+        for _ in range(3):
+            for name in names:
+                assert client.ask(f"/{name}/", RIGHT).status == 200
+                assert site.origin.seen[-1].values(f"X-{name}") == ["ann"]
+    assert counted.count == 20
+
+
 def test_more_users_than_places(site, monkeypatch) -> None:
     """Who was replaced is checked again, and nobody is taken for somebody else."""
     users = tuple((f"user{number}".encode(), SECRET) for number in range(6000))
