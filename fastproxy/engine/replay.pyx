@@ -20,7 +20,7 @@ from fastproxy.engine.payload cimport Payload, Text, blob, i64, u32
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY
 from fastproxy.engine.retry cimport retry
 from fastproxy.engine.step_limits cimport retry_limit
-from fastproxy.engine.steps cimport pick_endpoint, record_quality, request_steps
+from fastproxy.engine.steps cimport pick_again, pick_endpoint, record_quality, request_steps
 from fastproxy.engine.stream cimport (
     FAIL_INTERNAL, FAIL_NONE, ROUTE_PRESERVE_HOST, Engine,
 )
@@ -195,10 +195,6 @@ cdef int _send_saved(Stream* stream) noexcept nogil:
     return _send(stream, stream.saved, stream.saved_size, NULL, 0)
 
 
-cdef inline int _pick_again(Stream* stream) noexcept nogil:
-    return STEP_GO_ON if stream.sticky or stream.backend == NULL else pick_endpoint(stream, NULL)
-
-
 cdef int replay(Stream* stream) noexcept nogil:
     """Another attempt in place of one whose answer was not wanted: STEP_GO_ON when it is on its
     way, STEP_REPLY when what became of it shall be delivered."""
@@ -210,7 +206,7 @@ cdef int replay(Stream* stream) noexcept nogil:
         stream.fresh_only = 0
         stream.status = 0
         engine.scratch.extra_used = 0
-        if retry_limit(stream) == STEP_GO_ON and _pick_again(stream) == STEP_GO_ON:
+        if retry_limit(stream) == STEP_GO_ON and pick_again(stream) == STEP_GO_ON:
             failure = _send_saved(stream)
             if failure == FAIL_NONE or retry(stream, failure) == STEP_GO_ON:
                 return STEP_GO_ON

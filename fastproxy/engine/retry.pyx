@@ -1,40 +1,30 @@
 """`[retry]`: another endpoint, while none has seen a byte of the request (`features.md` 3.14).
 
 1.7 runs its chain from the connection limit on again. The place among the connections is kept
-instead of being given back and taken again; the token of the rate limit is taken anew. What a
-limit refuses it would refuse again in the same instant, so its 429 is the result.
+instead of being given back and taken again; the token of the rate limit is taken anew. The 429 of
+a limit is such an attempt as well: the limits repeat it themselves (step_limits).
 """
-
-from libc.stdint cimport uint32_t
 
 from fastproxy.engine.buffers cimport queue_clear
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY, failure_reply
 from fastproxy.engine.step_limits cimport retry_limit
-from fastproxy.engine.steps cimport pick_endpoint, reply_cookie
+from fastproxy.engine.steps cimport pick_endpoint, record_quality, reply_cookie
 from fastproxy.engine.stream cimport (
-    ALL_ENDPOINTS, FAIL_CONNECT_TIMEOUT, FAIL_NAME, FAIL_NONE, FAIL_REFUSED, Stream,
+    FAIL_CONNECT_TIMEOUT, FAIL_NAME, FAIL_NONE, FAIL_REFUSED, Stream,
 )
 from fastproxy.engine.upstream cimport upstream_again
 
 
 cdef bint _may_retry(Stream* stream, int failure) noexcept nogil:
-    cdef uint32_t attempts
-    if stream.route == NULL:
-        return False
-    attempts = stream.route.retry_attempts
-    if attempts == ALL_ENDPOINTS:
-        attempts = stream.backend.count if stream.backend != NULL else 1
     if failure != FAIL_REFUSED and failure != FAIL_CONNECT_TIMEOUT and failure != FAIL_NAME:
         return False
-    if stream.attempts < 255:
-        stream.attempts += 1
-    return stream.unsent.first != NULL and stream.attempts < attempts and stream.attempts < 255
+    return stream.unsent.first != NULL and another_attempt(stream)
 
 
 cdef int retry(Stream* stream, int failure) noexcept nogil:
     """STEP_GO_ON: an attempt is on its way; STEP_REPLY: this was the last one."""
     while _may_retry(stream, failure):
-        stream.engine.counters.retries += 1
+        record_quality(stream, 504 if failure == FAIL_CONNECT_TIMEOUT else 502)
         if retry_limit(stream) != STEP_GO_ON:
             queue_clear(&stream.unsent)
             return STEP_REPLY

@@ -10,7 +10,9 @@ from fastproxy._shared_rate cimport rate_take
 from fastproxy.engine.head cimport Head, head_find
 from fastproxy.engine.head_writer cimport Writer, write_number, write_text
 from fastproxy.engine.payload cimport Payload, Text, blob, i64, u32
+from fastproxy.engine.reactor cimport clock_ns
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY, plain_reply, reply_lines
+from fastproxy.engine.retry cimport another_attempt
 from fastproxy.engine.stream cimport Engine, Stream
 from fastproxy.engine.wire cimport Field
 
@@ -52,9 +54,12 @@ cdef int max_connections(Stream* stream, Head* head, Payload* payload) noexcept 
     key = _key(stream, head, extractor, blob(payload))
     if engine.shared == NULL or stream.ticket:
         return STEP_GO_ON
-    if connections_take(engine.shared, slot, key.data, key.size, amount, &stream.ticket) != 0:
-        return STEP_GO_ON
-    stream.ticket = 0
+    while True:
+        if connections_take(engine.shared, slot, key.data, key.size, amount, &stream.ticket) != 0:
+            return STEP_GO_ON
+        stream.ticket = 0
+        if not another_attempt(stream):
+            break
     writer = reply_lines(engine)
     write_text(&writer, "max connections reached: ", 25)
     write_number(&writer, <uint64_t> amount)
@@ -160,7 +165,7 @@ cdef void forget_limit(Stream* stream) noexcept nogil:
 cdef int _take_token(Stream* stream, const char* start, Text key) noexcept nogil:
     cdef Payload payload
     cdef uint32_t slot, count
-    cdef int64_t lifetime, delay
+    cdef int64_t lifetime, delay, now
     cdef int64_t buckets[64]
     cdef Engine* engine = stream.engine
     payload.at = start
@@ -174,12 +179,14 @@ cdef int _take_token(Stream* stream, const char* start, Text key) noexcept nogil
     memcpy(buckets, payload.at, count * 16)
     if engine.shared == NULL:
         return STEP_GO_ON
-    delay = rate_take(
-        engine.shared, slot, key.data, key.size, buckets, count, lifetime, engine.reactor.now_ns
-    )
-    if delay <= 0:
-        return STEP_GO_ON
-    return _rate_reply(engine, delay)
+    now = engine.reactor.now_ns
+    while True:
+        delay = rate_take(engine.shared, slot, key.data, key.size, buckets, count, lifetime, now)
+        if delay <= 0:
+            return STEP_GO_ON
+        if not another_attempt(stream):
+            return _rate_reply(engine, delay)
+        now = clock_ns()  # a token may have come meanwhile
 
 
 cdef int _rate_reply(Engine* engine, int64_t delay) noexcept nogil:

@@ -9,6 +9,7 @@ cdef int route_request(Stream* stream, Head* head) noexcept nogil
 cdef int route_as(Stream* stream, Head* head, const char* alias, size_t alias_size) noexcept nogil
 cdef int request_steps(Stream* stream, Head* head, uint32_t start) noexcept nogil
 cdef int pick_endpoint(Stream* stream, Head* head) noexcept nogil
+cdef int pick_again(Stream* stream) noexcept nogil
 cdef void response_steps(Stream* stream, Head* head) noexcept nogil
 cdef void end_steps(Stream* stream) noexcept nogil
 cdef int backend_steps(Stream* stream, Head* head) noexcept nogil

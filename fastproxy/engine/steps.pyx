@@ -74,6 +74,9 @@ cdef enum Code:
     REMEMBERED_HEADERS = 23
     REMEMBERED_USER = 24
 
+cdef enum:
+    ENDPOINT_COUNTED = 0x80000000  # in `endpoint_version`: no longer that of the backend
+
 cdef const char* NOT_FOUND = "404 page not found\n"
 
 
@@ -420,6 +423,16 @@ cdef Text _cookie(const Field* field, Text name) noexcept nogil:
     return value
 
 
+cdef int pick_again(Stream* stream) noexcept nogil:
+    """An endpoint for another attempt: the same one where the cookie names it."""
+    if stream.backend == NULL:
+        return STEP_GO_ON
+    if not stream.sticky:
+        return pick_endpoint(stream, NULL)
+    stream.endpoint_version &= ~<uint32_t> ENDPOINT_COUNTED
+    return STEP_GO_ON
+
+
 cdef void _take_endpoint(Stream* stream, LiveBackend* backend, uint32_t index) noexcept nogil:
     cdef Pool* pool = backend.only if backend.only != NULL else backend.endpoints[index].pool
     pool.references += 1
@@ -546,7 +559,8 @@ cdef void _run_end(Stream* stream) noexcept nogil:
 
 
 cdef void record_quality(Stream* stream, int status) noexcept nogil:
-    """What the endpoint that was picked answered, for drr; 0 = nothing."""
+    """What the endpoint that was picked answered, for drr; 0 = nothing. Counts once: an attempt that
+    a limit refuses afterwards says nothing about the endpoint."""
     cdef LiveBackend* backend = stream.backend
     if backend == NULL or not backend.dynamic or status == 0 or stream.engine.shared == NULL:
         return
@@ -555,6 +569,7 @@ cdef void record_quality(Stream* stream, int status) noexcept nogil:
             stream.engine.shared, backend.statistics_slot, stream.endpoint, status,
             stream.engine.reactor.now_ns,
         )
+        stream.endpoint_version ^= ENDPOINT_COUNTED
 
 
 cdef void end_steps(Stream* stream) noexcept nogil:

@@ -28,7 +28,9 @@ Result = TypeVar("Result")
 class Plane:
     """A data plane on a uvloop loop; `call` runs something in the loop's thread."""
 
-    def __init__(self, settings: Settings, features: Sequence[Feature] = FEATURES) -> None:
+    def __init__(
+        self, settings: Settings, features: Sequence[Feature] = FEATURES, shared: int = -1
+    ) -> None:
         self.settings = settings
         self._features = features
         self._filter_of = {feature.config: feature.filter for feature in features}
@@ -39,7 +41,7 @@ class Plane:
         self._loop = uvloop.new_event_loop()
         self._thread = ThreadPoolExecutor(1)
         self._ended = self._thread.submit(self._loop.run_forever)
-        self.engine = self.call(lambda: DataPlane(self._loop, settings, worker=0, shared=-1))
+        self.engine = self.call(lambda: DataPlane(self._loop, settings, worker=0, shared=shared))
         self.listener.setblocking(False)
         self.call(lambda: self.engine.listen(self.listener.fileno(), 0))
 
