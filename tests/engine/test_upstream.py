@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -283,15 +284,23 @@ def test_no_more_idle_connections_than_allowed(tmp_path: Path) -> None:
     origin.close()
 
 
+def fill(listener: socket.socket) -> list[socket.socket]:
+    """Connect until the accept queue takes no more: a busy kernel may look at several at once."""
+    full: list[socket.socket] = []
+    with suppress(TimeoutError):
+        while len(full) < 20:
+            full.append(socket.socket())
+            full[-1].settimeout(0.3)
+            full[-1].connect(listener.getsockname())
+    return full
+
+
 def test_an_endpoint_that_does_not_accept(tmp_path: Path) -> None:
     """A full accept queue: no answer to the SYN, so the time to connect is what ends it."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        full = [socket.socket() for _ in range(3)]
-        for filler in full:
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
+        full = fill(listener)
         settings = '[forwardingTimeouts]\ndialTimeout = "500ms"\n'
         live = Origin()
         services = {
@@ -302,7 +311,8 @@ def test_an_endpoint_that_does_not_accept(tmp_path: Path) -> None:
             start = time.monotonic()
             answer = client.ask("/full/x")
             assert (answer.status, answer.body) == (504, b"Gateway Timeout")
-            assert 0.4 < time.monotonic() - start < 6
+            # The time runs from the worker's turn, which may have begun before the request came.
+            assert 0.25 < time.monotonic() - start < 6
         live.close()
         for filler in full:
             filler.close()
