@@ -589,12 +589,15 @@ cdef class SubRequest:
         cdef const char* value
         cdef int code, kind
         cdef bint trusted
+        cdef Head* head
         if stream.route != NULL:
-            code = backend_steps(stream, parent.head if parent.head != NULL else &engine.request)
+            head = parent.head if parent.head != NULL else &engine.request
+            code = backend_steps(stream, head)
             if code == STEP_GO_ON:
-                code = pick_endpoint(stream, NULL)
+                code = pick_endpoint(stream, head)
             if code == STEP_REPLY:
                 if engine.reply.status == 503 and stream.backend != NULL and stream.backend.count == 0:
+                    stream.status = 503
                     raise NoEndpoint(f"the backend of {path} has no endpoint")
                 self._take_reply()
                 return 0
@@ -610,6 +613,8 @@ cdef class SubRequest:
         if any(byte <= 32 for byte in piece.rstrip(b"\r\n").replace(b" ", b"", 2)):
             raise ValueError(f"{method} {path} is not a request line")
         write_text(&writer, piece, len(piece))
+        stream.host_offset = <uint32_t> len(piece) + len(b"Host: ")  # for another endpoint
+        stream.host_size = <uint32_t> len(authority)
         rows = [("Host", authority), *headers]
         # What a filter sends to a URL it has decided about itself.
         trusted = stream.route == NULL or trusts(
@@ -641,6 +646,7 @@ cdef class SubRequest:
         try:
             await asyncio.wait_for(self.future, timeout)
         except asyncio.TimeoutError:
+            self.stream.status = 504
             raise BackendTimeout(f"no answer within {timeout} seconds") from None
         finally:
             if self.stream != NULL:
@@ -652,8 +658,10 @@ cdef class SubRequest:
         if self.future.done():
             return
         if self.strict:
-            if self.stream.route != NULL and retry(self.stream, failure) == STEP_GO_ON:
-                return
+            if self.stream.route != NULL:
+                if retry(self.stream, failure) == STEP_GO_ON:
+                    return
+                self.stream.status = <uint16_t> self.stream.engine.reply.status
             if failure == FAIL_CONNECT_TIMEOUT or failure == FAIL_RESPONSE_TIMEOUT:
                 self.future.set_exception(BackendTimeout("the endpoint did not answer in time"))
             else:
