@@ -35,7 +35,7 @@ DIRECTIVES = {
     "linetrace": False,
 }
 
-LIBRARIES = {"tls": ["ssl", "crypto"], "compress": ["z"]}
+LIBRARIES = {"tls": ["ssl", "crypto"], "compress": ["z"], "digest": ["crypto"]}
 
 extensions = [
     Extension(

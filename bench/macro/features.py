@@ -21,7 +21,7 @@ from bench.macro.workloads import Workload
 PREFIX = "ingress.kubernetes.io/"
 GOAL_SINGLE = 1.0  # microseconds any single feature may add
 LOAD = Workload("features", "12 headers", hosts=2, paths=5, headers=12)
-NONCES = 256  # more than there are connections, so that two uses of one never overtake each other
+NONCES = 128  # more than there are connections, so that two uses of one never overtake each other
 
 # proxy_set_header in a location replaces those of the level above, so it needs them all
 HEADERS = """

@@ -25,6 +25,7 @@ from libc.string cimport memcpy
 from fastproxy._shared cimport region_close, region_open
 from fastproxy.engine.aliases cimport Aliases
 from fastproxy.engine.backends cimport Backends
+from fastproxy.engine.digest cimport ProofTable
 from fastproxy.engine.downstream cimport downstream_close_all, downstream_drain
 from fastproxy.engine.exchange cimport exchange_install
 from fastproxy.engine.generation cimport Generation
@@ -107,6 +108,7 @@ cdef class DataPlane:
     cdef object chains  # looks up CNAMEs; None = not wanted
     cdef Aliases aliases
     cdef AdmissionTable admissions
+    cdef ProofTable proofs
     cdef list names  # of the entry points, by index
     cdef list listeners  # addresses
     cdef Backends backends
@@ -138,6 +140,8 @@ cdef class DataPlane:
             self.engine.aliases = self.aliases.table
         self.admissions = AdmissionTable()
         self.engine.admissions = self.admissions.rows
+        self.proofs = ProofTable()
+        self.engine.proofs = self.proofs.rows
         self.shared_fd = shared
         self._allocate(worker, shared)
         self._set_limits()

@@ -44,6 +44,11 @@ class Exchange:
     def remember_user(self, name: str) -> None:
         """Admit later requests with the same Authorization without asking this filter, by the
         `RememberedUser` operation in front of it. Before the header is removed."""
+    def remember_nonce(
+        self, nonce: bytes, user: bytes, secret: bytes, opaque: bytes, issued: int
+    ) -> None:
+        """Admit later requests with this nonce (issued in that second) and opaque of this user,
+        whose HA1 is `secret`, by the `RememberedNonce` operation in front of this filter."""
     def remember_headers(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Set header fields, on this request and, by a `RememberedHeaders` operation in front of
         this filter, on all later ones of the connection. Only for what the connection decides."""

@@ -35,6 +35,7 @@ from libc.string cimport memcmp, memcpy, memset
 from fastproxy._shared_nonces cimport nonce_advance
 from fastproxy.engine.downstream_connection cimport Downstream, downstream_of
 from fastproxy.engine.downstream_request cimport downstream_collect, downstream_continue
+from fastproxy.engine.digest cimport remember_nonce
 from fastproxy.engine.head cimport (
     KIND_X_FORWARDED_FOR, KIND_X_REAL_IP, Head, field_kind, head_add, head_remove,
 )
@@ -313,6 +314,10 @@ cdef class Exchange:
         cdef const char* data = text
         if remember_user(self.stream, self._live(), self.slot, data, len(text)) < 0:
             raise MemoryError
+
+    def remember_nonce(self, bytes nonce, bytes user, bytes secret, bytes opaque, int64_t issued):
+        self._alive()
+        remember_nonce(self.stream, self.slot, nonce, user, secret, opaque, issued)
 
     def remember_headers(self, pairs):
         """Set header fields, on this request and on all later ones of the connection."""

@@ -405,7 +405,23 @@ class RememberedUser(Operation):
     remove_header: bool = False  # Authorization is not forwarded
 
     def payload(self) -> bytes:
-        return struct.pack("<II", 0, int(self.remove_header)) + blob(self.header_field)
+        return struct.pack("<II", 0, int(self.remove_header)) + blob(self.header_field)  # patched
+
+
+@dataclass(frozen=True)
+class RememberedNonce(Operation):
+    """Digest authentication with a nonce that was right before (`Exchange.remember_nonce`): do what
+    the filter of the operation that follows would do, and leave that operation out."""
+
+    code: ClassVar[int] = 25
+    config: Config | None = None
+    header_field: bytes = b""  # gets the user's name
+    remove_header: bool = False  # Authorization is not forwarded
+    lifetime: int = 0  # seconds, of a nonce
+
+    def payload(self) -> bytes:
+        numbers = struct.pack("<III", 0, int(self.remove_header), self.lifetime)
+        return numbers + blob(self.header_field)  # first word: filter slot, patched
 
 
 @dataclass(frozen=True)

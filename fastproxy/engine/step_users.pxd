@@ -3,11 +3,12 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastproxy.engine.head cimport Head
-from fastproxy.engine.payload cimport Payload
+from fastproxy.engine.payload cimport Payload, Text
 from fastproxy.engine.stream cimport Stream
 
 cdef enum:
     PLACES = 4096
+    WAYS = 4
     KEYS = 2
 
 cdef struct Admitted:
@@ -25,6 +26,9 @@ cdef class AdmissionTable:
     cdef Admissions* rows
 
 cdef int remembered_user(Stream* stream, Head* head, Payload* payload) noexcept nogil
+cdef int admit_user(
+    Stream* stream, Head* head, bint remove, Text name, const char* user, size_t size
+) noexcept nogil
 cdef int remember_user(
     Stream* stream, const Head* head, uint32_t slot, const char* name, size_t size
 ) noexcept nogil

@@ -5,9 +5,9 @@ the Python filter has found right is kept here, by a mark of the header's value,
 front of the filter does for the next request what the filter would do, and leaves it out.
 
 A mark is two keyed hashes of 128 bits with secrets of this process; passwords are not kept. It is
-worth something for one filter of one generation only, so whatever changes the users ends it. Places
-are chosen by the mark; what comes to a taken place replaces what is there, and costs it one more
-check in Python.
+worth something for one filter of one generation only, so whatever changes the users ends it. It may
+stand in four places, chosen by the mark; when they are taken, it replaces one of the others, and
+costs that one more check in Python.
 """
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -47,9 +47,11 @@ cdef class AdmissionTable:
 cdef Admitted** _place(
     const Stream* stream, const Head* head, uint32_t slot, uint64_t* marks
 ) noexcept nogil:
-    """Where the request's credentials belong; NULL when it has none."""
+    """Where the request's credentials stand, or may be put; NULL when it has none."""
     cdef Admissions* rows = <Admissions*> stream.engine.admissions
     cdef Field* field = head_find_kind(head, KIND_AUTHORIZATION)
+    cdef Admitted** place
+    cdef Admitted** room
     cdef uint32_t i
     if rows == NULL or field == NULL:
         return NULL
@@ -58,7 +60,14 @@ cdef Admitted** _place(
             rows.secrets + 2 * i, field.value, field.value_size, &marks[2 * i], &marks[2 * i + 1]
         )
     # one user comes to many routes with the same credentials
-    return &rows.places[(marks[0] + slot) & (PLACES - 1)]
+    place = &rows.places[(marks[0] + slot) * WAYS & (PLACES - 1)]
+    room = place + (marks[1] & (WAYS - 1))
+    for i in range(WAYS):
+        if place[i] == NULL or place[i].generation != stream.table.header.generation:
+            room = place + i
+        elif place[i].slot == slot and memcmp(place[i].marks, marks, sizeof(place[i].marks)) == 0:
+            return place + i
+    return room
 
 
 cdef int remembered_user(Stream* stream, Head* head, Payload* payload) noexcept nogil:
@@ -69,19 +78,26 @@ cdef int remembered_user(Stream* stream, Head* head, Payload* payload) noexcept 
     cdef uint64_t marks[4]
     cdef Admitted** place = _place(stream, head, slot, marks)
     cdef const Admitted* found = place[0] if place != NULL else NULL
-    cdef char* user
     if (
         found == NULL or found.slot != slot
         or found.generation != stream.table.header.generation
         or memcmp(found.marks, marks, sizeof(marks)) != 0
     ):
         return STEP_GO_ON
+    return admit_user(stream, head, remove, name, <const char*> (found + 1), found.name_size)
+
+
+cdef int admit_user(
+    Stream* stream, Head* head, bint remove, Text name, const char* user, size_t size
+) noexcept nogil:
+    """What a filter does with a request it admits (FIX 30), and go on behind it."""
+    cdef char* kept
     if remove:
         head_remove(head, "Authorization", 13)
     if name.size:
-        user = scratch_keep(stream.engine.scratch, <const char*> (found + 1), found.name_size)
+        kept = scratch_keep(stream.engine.scratch, user, size)
         head_remove(head, name.data, name.size)
-        if user == NULL or head_add(head, name.data, name.size, user, found.name_size) < 0:
+        if kept == NULL or head_add(head, name.data, name.size, kept, size) < 0:
             return plain_reply(stream.engine, 500, "Internal Server Error")
     return STEP_OVER
 

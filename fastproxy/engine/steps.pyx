@@ -24,6 +24,7 @@ from fastproxy.engine.aliases cimport AliasTable, aliases_find, may_have_alias
 from fastproxy.engine.buffers cimport queue_clear
 from fastproxy.engine.compress cimport compress_wish
 from fastproxy.engine.gather cimport gather_free
+from fastproxy.engine.digest cimport remembered_nonce
 from fastproxy.engine.head cimport KIND_COOKIE, Head, head_add, same_text
 from fastproxy.engine.head_writer cimport Writer, write_text
 from fastproxy.engine.llhttp cimport METHOD_GET, METHOD_HEAD
@@ -73,6 +74,7 @@ cdef enum Code:
     BUFFER = 22
     REMEMBERED_HEADERS = 23
     REMEMBERED_USER = 24
+    REMEMBERED_NONCE = 25
 
 cdef enum:
     ENDPOINT_COUNTED = 0x80000000  # in `endpoint_version`: no longer that of the backend
@@ -323,6 +325,8 @@ cdef int _step(int code, Stream* stream, Head* head, Payload* payload) noexcept 
         return _remembered(stream, head, payload)
     if code == REMEMBERED_USER:
         return remembered_user(stream, head, payload)
+    if code == REMEMBERED_NONCE:
+        return remembered_nonce(stream, head, payload)
     if code == BUFFER:
         return _buffer(stream, head, payload)
     if code == OFFER_CERTIFICATE:

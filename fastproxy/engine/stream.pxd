@@ -341,6 +341,7 @@ cdef struct Engine:
     int (*intercept)(Stream*, uint32_t, int) noexcept nogil
     # hostResolver.cnameFlattening: look the end of the host's CNAME chain up; STEP_PARK meanwhile
     int (*find_alias)(Stream*, Head*) noexcept nogil
+    void* proofs  # Proofs*: nonces that were right lately
     void* admissions  # Admissions*: users whose password was right lately
     void* aliases  # AliasTable*: what was found lately; NULL = the option is off
     int (*match_regex)(void*, uint32_t, const char*, size_t) noexcept nogil

@@ -65,6 +65,9 @@ class MemoryExchange:
     def remember_user(self, name: str) -> None:
         self.remembered.append((name, self.header("Authorization")))
 
+    def remember_nonce(self, *values: object) -> None:
+        pass
+
     def remember_headers(self, pairs: Headers) -> None:
         for name, value in pairs:
             self.set_header(name, value)

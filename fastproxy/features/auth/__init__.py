@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from fastproxy.annotation_values import as_written, comma_list, flag, shown
-from fastproxy.engine.operations import Operation, RememberedUser, Scripted
+from fastproxy.engine.operations import Operation, RememberedNonce, RememberedUser, Scripted
 from fastproxy.feature import (
     Annotation,
     BuildContext,
@@ -36,7 +36,7 @@ from fastproxy.features.auth.config import (
     digest_users,
     lines_of,
 )
-from fastproxy.features.auth.digest import DigestAuth
+from fastproxy.features.auth.digest import LIFETIME, DigestAuth
 from fastproxy.features.auth.forward import ForwardAuth
 from fastproxy.settings import ClientTls
 
@@ -205,10 +205,12 @@ def client_certificate(notes: Notes, refs: Refs) -> tuple[str, str]:
 
 def build(config: Auth, context: BuildContext) -> Sequence[Operation]:
     scripted = Scripted(config=config)
-    if not isinstance(config.method, Basic):
-        return [scripted]
     field = config.header_field.encode("latin-1")
-    return [RememberedUser(config, field, config.remove_header), scripted]
+    if isinstance(config.method, Basic):
+        return [RememberedUser(config, field, config.remove_header), scripted]
+    if isinstance(config.method, Digest):
+        return [RememberedNonce(config, field, config.remove_header, LIFETIME), scripted]
+    return [scripted]
 
 
 def make_filter(config: Auth) -> Filter:

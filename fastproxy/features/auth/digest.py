@@ -4,7 +4,8 @@ A nonce is 12 bytes: the time, three random bytes and a keyed digest of both, so
 recognises the nonces of all; the key is made of the users' secrets. The highest count each nonce
 has come with stands in memory shared by all workers, so that no request is accepted twice. The
 table forgets what was used longest ago and then refuses nonces of that time; nonces end after a
-day.
+day. The engine remembers the nonces of requests that were admitted, and checks later requests with
+them by itself (`engine/digest.pyx`); what it does not admit comes here.
 """
 
 from __future__ import annotations
@@ -116,7 +117,10 @@ class DigestAuth(Filter):
         fresh = exchange.advance_nonce(
             nonce.encode(), int(given["nc"], 16), issued, LIFETIME, self._nonces.now()
         )
-        return user if fresh else None
+        if not fresh:
+            return None
+        exchange.remember_nonce(nonce.encode(), user, stored, self._opaque.encode(), issued)
+        return user
 
 
 def parameters(header: str | None) -> dict[str, str] | None:

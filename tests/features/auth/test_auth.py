@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastproxy.engine.operations import RememberedUser, Scripted
+from fastproxy.engine.operations import RememberedNonce, RememberedUser, Scripted
 from fastproxy.feature import OnInvalid
 from fastproxy.features.auth import FEATURE, Auth, Basic, Digest, Forward
 from fastproxy.features.auth.basic import BasicAuth
@@ -121,7 +121,11 @@ TOLD = Auth(USERS, "X-User", True)
 KINDS = [
     (Auth(USERS), BasicAuth, [RememberedUser(Auth(USERS))]),
     (TOLD, BasicAuth, [RememberedUser(TOLD, b"X-User", True)]),
-    (Auth(Digest(()), "X-User", True), DigestAuth, []),
+    (
+        Auth(Digest(()), "X-User", True),
+        DigestAuth,
+        [RememberedNonce(Auth(Digest(()), "X-User", True), b"X-User", True, 86400)],
+    ),
     (Auth(Forward(URL)), ForwardAuth, []),
 ]
 
