@@ -12,9 +12,11 @@ from fastproxy.engine import operations
 ENGINE = Path(operations.__file__).parent
 
 
-def constants(source, prefix=""):
-    """The members of the `cdef enum`s of a source file, by name without the prefix."""
+def constants(source, prefix="", enum=""):
+    """The members of the `cdef enum`s of a source file, or of one, by name without the prefix."""
     text = (ENGINE / source).read_text()
+    if enum:
+        text = text.partition(f"cdef enum {enum}:")[2].partition("\n\n")[0]
     rows = re.findall(rf"^    {prefix}([A-Z_0-9]+) = (\d+)", text, re.MULTILINE)
     return {name: int(number) for name, number in rows}
 
@@ -25,7 +27,9 @@ def test_codes():
         for kind in vars(operations).values()
         if isinstance(kind, type) and issubclass(kind, operations.Operation) and kind.code
     }
-    theirs = {name.title().replace("_", ""): n for name, n in constants("steps.pyx").items()}
+    theirs = {
+        name.title().replace("_", ""): n for name, n in constants("steps.pyx", enum="Code").items()
+    }
     shortened = {"OfferEntryPointCertificate": "OfferCertificate"}
     assert {shortened.get(name, name): number for name, number in own.items()} == theirs
 
