@@ -9,21 +9,14 @@ from fastproxy.engine.buffers cimport queue_clear
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY, failure_reply
 from fastproxy.engine.step_limits cimport retry_limit
 from fastproxy.engine.steps cimport pick_endpoint, record_quality, reply_cookie
-from fastproxy.engine.stream cimport (
-    FAIL_CONNECT_TIMEOUT, FAIL_NAME, FAIL_NONE, FAIL_REFUSED, Stream,
-)
+from fastproxy.engine.stream cimport FAIL_CONNECT_TIMEOUT, FAIL_NONE, Stream
 from fastproxy.engine.upstream cimport upstream_again
-
-
-cdef bint _may_retry(Stream* stream, int failure) noexcept nogil:
-    if failure != FAIL_REFUSED and failure != FAIL_CONNECT_TIMEOUT and failure != FAIL_NAME:
-        return False
-    return stream.unsent.first != NULL and another_attempt(stream)
 
 
 cdef int retry(Stream* stream, int failure) noexcept nogil:
     """STEP_GO_ON: an attempt is on its way; STEP_REPLY: this was the last one."""
-    while _may_retry(stream, failure):
+    # Whatever failed, a handshake included: what is unsent no endpoint has seen a byte of.
+    while stream.unsent.first != NULL and another_attempt(stream):
         record_quality(stream, 504 if failure == FAIL_CONNECT_TIMEOUT else 502)
         if retry_limit(stream) != STEP_GO_ON:
             queue_clear(&stream.unsent)

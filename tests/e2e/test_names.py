@@ -37,7 +37,10 @@ NAME = "pods.example.test"
 class Field:
     """One proxy with a route /NAME to each ExternalName Service NAME."""
 
-    def __init__(self, folder: Path, server: NameServer, services: dict[str, tuple[str, int]]):
+    def __init__(
+        self, folder: Path, server: NameServer, services: dict[str, tuple[str, int]],
+        path: str = "", more: str = "",
+    ) -> None:  # fmt: skip
         manifests = folder / "manifests"
         manifests.mkdir()
         documents = [
@@ -45,7 +48,7 @@ class Field:
             for name, (external, port) in services.items()
         ]
         rules = "".join(
-            ingress_manifest(name, [("a.test", f"/{name}", name)]).replace(
+            ingress_manifest(name, [("a.test", path or f"/{name}", name)]).replace(
                 "number: 80", f"number: {port}"
             )
             + "---"
@@ -54,9 +57,8 @@ class Field:
         (manifests / "all.yaml").write_text(rules + "---".join(documents))
         self.port = free_port()
         conf = server.resolv_conf(folder / "resolv.conf", "options ndots:1")
-        self.proxy = Proxy(
-            folder, manifests, SETTINGS.format(port=self.port, resolv_conf=conf), self.port
-        )
+        settings = SETTINGS.format(port=self.port, resolv_conf=conf) + more
+        self.proxy = Proxy(folder, manifests, settings, self.port)
         self.proxy.launch()
 
     def get(self, path: str) -> tuple[int, str]:
@@ -127,6 +129,19 @@ def test_the_first_request_waits_for_the_name(tmp_path: Path, server: NameServer
             time.sleep(0.01)
         server.silent = False
         assert field.get("/shop")[0] == 200
+    finally:
+        field.proxy.stop()
+        pod.stop()
+
+
+def test_a_name_that_is_unknown_is_an_attempt(tmp_path: Path, server: NameServer) -> None:
+    """[retry]: the next endpoint of the backend, which two Services of one path make up."""
+    (pod,) = pods("127.0.0.1")
+    server.put(NAME, "A", [pod.address])
+    services = {"known": (NAME, pod.port), "unknown": ("unknown.example.test", pod.port)}
+    field = Field(tmp_path, server, services, path="/both", more="[retry]\n")
+    try:
+        assert [field.get("/both")[0] for _ in range(4)] == [200] * 4
     finally:
         field.proxy.stop()
         pod.stop()

@@ -7,6 +7,9 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -229,6 +232,105 @@ def test_the_entry_points_certificate_is_shown_to_endpoints(running: Running) ->
         assert ["DNS", "m.test"] in told["peer"]["subjectAltName"]
         # This endpoint's certificate is not of the client authorities, which alone count now.
         assert ask(client, "m2.test") == (500, b"Internal Server Error")
+
+
+CARELESS = """
+defaultEntryPoints = ["http"]
+workers = 1
+insecureSkipVerify = true
+
+[entryPoints.http]
+address = "127.0.0.1:{http}"
+
+[entryPoints.mutual]
+address = "127.0.0.1:{mutual}"
+[entryPoints.mutual.tls]
+[[entryPoints.mutual.tls.certificates]]
+certFile = "{folder}/static.crt"
+keyFile = "{folder}/static.key"
+[entryPoints.mutual.tls.clientCA]
+files = ["{folder}/clients.pem"]
+optional = true
+"""
+WARY = """
+defaultEntryPoints = ["http"]
+workers = 1
+rootCAs = ["{folder}/roots.pem"]
+[retry]
+[entryPoints.http]
+address = "127.0.0.1:{http}"
+"""
+
+
+@contextmanager
+def started(folder: Path, settings: str, objects: list[dict[str, Any]]) -> Iterator[Running]:
+    (folder / "manifests").mkdir()
+    static = pem(AUTHORITY.issue_cert("m.test", "m2.test"))
+    for name, data in zip(("static.crt", "static.key"), static, strict=True):
+        (folder / name).write_bytes(data)
+    (folder / "clients.pem").write_bytes(CLIENTS.cert_pem.bytes())
+    (folder / "roots.pem").write_bytes(AUTHORITY.cert_pem.bytes())
+    ports = {name: free_port() for name in ("http", "mutual")}
+    text = settings.format(folder=folder, **ports)
+    proxy = Proxy(folder, folder / "manifests", text, ports["http"])
+    made = Running(folder, ports, proxy, objects)
+    made.write()
+    with proxy:
+        yield made
+
+
+def test_who_verifies_nothing_and_asks_clients_only_if_they_have_something(tmp_path: Path) -> None:
+    """insecureSkipVerify counts for pass-tls-cert too, whose roots are the client authorities."""
+    stranger = trustme.CA()
+    asking = server_context(stranger.issue_cert("127.0.0.1"), client_authority=AUTHORITY)
+    with origin(server_context(stranger.issue_cert("127.0.0.1"))) as untrusted, origin(asking) as b:
+        mutual = {"protocol": "https", "frontend_entry_points": "http,mutual"}
+        told = {"pass_client_tls_cert": "pem: true"}
+        objects = [
+            *service("untrusted", untrusted),
+            *service("asking", b),
+            ingress("plain", "a.test", "untrusted", protocol="https"),
+            ingress("m", "m.test", "untrusted", **mutual, **told),
+            ingress("m2", "m2.test", "asking", protocol="https", pass_tls_cert="true",
+                    frontend_entry_points="mutual"),
+        ]  # fmt: skip
+        with started(tmp_path, CARELESS, objects) as running:
+            without = client_context(verify=False)
+            status, told_ = running.get(
+                "m.test", "mutual", without, "X-Forwarded-Tls-Client-Cert: x\r\n"
+            )
+            assert (status, told_["headers"].get("X-Forwarded-Tls-Client-Cert")) == (200, None)
+            shown_ = client_context(verify=False, certificate=CLIENT)
+            status, told_ = running.get("m.test", "mutual", shown_)
+            assert (status, told_["headers"]["X-Forwarded-Tls-Client-Cert"].count(",")) == (200, 1)
+            strange = client_context(verify=False, certificate=stranger.issue_cert("x@y.example"))
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                running.get("m.test", "mutual", strange)
+            status, told_ = running.get("m2.test", "mutual", without)
+            assert status == 200
+            assert ["DNS", "m2.test"] in told_["peer"]["subjectAltName"]
+
+
+def test_an_endpoint_that_cannot_be_trusted_is_an_attempt(tmp_path: Path) -> None:
+    """[retry]: nothing of the request was sent when the handshake failed."""
+    good = server_context(AUTHORITY.issue_cert("127.0.0.1"))
+    strange = server_context(trustme.CA().issue_cert("127.0.0.1"))
+    with origin(good) as one, origin(strange) as other, origin() as plain:
+        documents = service("mixed", one)
+        for number, port in enumerate((other, plain)):
+            [_, more] = service("mixed", port)
+            more["metadata"] = more["metadata"] | {"name": f"mixed-{number}"}
+            documents.append(more)
+        documents += [*service("bad", other), ingress("a", "a.test", "mixed", protocol="https")]
+        documents += [ingress("bad", "bad.test", "bad", protocol="https")]
+        with started(tmp_path, WARY, documents) as running:
+
+            def status(host: str) -> int:
+                with socket.create_connection(("127.0.0.1", running.ports["http"]), 10) as client:
+                    return ask(client, host)[0]
+
+            assert [status("a.test") for _ in range(6)] == [200] * 6
+            assert status("bad.test") == 500
 
 
 def test_plain_http_on_a_tls_entry_point(running: Running) -> None:

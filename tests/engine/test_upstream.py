@@ -313,6 +313,15 @@ def test_an_endpoint_that_does_not_accept(tmp_path: Path) -> None:
             assert (answer.status, answer.body) == (504, b"Gateway Timeout")
             # The time runs from the worker's turn, which may have begun before the request came.
             assert 0.25 < time.monotonic() - start < 6
+        services["mixed"] = [*services["full"], *services["shop"]]
+        folder = tmp_path / "retry"
+        folder.mkdir()
+        retry = f"[retry]\n{settings}"
+        with proxied(folder, services, retry) as proxy, Client(proxy.address[1]) as client:
+            for method in ("GET", "POST"):
+                answers = [client.ask("/mixed/x", method=method).status for _ in range(2)]
+                assert answers == [200, 200]
+            assert client.ask("/full/x").status == 504
         live.close()
         for filler in full:
             filler.close()
