@@ -142,9 +142,6 @@ class Filter:
     def on_request(self, exchange: Exchange) -> Reply | Awaitable[Reply | None] | None:
         return None
 
-    async def around(self, exchange: Exchange) -> Reply | None:
-        return None
-
     def on_response(self, exchange: Exchange, head: ResponseHead) -> None:
         return None
 

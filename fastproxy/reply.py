@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http import HTTPStatus
 
-from fastproxy.spool import Body
-
 TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 
@@ -17,7 +15,7 @@ class Reply:
     __slots__ = ("body", "headers", "status")
 
     def __init__(
-        self, status: int, body: Body = b"", headers: Sequence[tuple[str, str]] = ()
+        self, status: int, body: bytes = b"", headers: Sequence[tuple[str, str]] = ()
     ) -> None:
         self.status = status
         self.body = body
@@ -37,11 +35,11 @@ class Reply:
 
 
 class Response:
-    """A whole response of a backend (sub-requests, buffering); headers in their order."""
+    """A whole response of a backend to a sub-request; headers in their order."""
 
     __slots__ = ("body", "headers", "status")
 
-    def __init__(self, status: int, headers: Sequence[tuple[str, str]], body: Body) -> None:
+    def __init__(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         self.status = status
         self.headers = tuple(headers)
         self.body = body

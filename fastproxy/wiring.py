@@ -268,8 +268,7 @@ def _encode(
             word = struct.pack("<I", slot)
             encoded = encoded[:SLOT_OFFSET] + word + encoded[SLOT_OFFSET + len(word) :]
         if isinstance(operation, Scripted):
-            # What wraps the rest stands among the request operations it wraps.
-            phase = Phase.REQUEST if operation.in_phase is Phase.AROUND else operation.in_phase
+            phase = operation.in_phase
         found.scripted |= isinstance(operation, Scripted | ErrorPages)
         if phase is Phase.REQUEST:
             found.request += encoded

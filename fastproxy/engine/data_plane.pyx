@@ -25,9 +25,9 @@ from libc.string cimport memcpy
 from fastproxy._shared cimport region_close, region_open
 from fastproxy.engine.aliases cimport Aliases
 from fastproxy.engine.backends cimport Backends
+from fastproxy.engine.bridge cimport bridge_install
 from fastproxy.engine.digest cimport ProofTable
 from fastproxy.engine.downstream cimport downstream_close_all, downstream_drain
-from fastproxy.engine.exchange cimport exchange_install
 from fastproxy.engine.generation cimport Generation
 from fastproxy.engine.head cimport Scratch
 from fastproxy.engine.listener cimport Listener, listener_close, listener_new
@@ -150,7 +150,7 @@ cdef class DataPlane:
         self.tls.install(self.engine, self.names)
         self.backends = Backends(self.names, self.tls, self.resolver)
         self.backends.engine = self.engine
-        exchange_install(self.engine, self)
+        bridge_install(self.engine, self)
 
     cdef int _allocate(self, int worker, int shared) except -1:
         global _engine_of_matching
@@ -387,7 +387,7 @@ cdef class DataPlane:
         self.aliases.put(name.encode("latin-1"), found, now, until)
         return found
 
-    # --- what filters ask for (exchange.pyx) ---
+    # --- what filters ask for (exchange.pyx, sub_request.pyx) ---
 
     @property
     def event_loop(self):

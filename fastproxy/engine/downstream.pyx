@@ -233,7 +233,7 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
     elif downstream.state == DOWNSTREAM_BUSY:
         if not (
             downstream.wire.message_done or downstream.paused or downstream.waiting_continue
-            or (downstream.parked and not downstream.collecting) or downstream.closing
+            or downstream.parked or downstream.closing
         ):
             downstream_read_body(downstream)
     elif downstream.state == DOWNSTREAM_DRAIN:

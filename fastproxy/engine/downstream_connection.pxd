@@ -56,7 +56,7 @@ cdef struct Downstream:
     uint8_t body_counted
     uint8_t ended  # tunnel: 1 = client has ended, 2 = endpoint has ended, 4 = the client knows
     uint8_t parked  # Python has the stream
-    uint8_t collecting  # the request body is wanted whole, by buffering or by Python
+    uint8_t collecting  # the request body is wanted whole, by buffering
     int64_t body_received
     char client[48]
 

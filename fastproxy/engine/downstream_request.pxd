@@ -6,5 +6,4 @@ from fastproxy.engine.stream cimport Stream
 
 cdef void downstream_read_head(Downstream* downstream) noexcept nogil
 cdef void downstream_continue(Stream* stream, Head* head, char* body, size_t body_size, int code) noexcept nogil
-cdef void downstream_collect(Stream* stream) noexcept nogil
 cdef void downstream_read_body(Downstream* downstream) noexcept nogil

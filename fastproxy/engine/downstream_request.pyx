@@ -237,22 +237,10 @@ cdef void downstream_continue(Stream* stream, Head* head, char* body, size_t bod
     """Python lets a parked stream go on; `code` is what the remaining steps came to."""
     cdef Downstream* downstream = downstream_of(stream)
     downstream.parked = 0
-    downstream.collecting = 0
     downstream.wire.body = body
     downstream.wire.body_size = body_size
     _after_steps(downstream, head, code)
     if not downstream.source.dead and (downstream.readable or downstream.pending_size):
-        source_run(&downstream.source)
-
-
-cdef void downstream_collect(Stream* stream) noexcept nogil:
-    """Read the whole request body before the stream goes on; `stream.body` gets it, without one
-    `engine.collected`: Python waits for it."""
-    cdef Downstream* downstream = downstream_of(stream)
-    downstream.collecting = 1
-    if downstream.waiting_continue:
-        downstream_on_continue(stream)
-    if not downstream.source.dead:
         source_run(&downstream.source)
 
 
@@ -268,8 +256,11 @@ cdef int _collect_body(Downstream* downstream, Head* head) noexcept nogil:
     code = _add_to_body(stream, downstream.wire.body, downstream.wire.body_size)
     if code != GATHERED:
         return _not_collected(stream.engine, code)
-    downstream_collect(stream)
+    downstream.collecting = 1
+    if downstream.waiting_continue:
+        downstream_on_continue(stream)
     if not downstream.source.dead:
+        source_run(&downstream.source)
         downstream_drop_window(downstream)
     return STEP_COLLECT
 
@@ -328,7 +319,6 @@ cdef void _forward(Downstream* downstream, Head* head) noexcept nogil:
     forwarding.trusted = trusts(&engine.entry_points[stream.entry_point], stream.address)
     forwarding.tls = stream.tls
     forwarding.expect = stream.expect
-    forwarding.anonymous = 0
     forwarding.content_length = -2
     stream.chunked = head.chunked
     writer.data = engine.out
@@ -473,10 +463,7 @@ cdef void _collect(Downstream* downstream, int code, size_t count, size_t consum
         deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_BODY)
         if downstream.readable:
             source_run(&downstream.source)
-    if downstream.stream.body != NULL:
-        _gather_body(downstream, code == WIRE_DONE)
-    else:
-        engine.collected(&downstream.stream, engine.body, downstream.wire.body_size, code == WIRE_DONE)
+    _gather_body(downstream, code == WIRE_DONE)
 
 
 cdef void _gather_body(Downstream* downstream, bint last) noexcept nogil:

@@ -5,7 +5,6 @@ from typing import final
 
 from fastproxy.reply import Reply as Reply
 from fastproxy.reply import Response as Response
-from fastproxy.spool import Body
 
 @final
 class ResponseHead:
@@ -52,16 +51,6 @@ class Exchange:
     def remember_headers(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Set header fields, on this request and, by a `RememberedHeaders` operation in front of
         this filter, on all later ones of the connection. Only for what the connection decides."""
-    async def body(self, limit: int, memory: int = 1 << 20) -> Body:
-        """The whole request body; raises `errors.TooLarge` above `limit` (0 = unlimited). Above
-        `memory` bytes (0 = unlimited) it stands in a temporary file, as does the response of
-        `forward`."""
-    async def forward(self, limit: int = 0, memory: int = 0) -> Response:
-        """Run what stands behind this filter, up to the backend, and collect the response
-        (`around` only), own answers and errors of the later steps included. May be called again:
-        the body must have been read. Operations on the response have been applied; a Reply made
-        from it is delivered as it is. Raises `errors.TooLarge` when the response's body is longer
-        than `limit` (0 = unlimited)."""
     async def fetch(
         self,
         url: str,

@@ -109,3 +109,6 @@ cdef int head_set(Head* head, const char* name, size_t name_size, const char* va
 cdef char* scratch_keep(Scratch* scratch, const char* data, size_t size) noexcept nogil
 cdef bint same_text(const char* one, size_t one_size, const char* other, size_t other_size) noexcept nogil
 cdef bint has_token(const char* value, size_t size, const char* token, size_t token_size) noexcept nogil
+
+cdef inline str head_text(const char* data, size_t size):
+    return data[:size].decode("latin-1")

@@ -151,7 +151,6 @@ cdef class Probe:
         forwarding.trusted = trusted
         forwarding.tls = tls
         forwarding.expect = expect
-        forwarding.anonymous = 0
         forwarding.content_length = -2
         with nogil:
             for _i in range(rounds):

@@ -21,7 +21,6 @@ cdef struct Forwarding:
     uint8_t trusted  # the client may supply X-Forwarded-*
     uint8_t tls
     uint8_t expect  # forward Expect: 100-continue
-    uint8_t anonymous  # no client address is told (error pages)
     int64_t content_length  # -2 = as in the head
 
 cdef void write_request(Writer* writer, const Head* head, const Forwarding* forwarding) noexcept nogil

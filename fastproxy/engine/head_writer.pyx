@@ -167,9 +167,8 @@ cdef void _forwarded(Writer* writer, const Head* head, const Forwarding* forward
             if field.kind == KIND_X_FORWARDED_SERVER:
                 continue
         if listed:
-            if not forwarding.anonymous:
-                _put(writer, ", ", 2)
-                _put(writer, forwarding.client, forwarding.client_size)
+            _put(writer, ", ", 2)
+            _put(writer, forwarding.client, forwarding.client_size)
             _put(writer, "\r\n", 2)
         for i in range(head.count):
             field = &head.fields[i]
@@ -191,7 +190,7 @@ cdef void _forwarded(Writer* writer, const Head* head, const Forwarding* forward
             elif field.kind == KIND_X_REAL_IP:
                 kept_real = True
             _copy_field(writer, field)
-    if not listed and not forwarding.anonymous:
+    if not listed:
         _put(writer, "X-Forwarded-For: ", 17)
         _put(writer, forwarding.client, forwarding.client_size)
         _put(writer, "\r\n", 2)
@@ -217,7 +216,7 @@ cdef void _forwarded(Writer* writer, const Head* head, const Forwarding* forward
     _put(writer, "X-Forwarded-Server: ", 20)
     _put(writer, forwarding.server, forwarding.server_size)
     _put(writer, "\r\n", 2)
-    if not kept_real and not forwarding.anonymous:
+    if not kept_real:
         _put(writer, "X-Real-Ip: ", 11)
         _put(writer, forwarding.client, forwarding.client_size)
         _put(writer, "\r\n", 2)

@@ -25,7 +25,6 @@ class Phase(IntEnum):
     REQUEST = 0  # in order, before an endpoint is picked; may answer
     RESPONSE = 1  # on the head of a response received from a backend
     END = 2  # exactly once, when the exchange is over
-    AROUND = 3  # Python only: wraps everything after it
 
 
 class Extractor(IntEnum):

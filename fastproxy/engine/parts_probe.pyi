@@ -17,7 +17,7 @@ class QueueProbe:
 
 @final
 class SavedProbe:
-    """A request head that is edited, saved, copied; what it was read from is overwritten."""
+    """A request head that is edited and saved; what it was read from is overwritten."""
 
     body: bytes
     def __init__(self, data: bytes) -> None: ...
@@ -27,12 +27,6 @@ class SavedProbe:
     def set_path(self, path: bytes) -> None: ...
     def save(self, body: bytes = b"") -> None:
         """Save it, again if it was saved; then overwrite all it was made from."""
-
-    def copy(self) -> None:
-        """Go on with a copy of what was saved; the original waits for `back`."""
-
-    def back(self) -> None:
-        """Forget the copy."""
 
     def write(self) -> bytes | None:
         """The head as an endpoint gets it."""

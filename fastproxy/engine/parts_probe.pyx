@@ -16,7 +16,7 @@ from fastproxy.engine.llhttp cimport HTTP_REQUEST
 from fastproxy.engine.posix cimport iovec, ssize_t
 from fastproxy.engine.proxy_protocol cimport proxy_header
 from fastproxy.engine.replay cimport retry_expression as program_holds
-from fastproxy.engine.saved cimport SavedHead, head_copy, head_forget, head_save, head_save_again
+from fastproxy.engine.saved cimport SavedHead, head_forget, head_save, head_save_again
 from fastproxy.engine.stream cimport EntryPoint
 from fastproxy.engine.transport cimport TRANSPORT_AGAIN, transport_write
 from fastproxy.engine.wire cimport (
@@ -86,7 +86,7 @@ cdef class QueueProbe:
 
 
 cdef class SavedProbe:
-    """A request head that is edited, saved, copied; what it was read from is overwritten."""
+    """A request head that is edited and saved; what it was read from is overwritten."""
 
     cdef Wire wire
     cdef Window* window
@@ -94,7 +94,6 @@ cdef class SavedProbe:
     cdef Head read
     cdef Head* head
     cdef SavedHead* saved
-    cdef SavedHead* original  # which `copy` was made from
 
     def __cinit__(self, bytes data):
         self.window = window_new(ROOM, 256)
@@ -113,7 +112,6 @@ cdef class SavedProbe:
 
     def __dealloc__(self):
         head_forget(self.saved)
-        head_forget(self.original)
         wire_free(&self.wire)
         window_free(self.window)
         free(self.scratch)
@@ -143,23 +141,6 @@ cdef class SavedProbe:
             raise MemoryError
         self.saved = newer
         self.head = &newer.head
-        self._overwrite()
-
-    def copy(self):
-        """Go on with a copy of what was saved; the original waits for `back`."""
-        cdef SavedHead* newer = head_copy(self.saved)
-        if newer == NULL:
-            raise MemoryError
-        self.original = self.saved
-        self.saved = newer
-        self.head = &newer.head
-
-    def back(self):
-        """Forget the copy."""
-        head_forget(self.saved)
-        self.saved = self.original
-        self.original = NULL
-        self.head = &self.saved.head
         self._overwrite()
 
     cdef void _overwrite(self) noexcept:

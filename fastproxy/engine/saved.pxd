@@ -15,7 +15,6 @@ cdef struct SavedHead:
     uint32_t arena_size
     SavedHead* older  # which this one was made from and may point into
 
-cdef SavedHead* head_save(const Head* head, const Scratch* scratch, const char* body, size_t body_size) noexcept nogil
-cdef SavedHead* head_copy(const SavedHead* saved) noexcept nogil
+cdef SavedHead* head_save(const Head* head, const Scratch* memory, const char* body, size_t body_size) noexcept nogil
 cdef SavedHead* head_save_again(SavedHead* saved, const Scratch* scratch) noexcept nogil
 cdef void head_forget(SavedHead* saved) noexcept nogil

@@ -35,9 +35,10 @@ cdef size_t _within(const char* data, size_t size, const char* scratch, size_t s
     return size if scratch <= data < scratch + scratch_size else 0
 
 
-cdef SavedHead* _save(
-    const Head* head, const char* scratch, size_t scratch_size, const char* body, size_t body_size
-) noexcept nogil:
+cdef SavedHead* head_save(const Head* head, const Scratch* memory, const char* body, size_t body_size) noexcept nogil:
+    """Copy a head out of the shared buffers; NULL without memory."""
+    cdef const char* scratch = <const char*> memory
+    cdef size_t scratch_size = sizeof(Scratch)
     cdef SavedHead* saved = <SavedHead*> calloc(1, sizeof(SavedHead))
     cdef const char* old = head.window.data
     cdef size_t old_size = head.window.used, needed
@@ -83,17 +84,6 @@ cdef SavedHead* _save(
         field.name = <char*> _move(saved, field.name, field.name_size, old, old_size, scratch, scratch_size)
         field.value = <char*> _move(saved, field.value, field.value_size, old, old_size, scratch, scratch_size)
     return saved
-
-
-cdef SavedHead* head_save(const Head* head, const Scratch* scratch, const char* body, size_t body_size) noexcept nogil:
-    """Copy a head out of the shared buffers; NULL without memory."""
-    return _save(head, <const char*> scratch, sizeof(Scratch), body, body_size)
-
-
-cdef SavedHead* head_copy(const SavedHead* saved) noexcept nogil:
-    """Another copy, for an attempt that may edit it. It owns everything but what the original's
-    window and arena do not hold."""
-    return _save(&saved.head, saved.arena, saved.arena_used + 1, saved.body, saved.body_size)
 
 
 cdef SavedHead* head_save_again(SavedHead* saved, const Scratch* scratch) noexcept nogil:

@@ -333,10 +333,9 @@ cdef struct Engine:
     char* free_saved  # blocks for heads, linked by their first word
     Source* connections_first  # all downstream connections, for draining
     void* plane  # PyObject*: the DataPlane
-    # Python's side of scripted operations (exchange.pyx)
+    # Python's side of scripted operations (bridge.pyx)
     int (*call_filter)(Stream*, Head*, uint32_t, uint32_t) noexcept nogil
     void (*end_exchange)(Stream*) noexcept nogil
-    void (*collected)(Stream*, const char*, size_t, uint8_t) noexcept nogil
     int (*keep_head)(Stream*, Head*) noexcept nogil
     int (*intercept)(Stream*, uint32_t, int) noexcept nogil
     # hostResolver.cnameFlattening: look the end of the host's CNAME chain up; STEP_PARK meanwhile

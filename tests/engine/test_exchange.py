@@ -39,11 +39,10 @@ class Script(Filter):
     def __init__(
         self,
         request: Function | None = None,
-        around: Function | None = None,
         response: Callable[[Exchange, Any], None] | None = None,
         end: Function | None = None,
     ) -> None:
-        self._request, self._around, self._response, self._end = request, around, response, end
+        self._request, self._response, self._end = request, response, end
         self.started = threading.Event()
         self.ends = 0
         self.cancelled = 0
@@ -52,8 +51,7 @@ class Script(Filter):
     @property
     def phases(self) -> list[Phase]:
         given = {
-            Phase.REQUEST: self._request, Phase.AROUND: self._around,
-            Phase.RESPONSE: self._response, Phase.END: True,
+            Phase.REQUEST: self._request, Phase.RESPONSE: self._response, Phase.END: True,
         }  # fmt: skip
         return [phase for phase, function in given.items() if function]
 
@@ -62,11 +60,6 @@ class Script(Filter):
         self.started.set()
         result = self._request(exchange)
         return self._watched(result) if isinstance(result, Awaitable) else result
-
-    def around(self, exchange: Exchange) -> Any:
-        assert self._around is not None
-        self.started.set()
-        return self._watched(self._around(exchange))
 
     def on_response(self, exchange: Exchange, head: Any) -> None:
         assert self._response is not None
@@ -208,27 +201,6 @@ async def breaks_path_later(exchange: Exchange) -> None:
     exchange.path = "/s/../x"
 
 
-async def forwards(exchange: Exchange) -> Reply:
-    response = await exchange.forward()
-    return Reply(response.status, response.body, response.headers)
-
-
-async def forwards_three_times(exchange: Exchange) -> Reply:
-    await exchange.body(0)
-    for _ in range(3):
-        response = await exchange.forward()
-    return Reply(response.status, response.body)
-
-
-async def reads_too_much(exchange: Exchange) -> None:
-    await exchange.body(2)
-
-
-async def goes_on_behind_forward(exchange: Exchange) -> None:
-    """A filter that has forwarded and then does not answer: the request goes on, once more."""
-    await exchange.forward()
-
-
 ERROR = b"Internal Server Error\n"
 BAD = ("X-Bad", "a\r\nX-Injected: 1")
 FOREIGN = ("X-Foreign", "\u20ac")
@@ -252,10 +224,6 @@ OUTCOMES = [
     ("edits later", {"request": edits_later}, 200, b""),
     ("a bad path", {"request": breaks_path}, 400, b"Bad Request"),
     ("a bad path, later", {"request": breaks_path_later}, 400, b"Bad Request"),
-    ("forwards", {"around": forwards}, 200, b"ok"),
-    ("forwards three times", {"around": forwards_three_times}, 200, b"ok"),
-    ("goes on behind forward", {"around": goes_on_behind_forward}, 200, b"ok"),
-    ("raises around", {"around": failing_later(ValueError("x"))}, 500, ERROR),
     ("fetches what is dead",
      {"request": lambda e: e.fetch(f"http://127.0.0.1:{dead_port()}/")}, 500, ERROR),
     ("fetches from no backend",
@@ -287,16 +255,6 @@ def test_outcomes(
         assert origin.seen[-2].values("X-Given") == ["1"]
 
 
-def test_a_body_that_is_too_long(plane: Plane, origin: Origin) -> None:
-    script = Script(request=reads_too_much)
-    publish(plane, origin, script)
-    for lines in ((), ("Transfer-Encoding: chunked",)):
-        body = b"5\r\nhello\r\n0\r\n\r\n" if lines else b"hello"
-        with Client(plane.port) as client:
-            assert client.ask("/s/ok", *lines, method="POST", body=body).status == 500
-    settled(plane, script, 2)
-
-
 def test_an_exchange_that_has_ended_says_so(plane: Plane, origin: Origin) -> None:
     script = Script()
     publish(plane, origin, script)
@@ -312,9 +270,8 @@ def test_an_exchange_that_has_ended_says_so(plane: Plane, origin: Origin) -> Non
     ):  # fmt: skip
         with pytest.raises(RuntimeError, match="ended"):
             use()
-    for coroutine in (ended.body(0), ended.forward(), ended.fetch("http://127.0.0.1/")):
-        with pytest.raises(RuntimeError, match="ended"):
-            asyncio.run(coroutine)
+    with pytest.raises(RuntimeError, match="ended"):
+        asyncio.run(ended.fetch("http://127.0.0.1/"))
 
 
 # --- clients that leave ---
@@ -324,45 +281,27 @@ async def waits(exchange: Exchange) -> None:
     await asyncio.sleep(60)
 
 
-async def waits_behind_forward(exchange: Exchange) -> None:
-    await exchange.forward()
-    await asyncio.sleep(60)
-
-
-async def waits_for_the_body_twice(exchange: Exchange) -> None:
-    await asyncio.sleep(0.05)
-    await exchange.body(0)
-
-
 GET = request("/s/ok")
 PART = request("/s/ok", "Content-Length: 10", method="POST") + b"half"
-CHUNKS = request("/s/ok", "Transfer-Encoding: chunked", method="POST") + b"5\r\nhel"
-SILENT = request("/s/silent")
 ASKED = "http://127.0.0.1:{port}/s/silent"
-WAITS: list[tuple[str, str, Callable[[Exchange, int], Any], bytes, bool]] = [
-    # where it waits, the phase, the function (with the endpoint's port), what was sent, whether the
-    # endpoint holds a request then
-    ("in on_request", "request", lambda e, port: waits(e), GET, False),
-    ("in on_request, with a body", "request", lambda e, port: waits(e), PART, False),
-    ("for a body", "request", lambda e, port: e.body(0), PART, False),
-    ("for a body in chunks", "request", lambda e, port: e.body(0), CHUNKS, False),
-    ("for a body, late", "request", lambda e, port: waits_for_the_body_twice(e), PART, False),
-    ("for a body, around", "around", lambda e, port: e.body(0), CHUNKS, False),
-    ("in a sub-request", "request", lambda e, port: e.fetch(ASKED.format(port=port)), GET, True),
-    ("in forward", "around", lambda e, port: e.forward(), SILENT, True),
-    ("behind forward", "around", lambda e, port: waits_behind_forward(e), GET, False),
+WAITS: list[tuple[str, Callable[[Exchange, int], Any], bytes, bool]] = [
+    # where it waits, the function (with the endpoint's port), what was sent, whether the endpoint
+    # holds a request then
+    ("in on_request", lambda e, port: waits(e), GET, False),
+    ("in on_request, with a body", lambda e, port: waits(e), PART, False),
+    ("in a sub-request", lambda e, port: e.fetch(ASKED.format(port=port)), GET, True),
 ]
 
 
 @pytest.mark.parametrize(
-    ("phase", "function", "data", "reaches"),
+    ("function", "data", "reaches"),
     [row[1:] for row in WAITS],
     ids=[row[0] for row in WAITS],
 )
 def test_a_client_that_leaves(
-    plane: Plane, origin: Origin, phase: str, function: Any, data: bytes, reaches: bool
+    plane: Plane, origin: Origin, function: Any, data: bytes, reaches: bool
 ) -> None:
-    script = Script(**{phase: lambda exchange: function(exchange, origin.port)})
+    script = Script(request=lambda exchange: function(exchange, origin.port))
     publish(plane, origin, script)
     for number in range(1, 4):
         silent = origin.scripts["/s/silent"] = Silent()
@@ -407,17 +346,15 @@ def test_a_client_that_leaves_and_a_filter_that_insists(plane: Plane, origin: Or
 # --- generations meanwhile ---
 
 
-@pytest.mark.parametrize("phase", ["request", "around"])
-def test_a_generation_meanwhile(plane: Plane, origin: Origin, phase: str) -> None:
+def test_a_generation_meanwhile(plane: Plane, origin: Origin) -> None:
     """The request ends on the route it began on; then its filter is forgotten."""
     gate = plane.call(asyncio.Event)
 
-    async def waits_for_the_gate(exchange: Exchange) -> Reply | None:
+    async def waits_for_the_gate(exchange: Exchange) -> None:
         await gate.wait()
         assert exchange.route == "scripted"
-        return await forwards(exchange) if phase == "around" else None
 
-    script = Script(**{phase: waits_for_the_gate})
+    script = Script(request=waits_for_the_gate)
     publish(plane, origin, script)
     with Client(plane.port) as client:
         client.send(GET)

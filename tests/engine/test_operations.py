@@ -39,7 +39,7 @@ def test_codes():
     [
         ("step_regex.pyx", "PIECE_", operations.Piece),
         ("step_limits.pyx", "EXTRACT_", operations.Extractor),
-        ("exchange.pyx", "PHASE_", operations.Phase),
+        ("bridge.pyx", "PHASE_", operations.Phase),
     ],
 )
 def test_other_numbers(source, prefix, own):

@@ -58,28 +58,6 @@ def test_saving_changes_nothing(head: bytes, steps: list[Step]) -> None:
     assert straight.write() is not None
 
 
-@given(st.sampled_from(HEADS), *[st.lists(STEPS, max_size=5)] * 3)
-@settings(deadline=None)
-def test_a_copy_is_edited_apart(
-    head: bytes, before: list[Step], apart: list[Step], after: list[Step]
-) -> None:
-    """As an attempt of a retry is, while the request it came from waits."""
-    probe, twin, changed = SavedProbe(head), SavedProbe(head), SavedProbe(head)
-    follow(probe, before, True)
-    probe.save()
-    follow(twin, before, False)
-    probe.copy()
-    follow(probe, apart, False)
-    follow(changed, before, False)
-    follow(changed, apart, False)
-    assert probe.write() == changed.write()
-    probe.back()
-    assert probe.write() == twin.write()
-    follow(probe, after, True)
-    follow(twin, after, False)
-    assert probe.write() == twin.write()
-
-
 def test_edited_twice_between_three_waits() -> None:
     probe = SavedProbe(HEAD)
     probe.edit(b"X-One", b"first")
@@ -107,9 +85,6 @@ def test_the_first_piece_of_the_body_comes_along(size: int) -> None:
     body = bytes(range(256)) * (size // 256 + 1)
     probe.save(body[:size])
     probe.save()
-    probe.copy()
-    assert probe.body == body[:size]
-    probe.back()
     assert probe.body == body[:size]
 
 

@@ -76,7 +76,7 @@ def build_second(config: Second, context: BuildContext) -> Sequence[Operation]:
 
 def build_script(config: Script, context: BuildContext) -> Sequence[Operation]:
     return (
-        Scripted(Phase.AROUND, config),
+        Scripted(Phase.REQUEST, config),
         Scripted(Phase.RESPONSE, config),
         Scripted(Phase.END, config),
         ErrorPages(((500, 599),), replace(config, text=config.text + "!")),
@@ -205,10 +205,10 @@ def test_filter_slots_are_patched_in_and_shared_by_equal_configurations() -> Non
     result = compiled(route("a", Script()), route("b", Script()))
     first, second = read_block(result.block).routes
     slots = [struct.unpack_from("<I", payload)[0] for _, payload in first.request + first.response]
-    assert slots == [0, 1, 0]  # around, error pages, response
+    assert slots == [0, 1, 0]  # request, error pages, response
     assert result.filters[0] == Script("x")
     assert result.filters[1] == Script("x!")
-    assert struct.unpack_from("<II", second.request[0][1]) == (2, int(Phase.AROUND))
+    assert struct.unpack_from("<II", second.request[0][1]) == (2, int(Phase.REQUEST))
     assert len(result.filters) == 4  # a filter has state, so routes do not share one
 
 
