@@ -10,6 +10,7 @@ from fastproxy.engine.operations import (
     Piece,
     RedirectEntryPoint,
     RedirectRegex,
+    RememberedUser,
     Scripted,
 )
 from fastproxy.entry_point_features import entry_point_operations
@@ -37,6 +38,10 @@ def scripted(config):
     return Scripted(config=config)
 
 
+BASIC_AUTH = Auth(Basic(((b"a", b"1"), (b"b", b"2"))), "X-U", True)
+BASIC_STEPS = [RememberedUser(BASIC_AUTH, b"X-U", True), scripted(BASIC_AUTH)]
+
+
 def to(name):
     return EntryPointRedirect(name)
 
@@ -59,7 +64,7 @@ BUILT = [
     (EntryPoint(whitelist_source_range=("10.0.0.0/8",)), [AllowNetworks((TEN,))]),
     (
         EntryPoint(auth=BASIC),
-        [scripted(Auth(Basic(((b"a", b"1"), (b"b", b"2"))), "X-U", True))],
+        BASIC_STEPS,
     ),
     (
         EntryPoint(auth=EntryPointAuth(digest=Users(("a:traefik:1",)))),
@@ -83,7 +88,7 @@ BUILT = [
         ),
         [
             RedirectEntryPoint(b"https", 8443),
-            scripted(Auth(Basic(((b"a", b"1"), (b"b", b"2"))), "X-U", True)),
+            *BASIC_STEPS,
             Compress(),
             AllowNetworks((TEN,)),
         ],
@@ -116,7 +121,7 @@ def test_the_users_file_is_merged_over_the_users(tmp_path):
     file = tmp_path / "users"
     file.write_bytes(b"# comment\n\n b:3 \r\n#c:4\nd:5\n")
     users = Users(("a:1", "b:2"), str(file))
-    [operation] = entry_point_operations(
+    *_, operation = entry_point_operations(
         "http", {"http": EntryPoint(auth=EntryPointAuth(basic=users))}
     )
     assert dict(operation.config.method.users) == {b"a": b"1", b"b": b"3", b"d": b"5"}
