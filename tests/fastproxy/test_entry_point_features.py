@@ -10,6 +10,7 @@ from fastproxy.engine.operations import (
     Piece,
     RedirectEntryPoint,
     RedirectRegex,
+    RememberedNonce,
     RememberedUser,
     Scripted,
 )
@@ -39,6 +40,7 @@ def scripted(config):
 
 
 BASIC_AUTH = Auth(Basic(((b"a", b"1"), (b"b", b"2"))), "X-U", True)
+DIGEST_AUTH = Auth(Digest(((b"a", b"1"),)))
 BASIC_STEPS = [RememberedUser(BASIC_AUTH, b"X-U", True), scripted(BASIC_AUTH)]
 
 
@@ -68,7 +70,7 @@ BUILT = [
     ),
     (
         EntryPoint(auth=EntryPointAuth(digest=Users(("a:traefik:1",)))),
-        [scripted(Auth(Digest(((b"a", b"1"),))))],
+        [RememberedNonce(DIGEST_AUTH, b"", False, 86400), scripted(DIGEST_AUTH)],
     ),
     (
         EntryPoint(
