@@ -27,7 +27,7 @@ from fastproxy.engine.buffers cimport queue_consume, queue_vector
 from fastproxy.engine.downstream_answer cimport downstream_refuse, downstream_reply_on
 from fastproxy.engine.downstream_connection cimport (
     DOWNSTREAM_BUSY, DOWNSTREAM_DRAIN, DOWNSTREAM_HANDSHAKE, DOWNSTREAM_HEAD, DOWNSTREAM_LINGER,
-    DOWNSTREAM_PROXY, DOWNSTREAM_TUNNEL, Downstream, downstream_close, downstream_end,
+    DOWNSTREAM_PROXY, DOWNSTREAM_TUNNEL, Downstream, downstream_close, downstream_end, downstream_end_half,
     downstream_free, downstream_name_client, downstream_new, downstream_set_client,
 )
 from fastproxy.engine.downstream_request cimport downstream_read_body, downstream_read_head
@@ -227,6 +227,8 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
         _flush(downstream)
         if source.dead:
             return
+    if events & EPOLLOUT and downstream.untold:
+        downstream_end_half(downstream)
     if downstream.state == DOWNSTREAM_HEAD:
         if downstream.output.first == NULL:
             downstream_read_head(downstream)
@@ -252,7 +254,7 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
 cdef void _read_linger(Downstream* downstream) noexcept nogil:
     cdef Engine* engine = downstream.engine
     cdef ssize_t count = transport_read(engine, downstream.source.descriptor, NULL, engine.body, engine.body_size)
-    if count == TRANSPORT_AGAIN:
+    if count == TRANSPORT_AGAIN or (count == 0 and downstream.untold):
         downstream.readable = 0
         return
     if count > 0:

@@ -55,6 +55,7 @@ cdef struct Downstream:
     uint8_t waiting_continue  # the body is not read before the endpoint says 100
     uint8_t body_counted
     uint8_t ended  # tunnel: 1 = client has ended, 2 = endpoint has ended, 4 = the client knows
+    uint8_t untold  # the socket had no room for the end of our half yet
     uint8_t parked  # Python has the stream
     uint8_t collecting  # the request body is wanted whole, by buffering
     int64_t body_received
@@ -69,6 +70,7 @@ cdef void downstream_close(Downstream* downstream) noexcept nogil
 cdef void downstream_reset(Downstream* downstream) noexcept nogil
 cdef void downstream_release(Downstream* downstream) noexcept nogil
 cdef void downstream_end(Downstream* downstream) noexcept nogil
+cdef void downstream_end_half(Downstream* downstream) noexcept nogil
 cdef bint downstream_send(Downstream* downstream, const iovec* vector, int count, size_t total) noexcept nogil
 cdef int downstream_keep_pending(Downstream* downstream, const char* data, size_t size) noexcept nogil
 cdef void downstream_date(Engine* engine) noexcept nogil

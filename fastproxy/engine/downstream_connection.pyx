@@ -13,8 +13,8 @@ from fastproxy.engine.buffers cimport queue_append_rest, queue_clear
 from fastproxy.engine.compress cimport compress_end
 from fastproxy.engine.gather cimport gather_free
 from fastproxy.engine.posix cimport (
-    AF_INET, AF_INET6, SHUT_WR, SOL_SOCKET, SO_LINGER, close, gmtime_r, inet_ntop, iovec, linger,
-    setsockopt, shutdown, sockaddr, sockaddr_in, sockaddr_in6, ssize_t, strftime, time_t, tm,
+    AF_INET, AF_INET6, SOL_SOCKET, SO_LINGER, close, gmtime_r, inet_ntop, iovec, linger,
+    setsockopt, sockaddr, sockaddr_in, sockaddr_in6, ssize_t, strftime, time_t, tm,
 )
 from fastproxy.engine.reactor cimport (
     DEADLINE_LINGER, DEADLINE_STALL, Source, deadline_clear, deadline_set, source_retire,
@@ -22,7 +22,9 @@ from fastproxy.engine.reactor cimport (
 )
 from fastproxy.engine.steps cimport end_steps
 from fastproxy.engine.stream cimport Engine, Stream
-from fastproxy.engine.transport cimport TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_write
+from fastproxy.engine.transport cimport (
+    TLS_FULL, TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_end, transport_write,
+)
 from fastproxy.engine.upstream cimport stream_forget_head, upstream_abort
 from fastproxy.engine.wire cimport window_free, wire_free
 
@@ -105,7 +107,8 @@ cdef void downstream_close(Downstream* downstream) noexcept nogil:
     upstream_abort(&downstream.stream)
     downstream_release(downstream)
     if downstream.ssl != NULL:
-        engine.tls.shutdown(downstream.ssl)
+        if downstream.state != DOWNSTREAM_LINGER:
+            engine.tls.shutdown(downstream.ssl)
         engine.tls.free(downstream.ssl)
         downstream.ssl = NULL
     queue_clear(&downstream.output)
@@ -159,17 +162,26 @@ cdef void downstream_release(Downstream* downstream) noexcept nogil:
 
 cdef void downstream_end(Downstream* downstream) noexcept nogil:
     """Everything is written: close, after reading what would otherwise cause a reset."""
-    if downstream.readable or not downstream.wire.message_done or downstream.pending_size:
-        if downstream.ssl != NULL:
-            downstream.engine.tls.shutdown(downstream.ssl)
-        shutdown(downstream.source.descriptor, SHUT_WR)
-        downstream.state = DOWNSTREAM_LINGER
+    cdef bint unread = downstream.readable or not downstream.wire.message_done or downstream.pending_size
+    downstream.state = DOWNSTREAM_LINGER
+    if unread:
+        downstream_end_half(downstream)
+    elif downstream.ssl != NULL:
+        downstream.untold = downstream.engine.tls.shutdown(downstream.ssl) == TLS_FULL
+    if unread or downstream.untold:
         downstream.drained = 0
         downstream.readable = 1
         deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_LINGER)
         source_run(&downstream.source)
     else:
         downstream_close(downstream)
+
+
+cdef void downstream_end_half(Downstream* downstream) noexcept nogil:
+    """Nothing more will be written; what the socket has no room for is tried again."""
+    downstream.untold = not transport_end(
+        downstream.engine, downstream.source.descriptor, downstream.ssl
+    )
 
 
 cdef bint downstream_send(Downstream* downstream, const iovec* vector, int count, size_t total) noexcept nogil:

@@ -3,8 +3,8 @@
 Each side may end its half first: `ended` says who has, and whether the other side was told.
 """
 
-from fastproxy.engine.downstream_connection cimport Downstream, downstream_close
-from fastproxy.engine.posix cimport SHUT_WR, shutdown, ssize_t
+from fastproxy.engine.downstream_connection cimport Downstream, downstream_close, downstream_end_half
+from fastproxy.engine.posix cimport ssize_t
 from fastproxy.engine.reactor cimport DEADLINE_TUNNEL, deadline_set, source_run
 from fastproxy.engine.stream cimport Engine, Stream
 from fastproxy.engine.transport cimport (
@@ -51,10 +51,17 @@ cdef void downstream_settle_tunnel(Downstream* downstream) noexcept nogil:
     if not downstream.ended & 2 or downstream.output.first != NULL:
         return
     if downstream.ended & 1:
-        if not upstream_waits(&downstream.stream):
-            downstream_close(downstream)
-    elif not downstream.ended & 4:
-        downstream.ended |= 4
+        if upstream_waits(&downstream.stream):
+            return
         if downstream.ssl != NULL:
-            downstream.engine.tls.shutdown(downstream.ssl)
-        shutdown(downstream.source.descriptor, SHUT_WR)
+            _tell(downstream)
+        if not downstream.untold:
+            downstream_close(downstream)
+    else:
+        _tell(downstream)
+
+
+cdef inline void _tell(Downstream* downstream) noexcept nogil:
+    if not downstream.ended & 4:
+        downstream.ended |= 4
+        downstream_end_half(downstream)

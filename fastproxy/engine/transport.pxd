@@ -3,12 +3,15 @@
 Answers: > 0 bytes, 0 the peer has ended, TRANSPORT_AGAIN nothing now, TRANSPORT_FAILED.
 """
 
-from fastproxy.engine.posix cimport EAGAIN, EINTR, MSG_NOSIGNAL, errno, iovec, msghdr, recv, send, sendmsg, ssize_t
+from fastproxy.engine.posix cimport (
+    EAGAIN, EINTR, MSG_NOSIGNAL, SHUT_WR, errno, iovec, msghdr, recv, send, sendmsg, shutdown, ssize_t,
+)
 from fastproxy.engine.stream cimport Engine
 
 cdef enum:
     TRANSPORT_AGAIN = -1
     TRANSPORT_FAILED = -2
+    TLS_FULL = -2  # what `TlsApi.shutdown` answers when the socket has no room
 
 cdef inline ssize_t transport_read(Engine* engine, int descriptor, void* ssl, char* data, size_t size) noexcept nogil:
     cdef ssize_t count
@@ -56,3 +59,11 @@ cdef inline ssize_t transport_write(Engine* engine, int descriptor, void* ssl, c
             return TRANSPORT_AGAIN
         if errno != EINTR:
             return TRANSPORT_FAILED
+
+cdef inline bint transport_end(Engine* engine, int descriptor, void* ssl) noexcept nogil:
+    """End our half. False while the socket does not take the close_notify that comes before: to be
+    called again when it is writable."""
+    if ssl != NULL and engine.tls.shutdown(ssl) == TLS_FULL:
+        return False
+    shutdown(descriptor, SHUT_WR)
+    return True

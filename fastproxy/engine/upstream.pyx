@@ -29,8 +29,8 @@ from fastproxy.engine.head cimport Head, response_head
 from fastproxy.engine.llhttp cimport F_SKIPBODY, HTTP_RESPONSE
 from fastproxy.engine.posix cimport (
     EFD_CLOEXEC, EFD_NONBLOCK, EINPROGRESS, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, IPPROTO_TCP,
-    SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, TCP_NODELAY, close, connect, errno, eventfd,
-    getsockopt, iovec, setsockopt, shutdown, sockaddr, socket, socklen_t, ssize_t,
+    SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, TCP_NODELAY, close, connect, errno, eventfd,
+    getsockopt, iovec, setsockopt, sockaddr, socket, socklen_t, ssize_t,
 )
 from fastproxy.engine.reactor cimport (
     DEADLINE_CONNECT, DEADLINE_NAME, DEADLINE_POOL, DEADLINE_RESPONSE, DEADLINE_TRY, DEADLINE_TUNNEL,
@@ -43,7 +43,9 @@ from fastproxy.engine.stream cimport (
     FAIL_REFUSED, FAIL_RESPONSE_TIMEOUT, FAIL_TRUNCATED, TUNNEL_CLOSING, TUNNEL_ENDED,
     TUNNEL_OPEN, Engine, Pool, Stream, Upstream,
 )
-from fastproxy.engine.transport cimport TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_drained, transport_read, transport_write
+from fastproxy.engine.transport cimport (
+    TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_drained, transport_end, transport_read, transport_write,
+)
 from fastproxy.engine.wire cimport (
     WIRE_DONE, WIRE_MORE, Window, wire_body, wire_finish, wire_free, wire_head, wire_init, wire_next,
     window_copy, window_free, window_grow, window_reset,
@@ -564,7 +566,7 @@ cdef int upstream_raw(Stream* stream) noexcept nogil:
 cdef bint upstream_waits(Stream* stream) noexcept nogil:
     """Whether anything is queued; `on_writable` then says when it has been sent."""
     cdef Upstream* upstream = stream.upstream
-    if upstream == NULL or upstream.output.first == NULL:
+    if upstream == NULL or (upstream.output.first == NULL and not upstream.tunnel & TUNNEL_CLOSING):
         return False
     upstream.blocked = 1
     return True
@@ -590,9 +592,8 @@ cdef void upstream_shutdown(Stream* stream) noexcept nogil:
 
 
 cdef void _end_half(Upstream* upstream) noexcept nogil:
-    if upstream.ssl != NULL:
-        upstream.engine.tls.shutdown(upstream.ssl)
-    shutdown(upstream.source.descriptor, SHUT_WR)
+    if not transport_end(upstream.engine, upstream.source.descriptor, upstream.ssl):
+        upstream.tunnel |= TUNNEL_CLOSING
 
 
 cdef void upstream_pause(Stream* stream) noexcept nogil:
@@ -725,7 +726,7 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
                 _on_connected(upstream)
         if source.dead or not upstream.connected:
             return
-    elif events & EPOLLOUT and upstream.output.first != NULL:
+    elif events & EPOLLOUT and (upstream.output.first != NULL or upstream.tunnel & TUNNEL_CLOSING):
         _flush(upstream)
         if source.dead:
             return
