@@ -193,6 +193,7 @@ class Limits:
     requests_per_connection: int = 0  # 0 = unlimited
     max_connections: int = option(10_000, minimum=1)  # client connections of one worker
     upstream_tls_handshake_timeout: float = 10.0
+    websocket_handshake_timeout: float = 45.0
     upstream_idle_timeout: float = 90.0
     upstream_head_block: int = option(64 * 1024, minimum=256)
     continue_timeout: float = 1.0

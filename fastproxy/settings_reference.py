@@ -127,6 +127,7 @@ MEANINGS = {
     "Limits.requests_per_connection": "0 = unlimited",
     "Limits.max_connections": "client connections of one worker; then accepting pauses",
     "Limits.upstream_tls_handshake_timeout": "time for a TLS handshake with an endpoint (504)",
+    "Limits.websocket_handshake_timeout": "time for an endpoint's answer to a WebSocket handshake (504)",
     "Limits.upstream_idle_timeout": "how long an unused connection to an endpoint is kept",
     "Limits.upstream_head_block": "bytes of a response head; more is answered 502",
     "Limits.continue_timeout": "how long to wait for an endpoint's `100 Continue`",

@@ -36,7 +36,7 @@ from fastproxy.engine.posix cimport errno
 from fastproxy.engine.reactor cimport (
     DEADLINE_ACCEPT, DEADLINE_BODY, DEADLINE_CONNECT, DEADLINE_CONTINUE, DEADLINE_HANDSHAKE,
     DEADLINE_HEAD, DEADLINE_IDLE, DEADLINE_LINGER, DEADLINE_NAME, DEADLINE_POOL, DEADLINE_REQUEST,
-    DEADLINE_RESPONSE, DEADLINE_STALL, DEADLINE_TRY, DEADLINE_TUNNEL, DEADLINE_UPSTREAM_HANDSHAKE,
+    DEADLINE_RESPONSE, DEADLINE_STALL, DEADLINE_TRY, DEADLINE_TUNNEL, DEADLINE_UPGRADE, DEADLINE_UPSTREAM_HANDSHAKE,
     DEADLINE_UPSTREAM_STALL, DEADLINE_WRITE, Reactor, Source, reactor_new, reactor_unhook,
 )
 from fastproxy.engine.regex cimport regex_search
@@ -216,6 +216,9 @@ cdef class DataPlane:
             (DEADLINE_NAME, NAME_SECONDS),
             (DEADLINE_UPSTREAM_HANDSHAKE, limits.upstream_tls_handshake_timeout),
             (DEADLINE_RESPONSE, forwarding.response_header_timeout),
+            (DEADLINE_UPGRADE, min(filter(None, (
+                forwarding.response_header_timeout, limits.websocket_handshake_timeout,
+            )), default=0.0)),
             (DEADLINE_UPSTREAM_STALL, limits.body_timeout),
             (DEADLINE_POOL, limits.upstream_idle_timeout),
             (DEADLINE_CONTINUE, limits.continue_timeout),

@@ -18,6 +18,7 @@ cdef enum DeadlineClass:
     DEADLINE_NAME  # the first lookup of an endpoint's name
     DEADLINE_UPSTREAM_HANDSHAKE
     DEADLINE_RESPONSE  # forwardingTimeouts.responseHeaderTimeout
+    DEADLINE_UPGRADE  # limits.websocketHandshakeTimeout, or the one above if it is shorter
     DEADLINE_UPSTREAM_STALL  # an endpoint that takes nothing of the request
     DEADLINE_POOL  # idle upstream connection
     DEADLINE_CONTINUE  # waiting for 100 from the endpoint

@@ -29,6 +29,9 @@ class StepProbe:
     def run(self, data: bytes, rounds: int = 1) -> Passed | Answered:
         """Read a whole request head and run the operations over it, `rounds` times."""
 
+def duration_text(nanoseconds: int) -> str:
+    """How an answer of the rate limit writes a duration."""
+
 def replaced(regex: Regex, pieces: bytes, text: bytes) -> bytes | None:
     """Replace every match; `pieces` (encoded, without placeholders) stand for each. None without
     a match."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
@@ -13,6 +13,7 @@ from fastproxy.engine.llhttp cimport HTTP_REQUEST
 from fastproxy.engine.payload cimport Payload
 from fastproxy.engine.regex cimport Regex
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY
+from fastproxy.engine.step_limits cimport write_duration
 from fastproxy.engine.step_regex cimport REPLACED, replace_all
 from fastproxy.engine.steps cimport request_steps
 from fastproxy.engine.stream cimport ROUTE_REQUEST_STEPS, Engine, Stream, Table
@@ -36,6 +37,18 @@ class Answered:
     status: int
     lines: bytes
     body: bytes
+
+
+def duration_text(int64_t nanoseconds):
+    """How an answer of the rate limit writes a duration."""
+    cdef Writer writer
+    cdef char room[64]
+    writer.data = room
+    writer.capacity = sizeof(room)
+    writer.size = 0
+    writer.failed = 0
+    write_duration(&writer, nanoseconds)
+    return room[:writer.size].decode()
 
 
 cdef class StepProbe:

@@ -25,7 +25,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastproxy._block cimport ROUTE_PRESERVE_HOST
 from fastproxy.engine.buffers cimport Chunk, Queue, chunk_data, queue_append, queue_append_rest, queue_clear, queue_consume, queue_vector
-from fastproxy.engine.head cimport Head, response_head
+from fastproxy.engine.head cimport UPGRADE_WEBSOCKET, Head, response_head
 from fastproxy.engine.llhttp cimport F_SKIPBODY, HTTP_RESPONSE
 from fastproxy.engine.posix cimport (
     EFD_CLOEXEC, EFD_NONBLOCK, EINPROGRESS, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, IPPROTO_TCP,
@@ -34,7 +34,7 @@ from fastproxy.engine.posix cimport (
 )
 from fastproxy.engine.reactor cimport (
     DEADLINE_CONNECT, DEADLINE_NAME, DEADLINE_POOL, DEADLINE_RESPONSE, DEADLINE_TRY, DEADLINE_TUNNEL,
-    DEADLINE_UPSTREAM_HANDSHAKE, DEADLINE_UPSTREAM_STALL, Source, deadline_clear, deadline_set,
+    DEADLINE_UPGRADE, DEADLINE_UPSTREAM_HANDSHAKE, DEADLINE_UPSTREAM_STALL, Source, deadline_clear, deadline_set,
     source_add, source_retire, source_run,
 )
 from fastproxy.engine.splice cimport splice_body, splice_rest, splice_worthwhile
@@ -283,7 +283,10 @@ cdef void _deafen(Upstream* upstream) noexcept nogil:
 cdef void _request_sent(Upstream* upstream) noexcept nogil:
     """Nothing of the request waits here; from now on the endpoint owes an answer."""
     if upstream.stream != NULL and upstream.stream.request_done and not upstream.answered:
-        deadline_set(&upstream.source, &upstream.source.deadline, DEADLINE_RESPONSE)
+        deadline_set(
+            &upstream.source, &upstream.source.deadline,
+            DEADLINE_UPGRADE if upstream.stream.upgrade == UPGRADE_WEBSOCKET else DEADLINE_RESPONSE,
+        )
     else:
         deadline_clear(upstream.engine.reactor, &upstream.source.deadline)
 

@@ -372,6 +372,21 @@ SECURITY = [
     ),
 ]
 
+
+def waiting(period, average, seconds, written):
+    """The second request has to wait for a token: rounded half to even, and as Go writes it."""
+    rate = f"{{period: {period}, average: {average}, burst: 1}}"
+    return Row(
+        f"rate limit, {written}",
+        {"rate-limit": f"{{extractorfunc: client.ip, rateset: {{a: {rate}}}}}"},
+        again=1,
+        target="",
+        status=429,
+        client={"Retry-After": seconds, "X-Retry-In": written},
+        body=f"max rate reached: retry-in {written}".encode(),
+    )
+
+
 BY_HEADER = """
 extractorfunc: request.header.X-Key
 rateset: {a: {period: 3s, average: 6, burst: 2}}
@@ -386,6 +401,13 @@ LIMITS = [
         status=429,
         client={"Retry-After": "0", "Content-Type": TEXT},
     ),
+    waiting("3s", 2, "2", "1.5s"),
+    waiting("5s", 2, "2", "2.5s"),
+    waiting("7s", 2, "4", "3.5s"),
+    waiting("10s", 1, "10", "10s"),
+    waiting("3m", 2, "90", "1m30s"),
+    waiting("1h", 1, "3600", "1h0m0s"),
+    waiting("90061s", 1, "90061", "25h1m1s"),
     Row(
         "breaker stays closed",
         {},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import struct
 import threading
@@ -11,7 +13,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.feature_rows import Answer, Ask, Backend, Field, Row, answering, running
+from tests.support.feature_rows import (
+    Answer,
+    Ask,
+    Backend,
+    Field,
+    Row,
+    answering,
+    ingress,
+    running,
+)
+from tests.support.processes import wait_until
 from tests.support.running import dead_port
 
 ONE_PER_HOUR = "period: 1h, average: 1, burst: "
@@ -131,6 +143,25 @@ def test_connections_are_counted_over_all_workers_and_given_back(proxy: Field) -
         assert refused.headers["Retry-After"] is None
 
 
+def test_a_host_is_a_key_as_it_was_sent(proxy: Field) -> None:
+    """Case and port count; a header that is not there is one key for all."""
+    slow, found = answering(delay=0.8), []
+    host = proxy.host(ROWS["connections"])
+
+    def one(host: str) -> None:
+        found.append((proxy.ask(Ask(headers=(slow,)), host).status, host))
+
+    hosts = [host, host, host.upper(), host.upper(), f"{host}:80", host]
+    threads = [threading.Thread(target=one, args=(name,)) for name in hosts]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.05)
+    for thread in threads:
+        thread.join(20)
+    refused = [name for status, name in found if status == 429]
+    assert (refused, len(found)) == ([host], 6)
+
+
 def test_a_breaker_opens_for_all_workers_and_recovers(proxy: Field) -> None:
     """10 s closed to everybody, then 10 s in which the share of admitted requests grows."""
     assert ask(proxy, "breaker", answering(status=500)).status == 500
@@ -201,6 +232,36 @@ def test_a_connection_too_many_takes_no_token(proxy: Field) -> None:
     answers = at_once(proxy, "max connections before rate", 4, answering(delay=0.7))
     assert statuses(answers) == {200: 1, 429: 3}
     assert [ask(proxy, "max connections before rate").status for _ in range(2)] == [200, 429]
+
+
+def test_limits_outlive_every_process_but_the_parent(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Counters stand in memory of the parent, and slots stay with what has not changed."""
+    rate = Row("rate", ROWS["rate"].ingress)
+    breaker = Row("breaker", {}, ROWS["breaker"].service)
+    folder = tmp_path_factory.mktemp("outlive")
+    with Field(folder, [rate, breaker], workers=2) as field:
+        assert [field.send(rate).status for _ in range(8)] == [200] * 7 + [429]
+        ask = Ask("/", headers=(answering(status=500),))
+        assert field.ask(ask, field.host(breaker)).status == 500
+        tripped = time.monotonic()
+
+        def check() -> None:
+            assert field.send(rate).status == 429
+            status = field.send(breaker).status
+            assert status == 503 or time.monotonic() > tripped + 9
+
+        check()
+        more = ingress("more", "more.test", "/", "fence", {})
+        (folder / "manifests" / "more.yaml").write_text(more)
+        wait_until(lambda: field.ask(Ask(), "more.test").status == 200, "the new route")
+        check()
+        before = set(field.proxy.children())
+        for process in before:
+            os.kill(process, signal.SIGKILL)
+        wait_until(lambda: len(set(field.proxy.children()) - before) == len(before), "new ones")
+        check()
 
 
 def test_a_dead_endpoint_opens_a_breaker_on_network_errors(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -74,6 +75,17 @@ def raw() -> Iterator[Raw]:
     made.close()
 
 
+def annotated(name: str, port: int, **annotations: str) -> list[dict[str, Any]]:
+    documents = service(name, port)
+    documents[0]["metadata"] = documents[0]["metadata"] | {
+        "annotations": {
+            f"ingress.kubernetes.io/{key.replace('_', '-')}": value
+            for key, value in annotations.items()
+        }
+    }
+    return documents
+
+
 @contextmanager
 def started(folder: Path, raw: Raw, plain: int, secure: int) -> Iterator[Running]:
     (folder / "manifests").mkdir()
@@ -87,6 +99,10 @@ def started(folder: Path, raw: Raw, plain: int, secure: int) -> Iterator[Running
         ingress("plain", "plain.test", "plain", "one"),
         ingress("secure", "secure.test", "secure", "one", protocol="https"),
         ingress("raw", "raw.test", "raw", "one"),
+        *annotated("limited", raw.port, max_conn_amount="1", max_conn_extractor_func="client.ip"),
+        ingress("limited", "limited.test", "limited"),
+        *annotated("sticky", raw.port, affinity="true", session_cookie_name="srv"),
+        ingress("sticky", "sticky.test", "sticky", custom_response_headers="X-Given: 1"),
         ingress("a", "a.test", "plain"),  # what the harness waits for
     ]
     settings = SETTINGS.format(folder=folder, **ports)
@@ -393,6 +409,71 @@ def test_an_answer_that_is_no_101_is_an_answer(running: Running) -> None:
         )
         status = client.recv(65536).split(b"\r\n", 1)[0]
     assert status.startswith(b"HTTP/1.1 4")
+
+
+def head_of_answer(running: Running, data: bytes) -> tuple[socket.socket, list[str]]:
+    client = socket.create_connection(("127.0.0.1", running.ports["http"]), 10)
+    client.sendall(data)
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        piece = client.recv(1)
+        assert piece, answer
+        answer += piece
+    return client, answer.decode().split("\r\n")
+
+
+# of the handshake, what of it arrives; FIX 33: the client's address is told, as for any request
+ARRIVING = [
+    ([], ["X-Forwarded-For: 127.0.0.1", "X-Real-Ip: 127.0.0.1", "X-Forwarded-Host: raw.test"]),
+    (["X-Forwarded-For: 192.0.2.9"], ["X-Forwarded-For: 192.0.2.9, 127.0.0.1"]),
+    (["Cookie: a=b", "Origin: http://o.test"], ["Cookie: a=b", "Origin: http://o.test"]),
+    (["Sec-WebSocket-Protocol: chat, x"], ["Sec-WebSocket-Protocol: chat, x"]),
+    (["Connection: X-One", "X-One: 1"], ["Connection: Upgrade", "Upgrade: websocket"]),
+]
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize(("lines", "arriving"), ARRIVING)
+def test_what_arrives_of_a_handshake(running, raw, tls, lines, arriving) -> None:
+    raw.script = lambda end: None
+    head = HANDSHAKE[:-2] + "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n"
+    open_raw(running, tls=tls, head=head).close()
+    arrived = raw.heads[-1].decode().split("\r\n")
+    scheme = "https" if tls else "http"
+    assert {*arriving, f"X-Forwarded-Proto: {scheme}"} <= set(arrived)
+    assert not any(line.startswith("X-One") for line in arrived)
+
+
+def test_a_tunnel_counts_as_a_connection_until_it_ends(running: Running, raw: Raw) -> None:
+    raw.script = lambda end: text(end, 1 << 30) and None
+    head = CUSTOM.replace(b"raw.test", b"limited.test")
+
+    def status() -> str:
+        client, lines = head_of_answer(running, head)
+        client.close()
+        return lines[0].split()[1]
+
+    tunnel, lines = head_of_answer(running, head)
+    assert lines[0].startswith("HTTP/1.1 101 ")
+    assert [status() for _ in range(3)] == ["429"] * 3
+    tunnel.close()
+    assert within(5, lambda: status() == "101")
+
+
+@pytest.mark.parametrize("head", [HANDSHAKE, CUSTOM])
+def test_a_tunnel_keeps_to_its_endpoint(running: Running, raw: Raw, head: bytes) -> None:
+    """The cookie comes with the 101; headers of the route do not."""
+    raw.script = lambda end: None
+    head = head.replace(b"raw.test", b"sticky.test")
+    client, lines = head_of_answer(running, head)
+    client.close()
+    cookie = f"srv=http://127.0.0.1:{raw.port}"
+    assert f"Set-Cookie: {cookie}; Path=/" in lines
+    assert not any(line.startswith("X-Given") for line in lines)
+    client, lines = head_of_answer(running, head[:-2] + f"Cookie: {cookie}\r\n\r\n".encode())
+    client.close()
+    assert lines[0].startswith("HTTP/1.1 101 ")
+    assert not any(line.startswith("Set-Cookie") for line in lines)
 
 
 def test_tunnels_end_with_the_grace_time(tmp_path: Path, raw: Raw) -> None:

@@ -22,6 +22,7 @@ responseHeaderTimeout = "4s"
 headTimeout = "500ms"
 bodyTimeout = "700ms"
 continueTimeout = "300ms"
+websocketHandshakeTimeout = "1200ms"
 """
 
 
@@ -58,6 +59,11 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 HEAD = b"POST /shop/x HTTP/1.1\r\nHost: a.test\r\n"
 LONG = HEAD + b"Content-Length: 1000\r\n\r\n"
 
+WEBSOCKET = (
+    "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)  # fmt: skip
+
 # what, sent at first, then again and again, status (0 = closed without a word), seconds
 WAITS = [
     ("nothing at all", b"", b"", 0, 0.5),
@@ -68,6 +74,7 @@ WAITS = [
     ("a body byte by byte: readTimeout", LONG, b"x", 408, 1.5),
     ("chunks byte by byte: readTimeout", HEAD + b"Transfer-Encoding: chunked\r\n\r\n",
      b"1\r\nx\r\n", 408, 1.5),
+    ("no answer to a handshake", request("/shop/silent", *WEBSOCKET), b"", 504, 1.2),
     ("no answer: writeTimeout", request("/shop/silent"), b"", 0, 2.5),
     ("no end of an answer: writeTimeout", request("/shop/dripping"), b"", 200, 2.5),
 ]  # fmt: skip

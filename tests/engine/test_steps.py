@@ -22,7 +22,7 @@ from fastproxy.engine.operations import (
     RewritePrefix,
     StripPrefixes,
 )
-from fastproxy.engine.step_probe import Answered, Passed, StepProbe
+from fastproxy.engine.step_probe import Answered, Passed, StepProbe, duration_text
 
 LONG = b"/" + b"p" * 8000
 
@@ -164,3 +164,30 @@ def as_mapped(
     if address.version == 6:
         return address
     return ipaddress.IPv6Address(b"\0" * 10 + b"\xff\xff" + address.packed)
+
+
+DURATIONS = [  # features.md 3.3
+    (0, "0s"),
+    (1, "1ns"),
+    (999, "999ns"),
+    (1_000, "1µs"),
+    (20_000, "20µs"),
+    (1_500, "1.5µs"),
+    (999_999, "999.999µs"),
+    (1_500_000, "1.5ms"),
+    (350_000_000, "350ms"),
+    (999_999_999, "999.999999ms"),
+    (1_000_000_000, "1s"),
+    (1_500_000_000, "1.5s"),
+    (10_000_000_000, "10s"),
+    (60_000_000_000, "1m0s"),
+    (90_000_000_001, "1m30.000000001s"),
+    (3_600_000_000_000, "1h0m0s"),
+    (3_600_500_000_000, "1h0m0.5s"),
+    (360_061_000_000_000, "100h1m1s"),
+]
+
+
+@pytest.mark.parametrize(("nanoseconds", "text"), DURATIONS)
+def test_durations(nanoseconds: int, text: str) -> None:
+    assert duration_text(nanoseconds) == text
