@@ -38,26 +38,16 @@ that one 64-bit word can be the stack. After the last instruction exactly one va
 
 from __future__ import annotations
 
-import operator
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 MAX_INSTRUCTIONS = 128
 MAX_DEPTH = 64
 MAX_LENGTH = 4096  # characters
 
-OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-COMPARISONS = tuple(OPERATORS)
+COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 CODES = {"NetworkErrorRatio": 3, "ResponseCodeRatio": 4, "LatencyAtQuantileMS": 5}
 RETRY_CODES = {"Attempts": 3, "ResponseCode": 4, "IsNetworkError": 5, "RequestMethod": 6}
 
@@ -214,9 +204,9 @@ class _Parser:
         if function.value is bool:
             return Call(name, arguments)
         comparison = self._text
-        if self._kind != "sign" or comparison not in OPERATORS:
+        if self._kind != "sign" or comparison not in COMPARISONS:
             raise ValueError(
-                f"compare {name}() with {TYPES[function.value]} by {' '.join(OPERATORS)}"
+                f"compare {name}() with {TYPES[function.value]} by {' '.join(COMPARISONS)}"
             )
         if function.value is str and comparison not in ("==", "!="):
             raise ValueError(f"{name}() can only be compared by == and !=")
@@ -247,19 +237,6 @@ class _Parser:
             raise ValueError(f"{self._text[:30]} is too large")
         self._advance()
         return value
-
-
-def evaluate(expression: Expression, value_of: Callable[[str, tuple[Literal, ...]], Any]) -> bool:
-    """The truth of an expression; `value_of(function, arguments)` gives the functions' values."""
-    if isinstance(expression, Call):
-        value = value_of(expression.function, expression.arguments)
-        if not expression.comparison:
-            return bool(value)
-        return OPERATORS[expression.comparison](value, expression.literal)
-    left = evaluate(expression.left, value_of)
-    if left is isinstance(expression, Either):
-        return left
-    return evaluate(expression.right, value_of)
 
 
 def depth(expression: Expression) -> int:

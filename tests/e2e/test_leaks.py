@@ -32,6 +32,10 @@ from tests.support.whole import Running, ingress, origin, secret, service
 ROUNDS = times(100, 2000)  # repetitions in a block
 BLOCKS = 12
 LEAK = 16384 / ROUNDS  # bytes for each repetition: four pages in a block
+REPLAYED = (
+    "{memrequestbodybytes: 100000, memresponsebodybytes: 100000, "
+    "retryexpression: ResponseCode() >= 500 && Attempts() <= 3}"
+)
 SETTINGS = """
 defaultEntryPoints = ["http", "https"]
 workers = 1
@@ -138,8 +142,12 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     forward = {"auth_type": "forward", "auth_url": f"http://127.0.0.1:{good.port}/ok"}
     pages = "a: {status: ['500-599'], backend: a.test/, query: /page}"
     with origin(server_context(AUTHORITY.issue_cert("127.0.0.1"))) as secure:
+        buffered = service("buffered", good.port)
+        buffered[0]["metadata"]["annotations"] = {"ingress.kubernetes.io/buffering": REPLAYED}
         objects = [
             *service("good", good.port),
+            *buffered,
+            ingress("buffered", "buffered.test", "buffered"),
             *service("dead", dead_port()),
             *service("secure", secure),
             service("none", 1)[0],
@@ -299,6 +307,21 @@ PATHS: dict[str, Callable[[Field], None]] = {
     "leaves while a body is collected": leaves(
         message("/x", "Content-Length: 500", host="forward.test", method="POST") + b"x"),
     "leaves with pipelined requests": leaves(message("/x") * 20),
+    "buffered": asks(message("/big", host="buffered.test")),
+    "buffered upload": asks(
+        message("/x", "Content-Length: 200000", host="buffered.test", method="POST")
+        + bytes(200_000)),
+    "buffered upload in chunks, trailers": asks(
+        message("/chunked", "Transfer-Encoding: chunked", host="buffered.test", method="POST")
+        + (b"4000\r\n" + bytes(0x4000) + b"\r\n") * 5 + b"0\r\nA: b\r\n\r\n"),
+    "sent again": asks(message("/failing", host="buffered.test"), 500),
+    "sent again after resets": asks(message("/reset", host="buffered.test"), 502),
+    "sent again with a body": asks(
+        message("/failing", "Content-Length: 5", host="buffered.test", method="POST")
+        + b"hello", 500),
+    "leaves while buffering waits for it": leaves(
+        message("/x", "Content-Length: 500000", host="buffered.test", method="POST")
+        + bytes(200_000)),
     "tunnel": tunnels,
     "TLS": over_tls,
     "TLS resumed": resumed,

@@ -14,13 +14,11 @@ from hypothesis import strategies as st
 
 from fastproxy.engine.parts_probe import retry_expression
 from fastproxy.expression import (
-    OPERATORS,
     RETRY,
     Both,
     Call,
     Either,
     Expression,
-    evaluate,
     parse,
     retry_program,
 )
@@ -29,6 +27,7 @@ from fastproxy.model import Backend, Desired, Endpoint, Route
 from fastproxy.rules import PathPrefix
 from fastproxy.settings import EntryPoint, Settings
 from tests.support.plane import Plane
+from tests.support.programs import OPERATORS, evaluate
 from tests.support.scripted import Client, Origin, Peer
 
 METHODS = ("GET", "POST", "HEAD", "PURGE", "PUT")

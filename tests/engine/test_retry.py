@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastproxy._shared import create_region
+from fastproxy._shared import SharedRegion, create_region
 from fastproxy.engine.operations import Extractor
 from fastproxy.features.max_conn import MaxConn
 from fastproxy.features.rate_limit import Rate, RateLimit
@@ -39,13 +39,18 @@ def settings_for(attempts: int | None) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def planes() -> Iterator[dict[int | None, Plane]]:
-    shared = create_region()
+def shared() -> Iterator[int]:
+    descriptor = create_region()
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.fixture(scope="module")
+def planes(shared: int) -> Iterator[dict[int | None, Plane]]:
     made = {n: Plane(settings_for(n), shared=shared) for n in (None, ALL, 1, 2, 3, 5)}
     yield made
     for plane in made.values():
         plane.close()
-    os.close(shared)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +64,7 @@ def dead() -> int:
     return dead_port()
 
 
-def publish(plane: Plane, ports: Sequence[int], *configs: object) -> None:
+def publish(plane: Plane, ports: Sequence[int], *configs: object, method: str = "wrr") -> None:
     name = f"r{next(NUMBERS)}"  # whose balancer begins anew
     route = Route(name, ("http",), (PathPrefix(("/",)),), 1, name, configs)  # type: ignore[arg-type]
     endpoints = tuple(
@@ -67,7 +72,7 @@ def publish(plane: Plane, ports: Sequence[int], *configs: object) -> None:
         Endpoint("http", f"127.0.0.{1 + number}", port)
         for number, port in enumerate(ports)
     )
-    plane.prepare(Desired((route,), (Backend(name, endpoints),)))
+    plane.prepare(Desired((route,), (Backend(name, endpoints, method=method),)))
     plane.activate()
 
 
@@ -158,3 +163,20 @@ def test_a_refused_connection_counts_as_an_attempt(planes, origin, attempts, aga
         held.clear()
         assert first.response().status == 200
         assert second.ask("/").status == 200
+
+
+def test_a_failed_attempt_counts_for_dynamic_weights(shared, planes, origin, dead):
+    """Ten good seconds of both endpoints, then one attempt at the dead one, whose answer the client
+    never sees: it is the outlier."""
+    plane = planes[2]
+    publish(plane, [origin.port, dead], method="drr")
+    region = SharedRegion(shared)
+    slot = 0  # no other test has such a backend
+    now = time.monotonic_ns()
+    for endpoint in (0, 1):
+        for seconds in range(11, 0, -1):
+            region.quality_record(slot, endpoint, 200, now - seconds * SECOND)
+    assert region.quality_weights(slot, [1, 1], now) == (1, 1)
+    with Client(plane.port) as client:
+        assert [client.ask("/").status for _ in range(2)] == [200, 200]
+    assert region.quality_weights(slot, [1, 1], time.monotonic_ns()) == (4, 1)

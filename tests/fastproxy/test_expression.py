@@ -9,17 +9,15 @@ from hypothesis import strategies as st
 from fastproxy.expression import (
     BREAKER,
     MAX_INSTRUCTIONS,
-    OPERATORS,
     RETRY,
     Both,
     Call,
     Either,
     depth,
-    evaluate,
     parse,
     program,
 )
-from tests.support.programs import run
+from tests.support.programs import OPERATORS, evaluate, run
 
 ERRORS = Call("NetworkErrorRatio", (), ">", 0.3)
 SLOW = Call("LatencyAtQuantileMS", (95.0,), ">", 800)

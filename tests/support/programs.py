@@ -1,14 +1,37 @@
-"""The slow twin of the engine's evaluator: runs a circuit breaker's postfix program."""
+"""Slow twins of the engine's evaluators: of an expression, and of a breaker's program."""
 
 from __future__ import annotations
 
+import operator
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from fastproxy.expression import COMPARISONS, MAX_DEPTH, OPERATORS
+from fastproxy.expression import COMPARISONS, MAX_DEPTH, Call, Either, Expression, Literal
+
+OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 NAMES = {3: "NetworkErrorRatio", 4: "ResponseCodeRatio", 5: "LatencyAtQuantileMS"}
+
+
+def evaluate(expression: Expression, value_of: Callable[[str, tuple[Literal, ...]], Any]) -> bool:
+    """The truth of an expression; `value_of(function, arguments)` gives the functions' values."""
+    if isinstance(expression, Call):
+        value = value_of(expression.function, expression.arguments)
+        if not expression.comparison:
+            return bool(value)
+        return OPERATORS[expression.comparison](value, expression.literal)
+    left = evaluate(expression.left, value_of)
+    if left is isinstance(expression, Either):
+        return left
+    return evaluate(expression.right, value_of)
 
 
 def run(program: bytes, value_of: Callable[[str, tuple[Any, ...]], Any]) -> bool:
