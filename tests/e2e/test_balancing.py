@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -131,8 +132,8 @@ SHARES = [
 ]
 
 
-@pytest.mark.parametrize(("weights", "count", "expected"), SHARES)
-def test_service_weights(proxy: Field, weights, count, expected) -> None:
+@contextmanager
+def weights_of(proxy: Field, weights: dict[str, str]) -> Iterator[None]:
     services = "\n---\n".join(
         backend_manifest(name, [port])
         for name, port in zip(("one", "two"), proxy.backend.ports[:2], strict=True)
@@ -143,11 +144,33 @@ def test_service_weights(proxy: Field, weights, count, expected) -> None:
         wait(proxy, "weights.test", 200)
         # A new set of weights starts a new round; begin counting when the last one is live.
         time.sleep(0.5)
-        seen = Counter(proxy.ask(Ask("/"), "weights.test").body for _ in range(count))
-        assert seen == expected
+        yield
     finally:
         file.unlink()
         wait(proxy, "weights.test", 404)
+
+
+@pytest.mark.parametrize(("weights", "count", "expected"), SHARES)
+def test_service_weights(proxy: Field, weights, count, expected) -> None:
+    with weights_of(proxy, weights):
+        seen = Counter(proxy.ask(Ask("/"), "weights.test").body for _ in range(count))
+        assert seen == expected
+
+
+# of two endpoints, from wherever the first request meets it (features.md 3.13)
+SEQUENCES = [
+    ({"one": "60%", "two": "40%"}, "aabab"),
+    ({"one": "40%", "two": "60%"}, "bbaba"),
+    ({"one": "25%", "two": "75%"}, "bbba"),
+]
+
+
+@pytest.mark.parametrize(("weights", "expected"), SEQUENCES)
+def test_the_order_of_weighted_endpoints(proxy: Field, weights, expected) -> None:
+    with weights_of(proxy, weights):
+        bodies = [proxy.ask(Ask("/"), "weights.test").body for _ in range(3 * len(expected))]
+        found = "".join("ab"[int(body[-1:])] for body in bodies)
+        assert found in expected * 5
 
 
 def wait(proxy: Field, host: str, status: int) -> None:
