@@ -19,6 +19,7 @@ from fastproxy.engine.head cimport (
     KIND_X_FORWARDED_FOR, KIND_X_REAL_IP, Head, field_kind, head_text,
 )
 from fastproxy.engine.head_writer cimport Writer, write_field, write_text
+from fastproxy.engine.pool cimport PoolHandle
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY
 from fastproxy.engine.retry cimport retry
 from fastproxy.engine.step_access cimport trusts
@@ -107,7 +108,9 @@ cdef class SubRequest:
         """Any URL: a pool for it, its name resolved."""
         host, port = _split_authority(authority, 443 if scheme == "https" else 80)
         self.pool_handle = plane.pool_of(Endpoint(scheme, host, port), tls)
-        if not await plane.resolved(self.pool_handle, timeout):
+        if (<PoolHandle> self.pool_handle).pool.address_count == 0 and not await plane.resolved(
+            self.pool_handle, timeout
+        ):
             raise BackendError(f"cannot resolve {host}")
         plane.take_pool(self.pool_handle, <size_t> self.stream)
 
@@ -174,16 +177,21 @@ cdef class SubRequest:
 
     async def finish(self, timeout):
         """Wait for the response; the stream is released in any case."""
+        # half the price of asyncio.wait_for
+        timer = asyncio.get_running_loop().call_later(timeout, self.late, timeout)
         try:
-            await asyncio.wait_for(self.future, timeout)
-        except asyncio.TimeoutError:
-            self.stream.status = 504
-            raise BackendTimeout(f"no answer within {timeout} seconds") from None
+            await self.future
         finally:
+            timer.cancel()
             if self.stream != NULL:
                 upstream_abort(self.stream)
                 end_steps(self.stream)
         return Response(self.status, self.headers or (), bytes(self.data))
+
+    def late(self, timeout):
+        if not self.future.done():
+            self.stream.status = 504
+            self.future.set_exception(BackendTimeout(f"no answer within {timeout} seconds"))
 
     cdef void _failed(self, int failure) noexcept:
         if self.future.done():

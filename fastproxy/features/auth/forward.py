@@ -20,13 +20,13 @@ LIMIT = 1 << 20  # bytes of the answer
 
 # What Traefik 1.7 takes out of the copy, and what only made sense on the client's own message.
 DROPPED = FRAMING | {"host", "expect"}
-SPOKEN_FOR = (
+SPOKEN_FOR = {
     "x-forwarded-for",
     "x-forwarded-method",
     "x-forwarded-proto",
     "x-forwarded-host",
     "x-forwarded-uri",
-)
+}
 FAILED = Reply(500)
 
 
@@ -75,12 +75,13 @@ def request_headers(exchange: Exchange, trust: bool) -> list[tuple[str, str]]:
     headers = []
     existing: dict[str, list[str]] = {}
     for name, value in exchange.items():
-        plain = name.lower().replace("_", "-")
+        lower = name.lower()
+        plain = lower.replace("_", "-")
         if plain in SPOKEN_FOR:
             # Only the real spelling is ever believed.
-            if name.lower() == plain:
+            if lower == plain:
                 existing.setdefault(plain, []).append(value)
-        elif name.lower() not in DROPPED:
+        elif lower not in DROPPED:
             headers.append((name, value))
 
     def spoken(name: str, value: str) -> None:
