@@ -89,6 +89,7 @@ ASKED_NGINX = """
 """
 GZIP_NGINX = "gzip on; gzip_min_length 512; gzip_proxied any; gzip_types *; gzip_comp_level 6;"
 IN_PROCESS, HASHING, COMPRESSION, REQUEST = "in process", "hashing", "compression", "a request"
+COPYING = "copying"  # of long bodies: so much for each byte
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,7 @@ CASES = (
         "buffering-pieces",  # more than one read
         service={"buffering": "{}"},
         load=replace(LOAD, body=60_000, chunked=True),
+        kind=COPYING,
     ),
     Case("white-list", {"whitelist-source-range": ALLOW}, location=ALLOW_NGINX),
     Case("rate-limit", {"rate-limit": RATE}, location=RATE_NGINX, http=RATE_HTTP),
