@@ -20,7 +20,7 @@ from fastproxy.engine.downstream_tunnel cimport downstream_settle_tunnel
 from fastproxy.engine.gather cimport (
     GATHERED, GATHER_FAILED, Gather, gather_add, gather_free, gather_new, gather_whole,
 )
-from fastproxy.engine.head cimport Head
+from fastproxy.engine.head cimport UPGRADE_WEBSOCKET, Head
 from fastproxy.engine.head_writer cimport Writer, write_response
 from fastproxy.engine.payload cimport Payload, i64
 from fastproxy.engine.posix cimport iovec
@@ -50,7 +50,10 @@ cdef void _on_head(Stream* stream, Head* head) noexcept nogil:
         stream.discarding = 1
         downstream.first_head = head
         return
-    if page_wanted(stream, head.status) and downstream_intercept(downstream, head.status):
+    # The refusal of a WebSocket handshake is passed as it is (`features.md` 4.3), also below.
+    if stream.upgrade != UPGRADE_WEBSOCKET and page_wanted(stream, head.status) and (
+        downstream_intercept(downstream, head.status)
+    ):
         return
     if stream.buffer != NULL and head.content_length != 0 and not _is_bodiless(stream, head):
         downstream.first_head = head
@@ -64,7 +67,7 @@ cdef void _begin_response(Downstream* downstream, Head* head) noexcept nogil:
     cdef Writer writer
     cdef bint bodiless = _is_bodiless(stream, head)
     response_steps(stream, head)
-    if stream.compress:
+    if stream.compress and stream.upgrade != UPGRADE_WEBSOCKET:
         compress_plan(&downstream.compression, stream.compress, head, bodiless)
     downstream.response_chunked = 0
     downstream.until_close = 0

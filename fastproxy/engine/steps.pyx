@@ -25,7 +25,7 @@ from fastproxy.engine.buffers cimport queue_clear
 from fastproxy.engine.compress cimport compress_wish
 from fastproxy.engine.gather cimport gather_free
 from fastproxy.engine.digest cimport remembered_nonce
-from fastproxy.engine.head cimport KIND_COOKIE, Head, head_add, same_text
+from fastproxy.engine.head cimport KIND_COOKIE, UPGRADE_WEBSOCKET, Head, head_add, same_text
 from fastproxy.engine.head_writer cimport Writer, write_text
 from fastproxy.engine.llhttp cimport METHOD_GET, METHOD_HEAD
 from fastproxy.engine.payload cimport Payload, Text, blob, i64, u32
@@ -495,7 +495,7 @@ cdef void response_steps(Stream* stream, Head* head) noexcept nogil:
     engine.scratch.extra_used = 0
     if stream.affinity != NULL:
         _set_cookie(stream, head)
-    if not stream.flags & ROUTE_RESPONSE_STEPS or head.status == 101:
+    if not stream.flags & ROUTE_RESPONSE_STEPS or head.status == 101 or stream.upgrade == UPGRADE_WEBSOCKET:
         return
     at = stream.table.block + stream.route.response.offset
     end = at + stream.route.response.size

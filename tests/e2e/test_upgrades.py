@@ -35,6 +35,7 @@ graceTimeOut = "1s"
 
 [entryPoints.http]
 address = "127.0.0.1:{http}"
+compress = true
 [entryPoints.https]
 address = "127.0.0.1:{https}"
 [entryPoints.https.tls]
@@ -53,6 +54,7 @@ class Raw(Listening):
     def __init__(self) -> None:
         self.script: Callable[[socket.socket], None] = lambda _: None
         self.heads: list[bytes] = []
+        self.refusal = b""  # sent instead of the 101
         super().__init__()
 
     def serve(self, connection: socket.socket) -> None:
@@ -60,6 +62,9 @@ class Raw(Listening):
         if not head:
             return
         self.heads.append(head + b"\r\n\r\n" + rest)
+        if self.refusal:
+            connection.sendall(self.refusal)
+            return
         kind = b"websocket" if b"websocket" in head.lower() else b"custom"
         connection.sendall(
             b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + kind
@@ -102,7 +107,14 @@ def started(folder: Path, raw: Raw, plain: int, secure: int) -> Iterator[Running
         *annotated("limited", raw.port, max_conn_amount="1", max_conn_extractor_func="client.ip"),
         ingress("limited", "limited.test", "limited"),
         *annotated("sticky", raw.port, affinity="true", session_cookie_name="srv"),
-        ingress("sticky", "sticky.test", "sticky", custom_response_headers="X-Given: 1"),
+        ingress(
+            "sticky",
+            "sticky.test",
+            "sticky",
+            custom_response_headers="X-Given: 1",
+            frame_deny="true",
+            error_pages="a: {status: ['403'], backend: plain.test/, query: /x}",
+        ),
         ingress("a", "a.test", "plain"),  # what the harness waits for
     ]
     settings = SETTINGS.format(folder=folder, **ports)
@@ -474,6 +486,27 @@ def test_a_tunnel_keeps_to_its_endpoint(running: Running, raw: Raw, head: bytes)
     client.close()
     assert lines[0].startswith("HTTP/1.1 101 ")
     assert not any(line.startswith("Set-Cookie") for line in lines)
+
+
+@pytest.mark.parametrize("head", [HANDSHAKE, CUSTOM])
+def test_the_refusal_of_a_handshake(running: Running, raw: Raw, head: bytes) -> None:
+    """Passed as it is for a WebSocket: no headers of the route, no error page, not compressed. An
+    answer to another upgrade is an answer."""
+    raw.refusal = b"HTTP/1.1 403 No\r\nContent-Length: 600\r\nX-A: b\r\n\r\n" + b"x" * 600
+    lines = head.replace(b"raw.test", b"sticky.test")[:-2] + b"Accept-Encoding: gzip\r\n\r\n"
+    client, found = head_of_answer(running, lines)
+    raw.refusal = b""
+    rest = text(client, 1 << 20)
+    client.close()
+    assert found[0] == "HTTP/1.1 403 Forbidden"
+    added = [line for line in found if line.startswith(("X-Given", "X-Frame", "Content-Enc"))]
+    if head is HANDSHAKE:
+        assert (rest, added) == (b"x" * 600, [])
+        assert "X-A: b" in found
+        assert "Connection: close" in found
+        assert any(line.startswith("Set-Cookie: srv=") for line in found)
+    else:
+        assert "X-A: b" not in found  # an error page
 
 
 def test_tunnels_end_with_the_grace_time(tmp_path: Path, raw: Raw) -> None:
