@@ -46,6 +46,15 @@ def entry_point_operations(
     return operations + _built(_whitelist(entry_point), name, entry_points)
 
 
+def internal_operations(name: str, entry_points: Mapping[str, EntryPoint]) -> Sequence[Operation]:
+    """What stands in front of our own paths: white list, then auth (`provider.md` 2.5)."""
+    entry_point = entry_points[name]
+    operations: list[Operation] = []
+    for config in (_whitelist(entry_point), _auth(entry_point.auth)):
+        operations += _built(config, name, entry_points)
+    return operations
+
+
 def _built(
     config: Config | None, name: str, entry_points: Mapping[str, EntryPoint]
 ) -> list[Operation]:

@@ -75,6 +75,7 @@ class Route:
     backend: str
     configs: tuple[Config, ...] = ()
     preserve_host: bool = True
+    internal: bool = False  # a path of our own, met before what its entry point does
     origin: ObjectReference | None = field(default=None, compare=False)
 
 

@@ -20,7 +20,7 @@ from fastproxy.engine.operations import (
     Phase,
     Scripted,
 )
-from fastproxy.entry_point_features import entry_point_operations
+from fastproxy.entry_point_features import entry_point_operations, internal_operations
 from fastproxy.feature import BuildContext, Feature
 from fastproxy.model import Backend, Config, Route
 from fastproxy.rules import Matcher
@@ -160,6 +160,9 @@ class Wiring:
 
         found = _Operations()
         try:
+            if route.internal:
+                operations = tuple(internal_operations(name, self.settings.entry_points))
+                _encode(operations, claimed, found)
             for feature, config in self._wired(route, backend):
                 if feature.build is None:
                     continue
@@ -192,7 +195,7 @@ class Wiring:
     ) -> Row:  # fmt: skip
         request, response = found.request, found.response
         flags |= HAS_SCRIPTED if found.scripted else 0
-        common = self.common.get(entry_point)
+        common = None if route.internal else self.common.get(entry_point)
         if common is not None:
             # What the entry point does wraps what the route does.
             request, response = common.row[2] + request, response + common.row[3]

@@ -3,7 +3,8 @@
 `GET /api/findings` lists everything that is wrong with the objects, as JSON: code, severity,
 object, field, sentence. `GET /api/source` says whether the API server is there, and if not since
 when the configuration may be out of date. These routes come before all others of their entry point;
-its white list and its authentication apply to them (Traefik 1.7, `provider.md` 2.5).
+its white list and then its authentication apply to them, its redirect and compression do not
+(Traefik 1.7, `provider.md` 2.5).
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def routes(settings: Settings) -> tuple[Route, ...]:
             priority=FIRST,
             backend="api",
             configs=(Document(path),),
+            internal=True,
         )
         for path in documents.PATHS
     )
