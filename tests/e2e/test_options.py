@@ -56,6 +56,10 @@ requestsPerConnection = 3
 """
 
 
+ONE_PER_HOUR = """{ingress.kubernetes.io/rate-limit:
+  "{extractorfunc: client.ip, rateset: {a: {period: 1h, average: 1, burst: 1}}}"}"""
+
+
 def head(peer: Peer) -> None:
     """The head of the request is the body of the response."""
     lines = [f"{name}: {value}" for name, value in peer.read_request().fields]
@@ -104,6 +108,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory, origin: Origin) -> Iterator[
         ingress_manifest("zero", [("zero.test", "/", "never"), ("zero.test", "/", "origin")],
                          '{ingress.kubernetes.io/service-weights: "origin: 100%\\nnever: 0"}'),
         ingress_manifest("origin", [("a.test", "/", "origin")]),
+        ingress_manifest("rate", [("rate.test", "/", "origin")], ONE_PER_HOUR),
     ]))  # fmt: skip
     wait_until(lambda: it.is_ready() and exchange(it, message()).status == 200, "the routes")
     yield it
@@ -224,6 +229,25 @@ def test_proxy_protocol(proxy: Proxy, header: bytes, address: str | None) -> Non
     assert address_seen(proxy, "proxied", [bytes([byte]) for byte in whole]) == address
     ignored = "127.0.0.1" if address is not None else None
     assert address_seen(proxy, "unbelieved", [whole]) == ignored
+
+
+# clients, as the balancer tells, one after the other; FIX 18: the whole address counts
+CLIENTS = [
+    ("TCP6 2001:db8::1 ::1 5000 80", 200),
+    ("TCP6 2001:db8::1 ::1 5001 80", 429),
+    ("TCP6 2001:db8::2 ::1 5000 80", 200),
+    ("TCP6 2001:db8:0:0:0:0:0:2 ::1 5000 80", 429),
+    ("TCP4 192.0.2.7 127.0.0.1 5000 80", 200),
+    ("TCP6 ::ffff:192.0.2.7 ::1 5000 80", 429),
+    ("TCP4 192.0.2.8 127.0.0.1 5000 80", 200),
+]
+
+
+def test_every_address_is_a_client_of_its_own(proxy: Proxy) -> None:
+    forged = message("/", "X-Forwarded-For: 198.51.100.1", host="rate.test")
+    for line, status in CLIENTS:
+        sent = f"PROXY {line}\r\n".encode() + forged
+        assert exchange(proxy, sent, "proxied").status == status, line
 
 
 LIMITS = [

@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -251,6 +252,8 @@ keyFile = "{folder}/static.key"
 [entryPoints.mutual.tls.clientCA]
 files = ["{folder}/clients.pem"]
 optional = true
+[entryPoints.mutual.proxyProtocol]
+insecure = true
 """
 WARY = """
 defaultEntryPoints = ["http"]
@@ -277,6 +280,24 @@ def started(folder: Path, settings: str, objects: list[dict[str, Any]]) -> Itera
     made.write()
     with proxy:
         yield made
+
+
+def proxied(running: Running, header: bytes) -> str | None:
+    """The client's address behind a PROXY header that comes in two parts before the handshake;
+    None for a connection that was closed."""
+    with socket.create_connection(("127.0.0.1", running.ports["mutual"]), 10) as plain:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        plain.sendall(header[:8])
+        time.sleep(0.05)
+        try:
+            plain.sendall(header[8:])
+            context = client_context(verify=False)
+            with context.wrap_socket(plain, server_hostname="m.test") as client:
+                headers = ask(client, "m.test")[1]["headers"]
+                assert headers["X-Forwarded-For"] == headers["X-Real-Ip"]
+                return str(headers["X-Real-Ip"])
+        except (ssl.SSLError, ConnectionError):
+            return None
 
 
 def test_who_verifies_nothing_and_asks_clients_only_if_they_have_something(tmp_path: Path) -> None:
@@ -306,6 +327,9 @@ def test_who_verifies_nothing_and_asks_clients_only_if_they_have_something(tmp_p
             strange = client_context(verify=False, certificate=stranger.issue_cert("x@y.example"))
             with pytest.raises((ssl.SSLError, ConnectionError)):
                 running.get("m.test", "mutual", strange)
+            assert proxied(running, b"PROXY TCP4 192.0.2.7 127.0.0.1 5000 443\r\n") == "192.0.2.7"
+            assert proxied(running, b"PROXY TCP6 2001:db8::7 ::1 5000 443\r\n") == "2001:db8::7"
+            assert proxied(running, b"PROXY UNKNOWN\r\n") is None
             status, told_ = running.get("m2.test", "mutual", without)
             assert status == 200
             assert ["DNS", "m2.test"] in told_["peer"]["subjectAltName"]
