@@ -73,6 +73,7 @@ cdef int set_path(Stream* stream, Head* head, const char* path, size_t size) noe
     if stream.original_path == NULL:
         stream.original_path = head.path
         stream.original_path_size = head.path_size
+    stream.added_size = 0
     head.path = path
     head.path_size = <uint32_t> size
     head.path_changed = 1
@@ -106,7 +107,12 @@ cdef int strip_prefixes(Stream* stream, Head* head, Payload* payload) noexcept n
 
 
 cdef int add_prefix(Stream* stream, Head* head, Payload* payload) noexcept nogil:
-    return _set_joined(stream, head, blob(payload), head.path, head.path_size)
+    cdef bint alone = stream.original_path == NULL
+    cdef uint32_t size = head.path_size
+    cdef int code = _set_joined(stream, head, blob(payload), head.path, head.path_size)
+    if code == STEP_GO_ON and alone:
+        stream.added_size = head.path_size - size
+    return code
 
 
 cdef int replace_path(Stream* stream, Head* head, Payload* payload) noexcept nogil:

@@ -10,7 +10,7 @@ from fastproxy.engine.head_writer cimport Writer, write_number, write_text
 from fastproxy.engine.llhttp cimport METHOD_GET, METHOD_HEAD
 from fastproxy.engine.payload cimport Payload, Text, blob, u32
 from fastproxy.engine.replies cimport (
-    STEP_GO_ON, STEP_REPLY, error_reply, link_body, redirect_status, redirect_to, reply_lines,
+    STEP_GO_ON, STEP_REPLY, error_reply, link_body, plain_reply, redirect_status, redirect_to, reply_lines,
 )
 from fastproxy.engine.stream cimport Stream
 from fastproxy.engine.wire cimport Field
@@ -66,7 +66,7 @@ cdef int redirect_entry_point(Stream* stream, Head* head, Payload* payload) noex
     cdef bint https = seems_https(stream, head)
     cdef Writer writer
     if head.host_size == 0:
-        return STEP_GO_ON
+        return plain_reply(stream.engine, 502, "Bad Gateway")  # there is no such URL
     i = head.host_size
     while i and c'0' <= head.host[i - 1] <= c'9':
         i -= 1

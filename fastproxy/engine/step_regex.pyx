@@ -357,6 +357,19 @@ cdef int redirect_regex(Stream* stream, Head* head, Payload* payload) noexcept n
     return _location(stream, head, &new, url, redirect_status(head, permanent))
 
 
+cdef void _put_without(
+    Writer* writer, const char* path, size_t size, const char* prefix, size_t prefix_size
+) noexcept nogil:
+    """The path without the first occurrence of the prefix."""
+    cdef size_t at
+    for at in range(size):
+        if size - at >= prefix_size and memcmp(path + at, prefix, prefix_size) == 0:
+            _put_escaped(writer, path, at, IN_LOCATION)
+            _put_escaped(writer, path + at + prefix_size, size - at - prefix_size, IN_LOCATION)
+            return
+    _put_escaped(writer, path, size, IN_LOCATION)
+
+
 cdef int _location(Stream* stream, Head* head, const Writer* new, Url url, int status) noexcept nogil:
     cdef Writer writer = reply_lines(stream.engine)
     if stream.original_path != NULL and not (
@@ -365,7 +378,10 @@ cdef int _location(Stream* stream, Head* head, const Writer* new, Url url, int s
     ):
         # 1.7 puts the path from before the path operations back (`features.md` 3.7, step 5).
         _put_escaped(&writer, new.data, url.path, IN_LOCATION)
-        _put_escaped(&writer, stream.original_path, stream.original_path_size, IN_LOCATION)
+        if stream.added_size:
+            _put_without(&writer, new.data + url.path, url.path_end - url.path, head.path, stream.added_size)
+        else:
+            _put_escaped(&writer, stream.original_path, stream.original_path_size, IN_LOCATION)
         _put_escaped(&writer, new.data + url.path_end, new.size - url.path_end, IN_LOCATION)
     else:
         _put_escaped(&writer, new.data, new.size, IN_LOCATION)

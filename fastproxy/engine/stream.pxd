@@ -204,6 +204,7 @@ cdef struct Stream:
     void* saved_head  # SavedHead*: the request as it came, should a page be fetched
     const char* original_path  # before the first path operation
     uint32_t original_path_size
+    uint32_t added_size  # of the prefix that AddPrefix has put in front, when nothing else was done
     uint32_t step  # where request_steps stands
     uint16_t status
     uint8_t is_head

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastproxy.engine.operations import (
+    AddPrefix,
     Piece,
     RedirectEntryPoint,
     RedirectRegex,
@@ -168,6 +169,35 @@ def test_the_path_of_the_replacement_is_lost_behind_path_operations():
     config = Redirect(regex="^http://h/(.*)", replacement="https://b/x/$1")
     found = answer(config, before=[ReplacePath(b"/stripped")])
     assert found == moved("https://b/a?b=c")
+
+
+ADDED = [  # regex, replacement, Location: the first occurrence of the prefix is taken out of V
+    ("^http://h/(.*)", "https://b/x/$1", "https://b/x/a?b=c"),
+    ("^http://h/(.*)", "https://b/p/$1", "https://b/p/a?b=c"),
+    ("^http://h/p/(.*)", "https://b/x/$1", "https://b/x/a?b=c"),
+]
+
+
+@pytest.mark.parametrize(("regex", "text", "location"), ADDED)
+def test_an_added_prefix_is_taken_out_again(regex, text, location):
+    config = Redirect(regex=regex, replacement=text)
+    assert answer(config, before=[AddPrefix(b"/p")]) == moved(location)
+
+
+def test_an_added_prefix_counts_only_alone():
+    config = Redirect(regex="^http://h/(.*)", replacement="https://b/x/$1")
+    operations = [AddPrefix(b"/p"), ReplacePath(b"/r")]
+    assert answer(config, before=operations) == moved("https://b/a?b=c")
+
+
+@pytest.mark.parametrize("permanent", [False, True])
+def test_an_entry_point_without_a_host_is_nowhere(permanent):
+    """A request of HTTP/1.0 without Host is not let through to what only https may see."""
+    config = Redirect(entry_point="https", permanent=permanent)
+    probe = StepProbe(b"".join(o.encode() for o in FEATURE.build(config, context(
+        entry_points=POINTS))))  # fmt: skip
+    found = probe.run(b"GET / HTTP/1.0\r\n\r\n")
+    assert (found.status, found.body) == (502, b"Bad Gateway")
 
 
 def test_a_location_that_does_not_fit_is_414():
