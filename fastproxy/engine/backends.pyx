@@ -18,7 +18,7 @@ from fastproxy.engine.pool cimport PoolHandle
 from fastproxy.engine.posix cimport posix_memalign
 from fastproxy.engine.stream cimport LiveBackend, LiveEndpoint, Pool
 from fastproxy.engine.tls_plane cimport TlsPlane
-from fastproxy.engine.upstream cimport pool_close_idle
+from fastproxy.engine.upstream_connection cimport pool_close_idle
 
 
 cdef class Backends:

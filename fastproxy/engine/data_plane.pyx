@@ -43,6 +43,7 @@ from fastproxy.engine.regex cimport regex_search
 from fastproxy.engine.step_users cimport AdmissionTable
 from fastproxy.engine.stream cimport Engine, EntryPoint, Stream, Table
 from fastproxy.engine.tls_plane cimport TlsPlane, client_certificates
+from fastproxy.engine.upstream cimport upstream_install
 from fastproxy.engine.wire cimport window_new, wire_limit_trailers
 
 cdef extern from "<malloc.h>" nogil:
@@ -150,6 +151,7 @@ cdef class DataPlane:
         self.tls.install(self.engine, self.names)
         self.backends = Backends(self.names, self.tls, self.resolver)
         self.backends.engine = self.engine
+        upstream_install()
         bridge_install(self.engine, self)
 
     cdef int _allocate(self, int worker, int shared) except -1:

@@ -47,7 +47,7 @@ from fastproxy.engine.stream cimport Engine
 from fastproxy.engine.transport cimport (
     TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_read, transport_write,
 )
-from fastproxy.engine.upstream cimport upstream_abort, upstream_resume
+from fastproxy.engine.upstream_request cimport upstream_abort, upstream_resume
 from fastproxy.engine.wire cimport wire_init
 
 cdef enum:

@@ -23,7 +23,7 @@ from fastproxy.engine.reactor cimport (
 from fastproxy.engine.replies cimport plain_reply
 from fastproxy.engine.steps cimport page_wanted
 from fastproxy.engine.stream cimport Engine, Reply, Stream
-from fastproxy.engine.upstream cimport upstream_abort
+from fastproxy.engine.upstream_request cimport upstream_abort
 from fastproxy.engine.wire cimport wire_next
 
 

@@ -25,7 +25,7 @@ from fastproxy.engine.stream cimport Engine, Stream
 from fastproxy.engine.transport cimport (
     TLS_FULL, TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_end, transport_write,
 )
-from fastproxy.engine.upstream cimport stream_forget_head, upstream_abort
+from fastproxy.engine.upstream_request cimport stream_forget_head, upstream_abort
 from fastproxy.engine.wire cimport window_free, wire_free
 
 

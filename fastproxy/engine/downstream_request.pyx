@@ -38,7 +38,7 @@ from fastproxy.engine.step_access cimport trusts
 from fastproxy.engine.steps cimport pick_endpoint, request_steps, route_request
 from fastproxy.engine.stream cimport Engine, Stream
 from fastproxy.engine.transport cimport TRANSPORT_AGAIN, transport_drained, transport_read
-from fastproxy.engine.upstream cimport (
+from fastproxy.engine.upstream_request cimport (
     upstream_abort, upstream_begin, upstream_body, upstream_full, upstream_raw, upstream_waits,
 )
 from fastproxy.engine.wire cimport (

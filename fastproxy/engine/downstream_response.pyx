@@ -32,7 +32,9 @@ from fastproxy.engine.replies cimport STEP_REPLY, plain_reply
 from fastproxy.engine.retry cimport retry
 from fastproxy.engine.steps cimport page_wanted, record_quality, response_steps
 from fastproxy.engine.stream cimport FAIL_MALFORMED, Engine, Stream
-from fastproxy.engine.upstream cimport chunk_line, upstream_abort, upstream_pause, upstream_tunnel
+from fastproxy.engine.upstream_request cimport (
+    chunk_line, upstream_abort, upstream_pause, upstream_tunnel,
+)
 
 cdef enum:
     JOINED = 2048  # a body that is copied behind its head

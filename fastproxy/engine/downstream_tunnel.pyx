@@ -10,7 +10,7 @@ from fastproxy.engine.stream cimport Engine, Stream
 from fastproxy.engine.transport cimport (
     TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_drained, transport_read,
 )
-from fastproxy.engine.upstream cimport (
+from fastproxy.engine.upstream_request cimport (
     upstream_full, upstream_shutdown, upstream_tunnel, upstream_waits,
 )
 

@@ -7,7 +7,8 @@ from libc.string cimport memcpy, memset
 from fastproxy.engine.posix cimport AF_INET, AF_INET6, htons, inet_pton, sockaddr_in, sockaddr_in6
 from fastproxy.engine.stream cimport MAX_ADDRESSES, Pool
 from fastproxy.engine.tls_client cimport ClientContext
-from fastproxy.engine.upstream cimport pool_close_idle, pool_free, pool_resolved
+from fastproxy.engine.upstream_connect cimport pool_resolved
+from fastproxy.engine.upstream_connection cimport pool_close_idle, pool_free
 
 cdef enum:
     DEFAULT_PORT_HTTP = 80

@@ -24,7 +24,9 @@ from fastproxy.engine.steps cimport pick_again, pick_endpoint, record_quality, r
 from fastproxy.engine.stream cimport (
     FAIL_INTERNAL, FAIL_NONE, ROUTE_PRESERVE_HOST, Engine,
 )
-from fastproxy.engine.upstream cimport stream_save_head, upstream_begin, upstream_body, upstream_full
+from fastproxy.engine.upstream_request cimport (
+    stream_save_head, upstream_begin, upstream_body, upstream_full,
+)
 
 cdef enum:
     MAX_ATTEMPTS = 11

@@ -10,7 +10,7 @@ from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY, failure_reply
 from fastproxy.engine.step_limits cimport retry_limit
 from fastproxy.engine.steps cimport pick_endpoint, record_quality, reply_cookie
 from fastproxy.engine.stream cimport FAIL_CONNECT_TIMEOUT, FAIL_NONE, Stream
-from fastproxy.engine.upstream cimport upstream_again
+from fastproxy.engine.upstream_request cimport upstream_again
 
 
 cdef int retry(Stream* stream, int failure) noexcept nogil:

@@ -28,7 +28,7 @@ from fastproxy.engine.stream cimport (
     FAIL_CONNECT_TIMEOUT, FAIL_RESPONSE_TIMEOUT, Engine, Reply as EngineReply, Stream, StreamOwner,
     Table, route_flags,
 )
-from fastproxy.engine.upstream cimport upstream_abort, upstream_begin
+from fastproxy.engine.upstream_request cimport upstream_abort, upstream_begin
 
 cdef StreamOwner _collector
 
