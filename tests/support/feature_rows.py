@@ -243,7 +243,7 @@ class Field:
         self.proxy = Proxy(folder, folder / "manifests", text, self.ports["http"])
 
     def host(self, row: Row) -> str:
-        return row.ask.host or self._hosts[row.group or row.title]
+        return row.ask.host.replace("ROWNAME", self.name(row)) or self.name(row) + ".test"
 
     def name(self, row: Row) -> str:
         """Of the row's Ingress and Service."""
@@ -275,6 +275,7 @@ class Field:
         words = {
             **self.words,
             "HOST": self.host(row),
+            "ROWNAME": self.name(row),
             "OTHER": str(self.ports["other"]),
             "FIRST": str(self.backend.ports[0]),
         }
