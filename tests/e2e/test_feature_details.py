@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -263,17 +264,21 @@ OWN = Row("own", {"error-pages": "a: {status: ['404'], backend: own.test/, query
           ask=failing(404))  # fmt: skip
 LIMITED = Row("limited", {"error-pages": "a: {status: ['404'], backend: limited.test/}"},
               ask=failing(404))  # fmt: skip
+INSIDE = Row("inside", {"whitelist-source-range": "10.0.0.0/8"})
 NONCES = Row("nonces", {"content-security-policy": "script-src $NONCE; style-src $NONCE"})
 ROWS = [*PATHS, *REDIRECTS, *WHITELIST, *ERROR_PAGES, *HEADERS, *SECURITY]
 
 
 @pytest.fixture(scope="module")
 def details(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
-    rows = [*ROWS, NONCES, OWN, LIMITED]
+    rows = [*ROWS, NONCES, OWN, LIMITED, INSIDE]
     with Field(
         tmp_path_factory.mktemp("details"), rows, pages=True, manifests=PAGES_OF_ALL_KINDS,
-        default_entry_points='["http", "other", "wary"]',
-        entry_points={"wary": '[entryPoints.wary.forwardedHeaders]\ntrustedIPs = ["10.0.0.9"]\n'},
+        default_entry_points='["http", "other", "wary", "proxied"]',
+        entry_points={
+            "wary": '[entryPoints.wary.forwardedHeaders]\ntrustedIPs = ["10.0.0.9"]\n',
+            "proxied": '[entryPoints.proxied.proxyProtocol]\ntrustedIPs = ["127.0.0.1"]\n',
+        },
     ) as field:  # fmt: skip
         yield field
 
@@ -317,6 +322,47 @@ def test_a_page_is_fetched_within_the_limits_of_its_backend(details: Field) -> N
     first, second = details.send(LIMITED), details.send(LIMITED)
     assert (first.status, first.body) == (404, b"page GET / 0.0.0.0")
     assert (second.status, second.body) == (404, b"max rate reached: retry-in 1m0s")
+
+
+SOURCES = [  # 3.1: PROXY header, X-Forwarded-For, status behind a white list of 10.0.0.0/8
+    ("10.1.1.1", "", 200),
+    ("11.1.1.1", "", 403),
+    ("11.1.1.1", "10.1.1.1", 403),
+    ("10.1.1.1", "11.1.1.1", 200),
+]
+
+
+@pytest.mark.parametrize(("source", "told", "status"), SOURCES)
+def test_the_client_is_who_the_balancer_says(details: Field, source, told, status) -> None:
+    more = f"X-Forwarded-For: {told}\r\n" if told else ""
+    with Client(details.ports["proxied"]) as client:
+        client.send(f"PROXY TCP4 {source} 127.0.0.1 5000 80\r\n".encode())
+        client.send(f"GET / HTTP/1.1\r\nHost: {details.host(INSIDE)}\r\n{more}\r\n".encode())
+        assert client.response().status == status
+
+
+def elsewhere(name: str, host: str, path: str, **more: str) -> str:
+    annotations = {"app-root": "/start", **{k.replace("_", "-"): v for k, v in more.items()}}
+    return ingress(name, host, path, "fence", annotations)
+
+
+def test_app_root_on_every_kind_of_route(tmp_path: Any) -> None:
+    """FIX 5: 1.7 builds an expression from the name of the route, which then never matches."""
+    default = json.loads(elsewhere("default", "", "/", priority="1"))
+    default["spec"] = {"defaultBackend": {"service": {"name": "fence", "port": {"number": 80}}}}
+    documents = [
+        json.dumps(default),
+        elsewhere("wild", "*.wild.test", "/", frontend_entry_points="http"),
+        elsewhere("first", "first.test", "/", priority="900"),
+        elsewhere("pathless", "pathless.test", ""),
+        elsewhere("rewritten", "rewritten.test", "/", rewrite_target="/v2", priority="7"),
+    ]
+    hosts = ("a.wild.test", "first.test:8080", "pathless.test", "rewritten.test", "other.test")
+    with Field(tmp_path, [], manifests="\n---\n".join(documents)) as field:
+        for host in hosts:
+            answer = field.ask(Ask(), host)
+            assert (answer.status, answer.headers["Location"]) == (302, f"http://{host}/start")
+            assert field.ask(Ask("/x"), host).status == 200
 
 
 def test_http_1_0_is_redirected_too(details: Field) -> None:
