@@ -1,7 +1,8 @@
 """Replace the body of failing responses by a page of another backend.
 
 The status stays; headers and body are those of the page. Responses made by fastproxy in later steps
-(403, 401, 429, 503, ...) are replaced too (`features.md` 3.9).
+(403, 401, 429, 503, ...) are replaced too (`features.md` 3.9). A page that cannot be fetched, or
+has more than 1 MiB, becomes the body `Internal Server Error`.
 """
 
 from __future__ import annotations
