@@ -35,7 +35,7 @@ from fastproxy.engine.pool cimport PoolHandle
 from fastproxy.engine.posix cimport errno
 from fastproxy.engine.reactor cimport (
     DEADLINE_ACCEPT, DEADLINE_BODY, DEADLINE_CONNECT, DEADLINE_CONTINUE, DEADLINE_HANDSHAKE,
-    DEADLINE_HEAD, DEADLINE_IDLE, DEADLINE_LINGER, DEADLINE_NAME, DEADLINE_POOL, DEADLINE_REQUEST,
+    DEADLINE_HEAD, DEADLINE_IDLE, DEADLINE_LEFT, DEADLINE_LINGER, DEADLINE_NAME, DEADLINE_POOL, DEADLINE_REQUEST,
     DEADLINE_RESPONSE, DEADLINE_STALL, DEADLINE_TRY, DEADLINE_TUNNEL, DEADLINE_UPGRADE, DEADLINE_UPSTREAM_HANDSHAKE,
     DEADLINE_UPSTREAM_STALL, DEADLINE_WRITE, Reactor, Source, reactor_new, reactor_unhook,
 )
@@ -57,6 +57,7 @@ cdef enum:
 
 cdef double TRY_SECONDS = 2.0
 cdef double NAME_SECONDS = 5.0
+cdef double LEFT_SECONDS = 3.0
 cdef double SWEEP_PAUSE = 0.2  # seconds between two sweeps while endpoints change all the time
 cdef double SWEEP_AGAIN = 2.0  # seconds until another, for what an exchange still uses
 
@@ -210,6 +211,7 @@ cdef class DataPlane:
             (DEADLINE_REQUEST, responding.read_timeout),
             (DEADLINE_WRITE, responding.write_timeout),
             (DEADLINE_STALL, limits.body_timeout),
+            (DEADLINE_LEFT, LEFT_SECONDS),
             (DEADLINE_LINGER, 2.0),
             (DEADLINE_HANDSHAKE, limits.tls_handshake_timeout),
             (DEADLINE_CONNECT, forwarding.dial_timeout),

@@ -28,7 +28,7 @@ from fastproxy.engine.downstream_answer cimport downstream_refuse, downstream_re
 from fastproxy.engine.downstream_connection cimport (
     DOWNSTREAM_BUSY, DOWNSTREAM_DRAIN, DOWNSTREAM_HANDSHAKE, DOWNSTREAM_HEAD, DOWNSTREAM_LINGER,
     DOWNSTREAM_PROXY, DOWNSTREAM_TUNNEL, Downstream, downstream_close, downstream_end, downstream_end_half,
-    downstream_free, downstream_name_client, downstream_new, downstream_set_client,
+    downstream_free, downstream_left, downstream_name_client, downstream_new, downstream_set_client,
 )
 from fastproxy.engine.downstream_request cimport downstream_read_body, downstream_read_head
 from fastproxy.engine.downstream_response cimport downstream_on_continue, downstream_owner
@@ -40,7 +40,7 @@ from fastproxy.engine.posix cimport (
 from fastproxy.engine.proxy_protocol cimport proxy_header
 from fastproxy.engine.reactor cimport (
     DEADLINE_BODY, DEADLINE_CONTINUE, DEADLINE_HANDSHAKE, DEADLINE_HEAD, DEADLINE_IDLE,
-    DEADLINE_REQUEST, DEADLINE_STALL, DEADLINE_TUNNEL, Source, clock_ns, deadline_clear,
+    DEADLINE_LEFT, DEADLINE_REQUEST, DEADLINE_STALL, DEADLINE_TUNNEL, Source, clock_ns, deadline_clear,
     deadline_set, source_add, source_run,
 )
 from fastproxy.engine.stream cimport Engine
@@ -249,6 +249,8 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
         _handshake(downstream)
     elif downstream.state == DOWNSTREAM_PROXY:
         _read_proxy(downstream)
+    if downstream.hung_up and not source.dead and downstream.state == DOWNSTREAM_BUSY and not downstream.left.linked:
+        downstream_left(downstream)
 
 
 cdef void _read_linger(Downstream* downstream) noexcept nogil:
@@ -270,6 +272,9 @@ cdef void _on_deadline(Source* source, int kind) noexcept nogil:
     cdef bint unread = not downstream.wire.message_done
     if kind == DEADLINE_CONTINUE:
         downstream_on_continue(&downstream.stream)
+    elif kind == DEADLINE_LEFT:
+        if downstream.state == DOWNSTREAM_BUSY and downstream.output.first == NULL:
+            downstream_close(downstream)
     elif kind == DEADLINE_HEAD and (downstream.window != NULL and downstream.state == DOWNSTREAM_HEAD):
         downstream_refuse(downstream, 408)
     elif (kind == DEADLINE_BODY or kind == DEADLINE_REQUEST) and (

@@ -26,6 +26,7 @@ cdef struct Downstream:
     Queue output
     Stream stream
     Deadline total  # of the whole request, or of the whole response
+    Deadline left  # of a client that has ended
     Window* window  # an incomplete head
     Engine* engine
     Downstream* next_connection
@@ -71,6 +72,7 @@ cdef void downstream_reset(Downstream* downstream) noexcept nogil
 cdef void downstream_release(Downstream* downstream) noexcept nogil
 cdef void downstream_end(Downstream* downstream) noexcept nogil
 cdef void downstream_end_half(Downstream* downstream) noexcept nogil
+cdef void downstream_left(Downstream* downstream) noexcept nogil
 cdef bint downstream_send(Downstream* downstream, const iovec* vector, int count, size_t total) noexcept nogil
 cdef int downstream_keep_pending(Downstream* downstream, const char* data, size_t size) noexcept nogil
 cdef void downstream_date(Engine* engine) noexcept nogil

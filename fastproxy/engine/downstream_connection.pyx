@@ -17,7 +17,7 @@ from fastproxy.engine.posix cimport (
     setsockopt, sockaddr, sockaddr_in, sockaddr_in6, ssize_t, strftime, time_t, tm,
 )
 from fastproxy.engine.reactor cimport (
-    DEADLINE_LINGER, DEADLINE_STALL, Source, deadline_clear, deadline_set, source_retire,
+    DEADLINE_LEFT, DEADLINE_LINGER, DEADLINE_STALL, Source, deadline_clear, deadline_set, source_retire,
     source_run,
 )
 from fastproxy.engine.steps cimport end_steps
@@ -120,6 +120,7 @@ cdef void downstream_close(Downstream* downstream) noexcept nogil:
     downstream.stream.remembered = NULL
     wire_free(&downstream.wire)
     deadline_clear(engine.reactor, &downstream.total)
+    deadline_clear(engine.reactor, &downstream.left)
     close(downstream.source.descriptor)
     if downstream.previous_connection == NULL:
         engine.connections_first = <Source*> downstream.next_connection
@@ -184,9 +185,17 @@ cdef void downstream_end_half(Downstream* downstream) noexcept nogil:
     )
 
 
+cdef void downstream_left(Downstream* downstream) noexcept nogil:
+    """The client has ended: it waits for its answer, or has gone, which shows only when something
+    is written. So an endpoint may take LEFT_SECONDS for each part of it."""
+    deadline_set(&downstream.source, &downstream.left, DEADLINE_LEFT)
+
+
 cdef bint downstream_send(Downstream* downstream, const iovec* vector, int count, size_t total) noexcept nogil:
     """Write now what the socket takes, queue the rest; False when the client is gone."""
     cdef ssize_t written = 0
+    if downstream.hung_up:
+        downstream_left(downstream)
     if downstream.output.first == NULL:
         written = transport_write(downstream.engine, downstream.source.descriptor, downstream.ssl, vector, count)
         if written == TRANSPORT_FAILED:

@@ -14,7 +14,7 @@ from fastproxy.engine.downstream_answer cimport (
 )
 from fastproxy.engine.downstream_connection cimport (
     DOWNSTREAM_BUSY, DOWNSTREAM_TUNNEL, Downstream, downstream_close, downstream_date,
-    downstream_of, downstream_reset, downstream_send,
+    downstream_left, downstream_of, downstream_reset, downstream_send,
 )
 from fastproxy.engine.downstream_tunnel cimport downstream_settle_tunnel
 from fastproxy.engine.gather cimport (
@@ -269,6 +269,8 @@ cdef int _raw(Stream* stream) noexcept nogil:
         or downstream.compression.undecided or downstream.compression.compressor != NULL or stream.buffer != NULL
     ):
         return -1
+    if downstream.hung_up:
+        downstream_left(downstream)
     return downstream.source.descriptor
 
 

@@ -11,6 +11,7 @@ cdef enum DeadlineClass:
     DEADLINE_REQUEST  # respondingTimeouts.readTimeout: the whole request
     DEADLINE_WRITE  # respondingTimeouts.writeTimeout: until the response is written
     DEADLINE_STALL  # a client that takes nothing
+    DEADLINE_LEFT  # a client that has ended, while the endpoint is silent
     DEADLINE_LINGER  # after our own end, reading what is left
     DEADLINE_HANDSHAKE  # TLS, client side
     DEADLINE_CONNECT  # to an endpoint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -88,7 +89,30 @@ def slow(peer: Peer) -> None:
     peer.send(OK)
 
 
+ABANDONED = threading.Event()
+
+
+def hanging(peer: Peer) -> bool:
+    """Never answers, and tells when nobody waits any more."""
+    peer.read_request()
+    if peer.head.target.endswith("?begun"):
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+    assert peer.socket.recv(1) == b""
+    ABANDONED.set()
+    return False
+
+
+def dripping(peer: Peer) -> None:
+    peer.read_request()
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+    for _ in range(5):
+        time.sleep(1)
+        peer.send(b"x")
+
+
 SCRIPTS = {
+    "/shop/hanging": hanging,
+    "/shop/dripping": dripping,
     "/shop/large": large,
     "/shop/large-chunked": large_chunked,
     "/shop/until-close": until_close,
@@ -276,6 +300,51 @@ def test_half_closed_clients_get_their_answer(client: Client, size: int) -> None
     client.socket.shutdown(socket.SHUT_WR)
     answer = client.response("POST")
     assert answer.body == (b"x" * size if size else b"ok")
+
+
+LEAVING = [
+    # what comes, how the client ends, at most how many seconds later its request is given up
+    ("/shop/hanging", "closed", 12),
+    ("/shop/hanging", "half", 12),
+    ("/shop/hanging", "reset", 2),
+    ("/shop/hanging?begun", "closed", 12),
+    ("/shop/hanging?begun", "half", 12),
+]
+
+
+@pytest.mark.parametrize(("target", "how", "seconds"), LEAVING)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_client_that_leaves_takes_its_request_along(
+    client: Client, target: str, how: str, seconds: float, method: str
+) -> None:
+    """Nothing tells an end of what is sent from an end of the client, so the endpoint may still
+    take three seconds for each part of its answer."""
+    ABANDONED.clear()
+    client.send(request(target, method=method, body=b"x" if method == "POST" else b""))
+    if target.endswith("begun"):
+        while b"data: 1" not in client.data:
+            assert client.more()
+    time.sleep(0.1)
+    if how == "half":
+        client.socket.shutdown(socket.SHUT_WR)
+    else:
+        if how == "reset":
+            option = struct.pack("ii", 1, 0)
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
+        client.socket.close()
+    assert ABANDONED.wait(seconds)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_half_closed_client_gets_an_answer_that_takes_long(
+    client: Client, together: bool
+) -> None:
+    """Five seconds, but never three without a byte; also when its end came with the request."""
+    client.send(request("/shop/dripping"))
+    if not together:
+        time.sleep(0.2)
+    client.socket.shutdown(socket.SHUT_WR)
+    assert client.response().body == b"xxxxx"
 
 
 def test_half_closed_within_a_body(client: Client) -> None:
