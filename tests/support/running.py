@@ -21,17 +21,22 @@ ROOT = Path(__file__).parent.parent.parent
 # those, of any test running beside, would keep us from listening.
 OURS = range(10000, 32000)
 _refusing: list[socket.socket] = []
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port nobody listens on now. Somebody may before it is used; then the start fails."""
+    """A port nobody listens on now, another one each time. Somebody may before it is used; then
+    the start fails."""
     while True:
+        port = secrets.choice(OURS)
+        if port in _given:
+            continue
         try:
-            with socket.create_server(("127.0.0.1", secrets.choice(OURS))) as listener:
-                port: int = listener.getsockname()[1]
-                return port
+            socket.create_server(("127.0.0.1", port)).close()
         except OSError:
             continue
+        _given.add(port)
+        return port
 
 
 def dead_port() -> int:
