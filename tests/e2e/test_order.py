@@ -229,7 +229,8 @@ def order(tmp_path_factory: pytest.TempPathFactory, asking: Backend) -> Iterator
 
 
 LIMITED = Row("20 breaker, 24 rate limit", ONE_TOKEN, breaker(429))
-UPGRADED = Row("upgraded", HEADERS, STICKY)
+ANY_PAGE = {"error-pages": PAGES["error-pages"].replace("'401-404'", "'100-404'")}
+UPGRADED = Row("upgraded", {**HEADERS, **ANY_PAGE}, STICKY)
 BUSY = Row(
     "23 connections, 24 rate limit",
     ONE_TOKEN,
@@ -275,7 +276,7 @@ def test_connections_before_the_rate_limit(order: Field) -> None:
     assert order.ask(Ask(), host).body.startswith(b"max rate reached")
 
 
-def test_no_headers_on_handshakes_but_the_cookie(order: Field) -> None:
+def test_no_headers_and_no_page_on_handshakes_but_the_cookie(order: Field) -> None:
     lines = [["Upgrade", "websocket"], ["Connection", "Upgrade"], ["Sec-WebSocket-Accept", "x"]]
     name, value = answering(status=101, headers=lines, body="")
     data = (
