@@ -28,6 +28,13 @@ AROUND = 0.0005  # seconds before or after the moment
 HOW = ("close", "reset", "linger", "keep")
 
 
+def readable(connection: socket.socket, wait: float) -> bool:
+    """Whether something comes within `wait` seconds, whatever number the descriptor has."""
+    waiting = select.poll()
+    waiting.register(connection, select.POLLIN)
+    return bool(waiting.poll(max(wait, 0) * 1000))
+
+
 class Fickle(Listening):
     """An endpoint that answers, and closes at the moment the client has been told."""
 
@@ -45,7 +52,7 @@ class Fickle(Listening):
             self.moment = time.monotonic() + self._random.uniform(0.001, 0.003)
             wait = self.moment + self._random.uniform(-AROUND, AROUND) - time.monotonic()
             connection.sendall(OK)
-            if how == "keep" or select.select([connection], [], [], max(wait, 0))[0]:
+            if how == "keep" or readable(connection, wait):
                 continue
             self.closed[how] += 1
             if how == "reset":

@@ -40,10 +40,14 @@ def free_port() -> int:
 
 
 def dead_port() -> int:
-    """A port that refuses connections until this process ends: bound, and nobody listens."""
-    keeper = socket.socket()
-    keeper.bind(("127.0.0.1", 0))
-    _refusing.append(keeper)
+    """A port that refuses connections until this process ends: bound, and nobody listens. The same
+    ones come again after 64 calls, or thousands of tests would run out of descriptors."""
+    if len(_refusing) < 64:
+        keeper = socket.socket()
+        keeper.bind(("127.0.0.1", 0))
+        _refusing.append(keeper)
+    else:
+        _refusing.append(keeper := _refusing.pop(0))
     port: int = keeper.getsockname()[1]
     return port
 
