@@ -22,11 +22,13 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from fastproxy.engine.operations import Operation
 from fastproxy.findings import Finding
-from fastproxy.model import Backend, Config, Route
+from fastproxy.model import Backend, Config, Endpoint, Route
 
 if TYPE_CHECKING:
     from fastproxy.engine.exchange import Exchange, Reply, ResponseHead
     from fastproxy.engine.regex import Regex
+    from fastproxy.reply import Response
+    from fastproxy.settings import ClientTls
 
 T = TypeVar("T")
 
@@ -139,6 +141,9 @@ class BuildContext:
 class Filter:
     """A Python filter: subclasses override the phases they need (others cost nothing)."""
 
+    # Whom an `AskServer` operation in front of the filter asks, and its TLS side (as for `fetch`).
+    asks: tuple[Endpoint, ClientTls | None] | None = None
+
     def on_request(self, exchange: Exchange) -> Reply | Awaitable[Reply | None] | None:
         return None
 
@@ -154,6 +159,10 @@ class Filter:
         """Replace a response whose status an `ErrorPages` operation names, by a page of one of
         `backends_for`; None keeps it."""
         return None
+
+    def on_refusal(self, answer: Response) -> Reply:
+        """The reply to a client whom the server of `asks` has not admitted."""
+        raise NotImplementedError
 
     def on_end(self, exchange: Exchange) -> None:
         return None

@@ -50,6 +50,16 @@ class Endpoint:
         return f"{self.scheme}://{host}:{self.port}"
 
 
+def endpoint_of(scheme: str, authority: str) -> Endpoint:
+    """The endpoint which a URL's scheme and authority name."""
+    authority = authority.rpartition("@")[2]
+    host, colon, port = authority.rpartition(":")
+    bare = ":" not in host or host.startswith("[")
+    if colon and port.isdecimal() and not host.endswith(":") and bare:
+        return Endpoint(scheme, host.strip("[]"), int(port))
+    return Endpoint(scheme, authority.strip("[]"), 443 if scheme == "https" else 80)
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """A set of endpoints and the features that work on it (Service annotations)."""

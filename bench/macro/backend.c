@@ -4,7 +4,7 @@
  * request, one read and one write for a small exchange.
  *
  * The second byte of the path's last component selects the answer:
- *     .../s  5 bytes     .../k  10 KiB     .../m  1 MiB
+ *     .../n  nothing     .../s  5 bytes     .../k  10 KiB     .../m  1 MiB
  * Bodies of requests are read and dropped; only Content-Length is understood.
  * Prints the port it listens on (127.0.0.1) and serves until it is killed or its standard input ends.
  */
@@ -35,7 +35,7 @@ struct connection {
     int wants_write;
 };
 
-static struct answer small, medium, large;
+static struct answer empty, small, medium, large;
 static struct connection *table[CONNECTIONS];
 static char shared[SHARED + 1];
 static int poll_set;
@@ -92,6 +92,7 @@ static int head(int fd, struct connection *c, const char *data, const char *end)
     struct answer *a = &small;
     size_t body = 0;
     if (!stop) return drop(fd), -1;
+    if (stop[-1] == 'n') a = &empty;
     if (stop[-1] == 'k') a = &medium;
     if (stop[-1] == 'm') a = &large;
     if (data[0] == 'P') {
@@ -155,6 +156,7 @@ int main(void) {
     struct rlimit files = { CONNECTIONS, CONNECTIONS };
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     setrlimit(RLIMIT_NOFILE, &files);
+    empty = make(0);
     small = make(5); medium = make(10240); large = make(1 << 20);
     if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 4096))
         return perror("listen"), 1;

@@ -80,12 +80,13 @@ HA1 = "ann:traefik:e008efc4676c740d22dfb8460b00c71f"
 ANN = "Authorization: Basic YW5uOnNlY3JldA=="  # ann:secret
 BASIC = {"auth-type": "basic", "auth-secret": "users"}
 BASIC_NGINX = "auth_basic traefik; auth_basic_user_file FOLDER/users;"
+# without a body: nginx closes the connection to a server that sends one
 ASK_NGINX = "auth_request /_auth;"
-ASKED_NGINX = """
-  location = /_auth {
-    internal; proxy_pass http://backend/p0/s;
-    proxy_pass_request_body off; proxy_set_header Content-Length "";
-  }
+ASKED_NGINX = f"""
+  location = /_auth {{
+    internal; proxy_pass http://backend/p0/n;
+    proxy_pass_request_body off; {HEADERS} proxy_set_header Content-Length "";
+  }}
 """
 GZIP_NGINX = "gzip on; gzip_min_length 512; gzip_proxied any; gzip_types *; gzip_comp_level 6;"
 IN_PROCESS, HASHING, COMPRESSION, REQUEST = "in process", "hashing", "compression", "a request"
@@ -200,7 +201,7 @@ CASES = (
     Case("digest", {"auth-type": "digest", "auth-secret": "users"}, users=HA1, kind=HASHING),
     Case(
         "forward-auth",
-        {"auth-type": "forward", "auth-url": "http://127.0.0.1:BACKEND/p0/s"},
+        {"auth-type": "forward", "auth-url": "http://127.0.0.1:BACKEND/p0/n"},
         location=ASK_NGINX,
         server=ASKED_NGINX,
         kind=REQUEST,

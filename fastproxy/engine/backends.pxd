@@ -18,6 +18,8 @@ cdef class Backends:
     cdef int fill(self, LiveBackend* live, endpoints) except -1
     cdef int let_go(self, list addresses) except -1
     cdef PoolHandle pool(self, endpoint, tls)
+    cdef PoolHandle hold(self, endpoint, tls)
+    cdef int leave(self, endpoint, tls) except -1
     cdef bint sweep(self) except -1
     cdef int drain(self) except -1
     cdef int close(self) except -1

@@ -116,7 +116,7 @@ cdef class Backends:
         """`tls` says who we are and whom we trust (see TlsPlane.client): connections that differ
         in it are not shared."""
         cdef PoolHandle handle
-        key = (endpoint.url, tls if endpoint.scheme == "https" else "")
+        key = _pool_key(endpoint, tls)
         handle = self.pools.get(key)
         if handle is None:
             handle = PoolHandle(endpoint)
@@ -126,6 +126,21 @@ cdef class Backends:
             self.unsure.add(key)
             self._watch_name(handle)
         return handle
+
+    cdef PoolHandle hold(self, endpoint, tls):
+        """The same, and it stays until `leave`."""
+        cdef PoolHandle handle = self.pool(endpoint, tls)
+        handle.pool.endpoints += 1
+        return handle
+
+    cdef int leave(self, endpoint, tls) except -1:
+        cdef PoolHandle handle
+        key = _pool_key(endpoint, tls)
+        handle = self.pools[key]
+        handle.pool.endpoints -= 1
+        if handle.pool.endpoints == 0:
+            self.unsure.add(key)
+        return 0
 
     cdef int _watch_name(self, PoolHandle handle) except -1:
         try:
@@ -183,6 +198,10 @@ cdef class Backends:
 
     def __len__(self):
         return len(self.pools)
+
+
+cdef object _pool_key(endpoint, tls):
+    return endpoint.url, tls if endpoint.scheme == "https" else ""
 
 
 cdef uint64_t _stable_hash(object endpoint) except? 0:

@@ -14,7 +14,7 @@ Invariants
 import asyncio
 import logging
 
-from fastproxy.reply import Reply
+from fastproxy.reply import Reply, Response
 
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport uint32_t, uint64_t
@@ -22,6 +22,7 @@ from libc.string cimport memcmp, memset
 
 from fastproxy.engine.downstream_request cimport downstream_continue
 from fastproxy.engine.exchange cimport Exchange, ResponseHead, exchange_of
+from fastproxy.engine.gather cimport Gather
 from fastproxy.engine.head cimport Head, head_text
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_PARK, STEP_REPLY, plain_reply
 from fastproxy.engine.saved cimport SavedHead
@@ -289,11 +290,36 @@ async def _page(filter_, exchange, status, backend):
     return reply
 
 
+cdef int _refuse(Stream* stream, uint32_t slot, Gather* answer) noexcept with gil:
+    """What a filter makes of the answer of the server that the engine has asked for it."""
+    cdef Exchange exchange
+    cdef Head* head = &answer.saved.head
+    cdef uint32_t i
+    try:
+        exchange = exchange_of(stream)
+        headers = []
+        for i in range(head.count):
+            if not head.fields[i].dropped:
+                headers.append((
+                    head_text(head.fields[i].name, head.fields[i].name_size),
+                    head_text(head.fields[i].value, head.fields[i].value_size),
+                ))
+        body = answer.data[:answer.size] if answer.size else b""
+        reply = (<object> stream.table.filters[slot]).on_refusal(Response(head.status, headers, body))
+        return _fill_reply(stream, exchange, reply)
+    except Exception:
+        log.exception("a filter failed")
+        plain_reply(stream.engine, 500, "Internal Server Error\n")
+        stream.engine.reply.nosniff = 1
+        return STEP_REPLY
+
+
 cdef int bridge_install(Engine* engine, object plane) except -1:
     """Give the engine its way to Python."""
     engine.call_filter = _call_filter
     engine.end_exchange = _end_exchange
     engine.keep_head = _keep_head
     engine.intercept = _intercept
+    engine.refuse = _refuse
     engine.find_alias = _find_alias
     return 0

@@ -16,6 +16,7 @@ import os
 import socket
 
 from fastproxy.aliases import Chains
+from fastproxy.engine import operations
 from fastproxy.resolver import Resolver
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
@@ -35,8 +36,9 @@ from fastproxy.engine.pool cimport PoolHandle
 from fastproxy.engine.posix cimport errno
 from fastproxy.engine.reactor cimport (
     DEADLINE_ACCEPT, DEADLINE_BODY, DEADLINE_CONNECT, DEADLINE_CONTINUE, DEADLINE_HANDSHAKE,
-    DEADLINE_HEAD, DEADLINE_IDLE, DEADLINE_LEFT, DEADLINE_LINGER, DEADLINE_NAME, DEADLINE_POOL, DEADLINE_REQUEST,
-    DEADLINE_RESPONSE, DEADLINE_STALL, DEADLINE_TRY, DEADLINE_TUNNEL, DEADLINE_UPGRADE, DEADLINE_UPSTREAM_HANDSHAKE,
+    DEADLINE_HEAD, DEADLINE_IDLE, DEADLINE_LEFT, DEADLINE_LINGER, DEADLINE_NAME, DEADLINE_POOL,
+    DEADLINE_QUESTION, DEADLINE_REQUEST, DEADLINE_RESPONSE, DEADLINE_STALL, DEADLINE_TRY, DEADLINE_TUNNEL,
+    DEADLINE_UPGRADE, DEADLINE_UPSTREAM_HANDSHAKE,
     DEADLINE_UPSTREAM_STALL, DEADLINE_WRITE, Reactor, Source, reactor_new, reactor_unhook,
 )
 from fastproxy.engine.regex cimport regex_search
@@ -227,6 +229,7 @@ cdef class DataPlane:
             (DEADLINE_POOL, limits.upstream_idle_timeout),
             (DEADLINE_CONTINUE, limits.continue_timeout),
             (DEADLINE_TUNNEL, 0.0),
+            (DEADLINE_QUESTION, operations.QUESTION_SECONDS),
             (DEADLINE_ACCEPT, 0.1),
         ):
             reactor.deadlines[<int> kind].duration = int(seconds * 1000)
@@ -294,12 +297,14 @@ cdef class DataPlane:
             self.tls.prepare(change)
         except BaseException:
             self.backends.let_go(staged.created)
+            staged.leave_servers(self.backends)
             self._sweep()
             raise
         self.next = staged
 
     cdef int _stage(self, Generation staged, change) except -1:
         staged.take_filters(self.current, change)
+        staged.take_servers(self.backends)
         staged.take_backends(self.current, change)
         for slot, specification in change.backends.items():
             staged.place_backend(slot, self.backends.make(specification))
@@ -331,6 +336,7 @@ cdef class DataPlane:
     cdef int _discard(self) except -1:
         if self.next is not None:
             self.backends.let_go(self.next.created)
+            self.next.leave_servers(self.backends)
             self.next = None
             self.tls.discard()
             self._sweep()
@@ -372,10 +378,14 @@ cdef class DataPlane:
         """Free what nothing uses any more."""
         cdef Generation generation
         self.swept_at = self.loop.time()
+        kept = []
+        for generation in self.old_generations:
+            if generation.in_use():
+                kept.append(generation)
+            else:
+                generation.leave_servers(self.backends)
+        self.old_generations = kept
         again = self.backends.sweep()
-        self.old_generations = [
-            generation for generation in self.old_generations if generation.in_use()
-        ]
         if self.sweeping_again is None and (again or self.old_generations):
             self.sweeping_again = self.loop.call_later(SWEEP_AGAIN, self._sweep_again)
         return 0

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint32_t
 
+from fastproxy.engine.backends cimport Backends
 from fastproxy.engine.stream cimport LiveBackend, Table
 
 
@@ -12,8 +13,11 @@ cdef class Generation:
     cdef dict regexes  # pattern -> Regex, or None for one that RE2 refuses
     cdef list created  # addresses of the live backends built for it
     cdef list replaced  # addresses of those it does away with
+    cdef list servers  # what it holds for its filters: (endpoint, TLS)
     cdef int take_filters(self, Generation former, change) except -1
     cdef int _take_conditions(self, Generation former, patterns) except -1
+    cdef int take_servers(self, Backends backends) except -1
+    cdef int leave_servers(self, Backends backends) except -1
     cdef int take_backends(self, Generation former, change) except -1
     cdef int place_backend(self, uint32_t slot, LiveBackend* live) except -1
     cdef int _replace(self, uint32_t slot, LiveBackend* live) except -1

@@ -5,6 +5,8 @@ live objects by slot, the compiled expressions, and for each route the few bytes
 reads about it (`LiveRoute`).
 """
 
+import logging
+
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
@@ -12,13 +14,17 @@ from libc.string cimport memcmp, memcpy, memset
 from fastproxy import _core
 from fastproxy._block cimport BLOCK_VERSION, ROUTE_NOT_FOUND, BlockHeader, RouteRecord, Span
 from fastproxy._core cimport core_check
+from fastproxy.engine.backends cimport Backends
+from fastproxy.engine.pool cimport PoolHandle
 from fastproxy.engine.posix cimport (
     MAP_FAILED, MAP_SHARED, PROT_READ, errno, fstat, mmap, munmap, stat_result,
 )
 from fastproxy.engine.regex cimport Regex
 from fastproxy.engine.stream cimport (
-    NO_SLOT, ROUTE_DIRECT, ROUTE_REQUEST_STEPS, LiveBackend, LiveRoute, Table, route_flags,
+    NO_SLOT, ROUTE_DIRECT, ROUTE_REQUEST_STEPS, LiveBackend, LiveRoute, Pool, Table, route_flags,
 )
+
+log = logging.getLogger(__name__)
 
 cdef enum:
     SHARED = 0xFFFFFFFE  # a backend's slot that several routes name
@@ -31,6 +37,7 @@ cdef class Generation:
         self.number = number
         self.created = []
         self.replaced = []
+        self.servers = []
         self.table = <Table*> calloc(1, sizeof(Table))
         if self.table == NULL:
             raise MemoryError
@@ -45,6 +52,7 @@ cdef class Generation:
             free(self.table.route_of_slot)
             free(self.table.filters)
             free(self.table.expressions)
+            free(self.table.servers)
             free(self.table.conditions)
             free(self.table)
 
@@ -84,6 +92,33 @@ cdef class Generation:
             regex = self.regexes[pattern]
             if regex is not None:
                 table.conditions[number] = (<Regex> regex).compiled
+        return 0
+
+    cdef int take_servers(self, Backends backends) except -1:
+        """Pools of the servers that filters have the engine ask."""
+        cdef uint32_t slot
+        cdef PoolHandle handle
+        self.table.servers = <Pool**> calloc(self.table.filter_count + 1, sizeof(Pool*))
+        if self.table.servers == NULL:
+            raise MemoryError
+        for slot, value in self.filters.items():
+            server = getattr(value, "asks", None)
+            if server is None:
+                continue
+            try:
+                handle = backends.hold(server[0], server[1])
+            except Exception as error:
+                # the filter asks by itself then, and says so with each request
+                log.debug("cannot ask %s: %s", server[0].url, error)
+                continue
+            self.servers.append(server)
+            self.table.servers[slot] = handle.pool
+        return 0
+
+    cdef int leave_servers(self, Backends backends) except -1:
+        for endpoint, tls in self.servers:
+            backends.leave(endpoint, tls)
+        self.servers = []
         return 0
 
     cdef int take_backends(self, Generation former, change) except -1:

@@ -107,6 +107,7 @@ cdef int head_remove(Head* head, const char* name, size_t size) noexcept nogil
 cdef int head_add(Head* head, const char* name, size_t name_size, const char* value, size_t value_size) noexcept nogil
 cdef int head_set(Head* head, const char* name, size_t name_size, const char* value, size_t value_size) noexcept nogil
 cdef char* scratch_keep(Scratch* scratch, const char* data, size_t size) noexcept nogil
+cdef bint field_alias(const Field* field, const char* name, size_t size) noexcept nogil
 cdef bint same_text(const char* one, size_t one_size, const char* other, size_t other_size) noexcept nogil
 cdef bint has_token(const char* value, size_t size, const char* token, size_t token_size) noexcept nogil
 

@@ -741,7 +741,7 @@ cdef Field* head_find_kind(const Head* head, int kind) noexcept nogil:
     return NULL
 
 
-cdef bint _alias_of(const Field* field, const char* name, size_t size) noexcept nogil:
+cdef bint field_alias(const Field* field, const char* name, size_t size) noexcept nogil:
     """The same name to servers that fold `_` into `-`?"""
     cdef size_t i
     cdef uint8_t one, other
@@ -760,7 +760,7 @@ cdef int head_remove(Head* head, const char* name, size_t size) noexcept nogil:
     cdef uint32_t i
     cdef int count = 0
     for i in range(head.count):
-        if not head.fields[i].dropped and _alias_of(&head.fields[i], name, size):
+        if not head.fields[i].dropped and field_alias(&head.fields[i], name, size):
             head.fields[i].dropped = 1
             count += 1
     return count

@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastproxy.engine.head cimport Head
+from fastproxy.engine.wire cimport Field
 
 cdef struct Writer:
     char* data
@@ -32,4 +33,5 @@ cdef void write_text(Writer* writer, const char* text, size_t size) noexcept nog
 cdef void write_number(Writer* writer, uint64_t number) noexcept nogil
 cdef void write_hex(Writer* writer, uint64_t number) noexcept nogil
 cdef bint write_field(Writer* writer, const char* name, size_t name_size, const char* value, size_t value_size) noexcept nogil
+cdef bint write_head_field(Writer* writer, const Field* field) noexcept nogil
 cdef const char* status_text(int status) noexcept nogil

@@ -140,6 +140,14 @@ cdef inline void _copy_field(Writer* writer, const Field* field) noexcept nogil:
     writer.size += size
 
 
+cdef bint write_head_field(Writer* writer, const Field* field) noexcept nogil:
+    """Write a field of a head; one that was added is checked as in `write_field`."""
+    if field.added:
+        return write_field(writer, field.name, field.name_size, field.value, field.value_size)
+    _copy_field(writer, field)
+    return True
+
+
 # --- heads ---
 
 cdef void _forwarded(Writer* writer, const Head* head, const Forwarding* forwarding) noexcept nogil:

@@ -20,6 +20,8 @@ from typing import ClassVar
 
 from fastproxy.model import Config
 
+QUESTION_SECONDS = 30.0  # how long `AskServer` waits for the whole answer (`features.md` 3.21)
+
 
 class Phase(IntEnum):
     REQUEST = 0  # in order, before an endpoint is picked; may answer
@@ -421,6 +423,24 @@ class RememberedNonce(Operation):
     def payload(self) -> bytes:
         numbers = struct.pack("<III", 0, int(self.remove_header), self.lifetime)
         return numbers + blob(self.header_field)  # first word: filter slot, patched
+
+
+@dataclass(frozen=True)
+class AskServer(Operation):
+    """Forward authentication: ask the server (`Filter.asks`) what the filter of the operation that
+    follows would ask, and leave that operation out when it admits the request. `start` is the
+    request line and Host."""
+
+    code: ClassVar[int] = 26
+    config: Config | None = None
+    trust: bool = False  # in the client's X-Forwarded-*
+    start: bytes = b""
+    credentials: bytes = b""  # Authorization, when the request has none
+    response_headers: tuple[bytes, ...] = ()  # copied from the answer
+
+    def payload(self) -> bytes:
+        numbers = struct.pack("<II", 0, int(self.trust))  # first word: filter slot, patched
+        return numbers + blob(self.start) + blob(self.credentials) + blobs(self.response_headers)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ cdef enum DeadlineClass:
     DEADLINE_POOL  # idle upstream connection
     DEADLINE_CONTINUE  # waiting for 100 from the endpoint
     DEADLINE_TUNNEL
+    DEADLINE_QUESTION  # forward authentication: everything about the answer
     DEADLINE_ACCEPT  # a listener that ran out of descriptors
     DEADLINE_CLASSES
 

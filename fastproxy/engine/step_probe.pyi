@@ -28,6 +28,9 @@ class StepProbe:
     ) -> None: ...
     def run(self, data: bytes, rounds: int = 1) -> Passed | Answered:
         """Read a whole request head and run the operations over it, `rounds` times."""
+    def question(self, payload: bytes, client: bytes) -> bytes | None:
+        """What forward authentication asks about the head of the last run; `payload` is that of
+        `AskServer` behind the slot. None when it is left to the filter."""
 
 def duration_text(nanoseconds: int) -> str:
     """How an answer of the rate limit writes a duration."""

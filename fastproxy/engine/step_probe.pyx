@@ -7,6 +7,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from fastproxy._block cimport RouteRecord
+from fastproxy.engine.forward_auth cimport write_question
 from fastproxy.engine.head cimport Head, Scratch, request_head
 from fastproxy.engine.head_writer cimport Writer
 from fastproxy.engine.llhttp cimport HTTP_REQUEST
@@ -133,6 +134,21 @@ cdef class StepProbe:
                     head.fields[i].value[:head.fields[i].value_size],
                 ))
         return Passed(head.path[:head.path_size], tuple(fields))
+
+    def question(self, bytes payload, bytes client):
+        cdef char room[ROOM]
+        cdef Writer writer
+        cdef Payload at
+        writer.data = room
+        writer.capacity = ROOM
+        writer.size = 0
+        writer.failed = 0
+        at.at = payload
+        self.stream.client = client
+        self.stream.client_size = <uint32_t> len(client)
+        if not write_question(&writer, &self.stream, &self.engine.request, &at):
+            return None
+        return room[:writer.size]
 
 
 def replaced(Regex regex, bytes pieces, bytes text):

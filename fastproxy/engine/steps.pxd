@@ -7,6 +7,7 @@ from fastproxy.engine.stream cimport Stream
 
 cdef int route_request(Stream* stream, Head* head) noexcept nogil
 cdef int route_as(Stream* stream, Head* head, const char* alias, size_t alias_size) noexcept nogil
+cdef int request_steps_over(Stream* stream, Head* head) noexcept nogil
 cdef int request_steps(Stream* stream, Head* head, uint32_t start) noexcept nogil
 cdef int pick_endpoint(Stream* stream, Head* head) noexcept nogil
 cdef int pick_again(Stream* stream) noexcept nogil

@@ -25,6 +25,7 @@ from fastproxy.engine.buffers cimport queue_clear
 from fastproxy.engine.compress cimport compress_wish
 from fastproxy.engine.gather cimport gather_free
 from fastproxy.engine.digest cimport remembered_nonce
+from fastproxy.engine.forward_auth cimport ask_server, forget_questions
 from fastproxy.engine.head cimport KIND_COOKIE, UPGRADE_WEBSOCKET, Head, head_add, same_text
 from fastproxy.engine.head_writer cimport Writer, write_text
 from fastproxy.engine.llhttp cimport METHOD_GET, METHOD_HEAD
@@ -75,6 +76,7 @@ cdef enum Code:
     REMEMBERED_HEADERS = 23
     REMEMBERED_USER = 24
     REMEMBERED_NONCE = 25
+    ASK_SERVER = 26
 
 cdef enum:
     ENDPOINT_COUNTED = 0x80000000  # in `endpoint_version`: no longer that of the backend
@@ -247,6 +249,15 @@ cdef int request_steps(Stream* stream, Head* head, uint32_t start) noexcept nogi
     return STEP_GO_ON
 
 
+cdef int request_steps_over(Stream* stream, Head* head) noexcept nogil:
+    """Go on with a parked stream behind the operation that comes next."""
+    cdef const char* base = stream.table.block + stream.route.request.offset
+    cdef const char* at = base + stream.step
+    cdef Payload payload
+    _next(&at, &payload)
+    return request_steps(stream, head, <uint32_t> (at - base))
+
+
 cdef int _remembered(Stream* stream, Head* head, Payload* payload) noexcept nogil:
     cdef const Remembered* found = stream.remembered
     cdef const char* name
@@ -327,6 +338,8 @@ cdef int _step(int code, Stream* stream, Head* head, Payload* payload) noexcept 
         return remembered_user(stream, head, payload)
     if code == REMEMBERED_NONCE:
         return remembered_nonce(stream, head, payload)
+    if code == ASK_SERVER:
+        return ask_server(stream, head, payload)
     if code == BUFFER:
         return _buffer(stream, head, payload)
     if code == OFFER_CERTIFICATE:
@@ -612,6 +625,8 @@ cdef void end_steps(Stream* stream) noexcept nogil:
     if stream.saved_head != NULL:
         head_forget(<SavedHead*> stream.saved_head)
         stream.saved_head = NULL
+    if stream.question != NULL:
+        forget_questions(stream)
     if stream.unsent.first != NULL:
         queue_clear(&stream.unsent)
     if stream.limit != NULL:

@@ -66,6 +66,7 @@ cdef struct Table:
     LiveRoute* live  # by route
     uint32_t* route_of_slot  # which route a backend serves; NO_SLOT: none, or more than one
     void** filters  # by slot; PyObject*, borrowed
+    Pool** servers  # by filter slot: whom AskServer asks; NULL: the filter asks
     uint32_t backend_count
     uint32_t filter_count
     uint32_t references  # streams that run on it, and one while it is current
@@ -202,6 +203,7 @@ cdef struct Stream:
     uint8_t discarding  # the response at hand is thrown away, another attempt follows
     uint8_t sticky  # the affinity cookie chose the endpoint
     void* saved_head  # SavedHead*: the request as it came, should a page be fetched
+    void* question  # Question*: what forward authentication saved and copied for this exchange
     const char* original_path  # before the first path operation
     uint32_t original_path_size
     uint32_t added_size  # of the prefix that AddPrefix has put in front, when nothing else was done
@@ -339,6 +341,7 @@ cdef struct Engine:
     void (*end_exchange)(Stream*) noexcept nogil
     int (*keep_head)(Stream*, Head*) noexcept nogil
     int (*intercept)(Stream*, uint32_t, int) noexcept nogil
+    int (*refuse)(Stream*, uint32_t, Gather*) noexcept nogil  # the reply a filter makes of an answer
     # hostResolver.cnameFlattening: look the end of the host's CNAME chain up; STEP_PARK meanwhile
     int (*find_alias)(Stream*, Head*) noexcept nogil
     void* proofs  # Proofs*: nonces that were right lately

@@ -8,7 +8,7 @@ import asyncio
 
 from fastproxy._block cimport ROUTE_PRESERVE_HOST, RouteRecord
 from fastproxy.errors import BackendError, BackendTimeout, NoEndpoint, TooLarge, UnknownBackend
-from fastproxy.model import Endpoint
+from fastproxy.model import endpoint_of
 from fastproxy.reply import Response
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
@@ -106,12 +106,12 @@ cdef class SubRequest:
 
     async def use_url(self, plane, scheme, authority, tls, timeout):
         """Any URL: a pool for it, its name resolved."""
-        host, port = _split_authority(authority, 443 if scheme == "https" else 80)
-        self.pool_handle = plane.pool_of(Endpoint(scheme, host, port), tls)
+        endpoint = endpoint_of(scheme, authority)
+        self.pool_handle = plane.pool_of(endpoint, tls)
         if (<PoolHandle> self.pool_handle).pool.address_count == 0 and not await plane.resolved(
             self.pool_handle, timeout
         ):
-            raise BackendError(f"cannot resolve {host}")
+            raise BackendError(f"cannot resolve {endpoint.host}")
         plane.take_pool(self.pool_handle, <size_t> self.stream)
 
     cdef int send(self, Head* head, str method, str path, str authority, headers, bytes body) except -1:
@@ -230,14 +230,6 @@ cdef class SubRequest:
             self.future.set_exception(TooLarge(f"the response is longer than {self.limit} bytes"))
         elif last:
             self.future.set_result(None)
-
-
-cdef object _split_authority(str authority, int default):
-    authority = authority.rpartition("@")[2]
-    host, colon, port = authority.rpartition(":")
-    if colon and port.isdigit() and not host.endswith(":") and (":" not in host or host.startswith("[")):
-        return host.strip("[]"), int(port)
-    return authority.strip("[]"), default
 
 
 # --- what the upstream side reports ---

@@ -6,6 +6,7 @@ import pytest
 
 from fastproxy.engine.operations import (
     AllowNetworks,
+    AskServer,
     Compress,
     Piece,
     RedirectEntryPoint,
@@ -41,6 +42,7 @@ def scripted(config):
 
 BASIC_AUTH = Auth(Basic(((b"a", b"1"), (b"b", b"2"))), "X-U", True)
 DIGEST_AUTH = Auth(Digest(((b"a", b"1"),)))
+FORWARD_AUTH = Auth(Forward("http://a/", True, ("X-A",), ClientTls(ca="ca.pem")))
 BASIC_STEPS = [RememberedUser(BASIC_AUTH, b"X-U", True), scripted(BASIC_AUTH)]
 
 
@@ -78,7 +80,10 @@ BUILT = [
                 forward=ForwardSettings("http://a/", True, ("X-A",), ClientTls(ca="ca.pem"))
             )
         ),
-        [scripted(Auth(Forward("http://a/", True, ("X-A",), ClientTls(ca="ca.pem"))))],
+        [
+            AskServer(FORWARD_AUTH, True, b"GET / HTTP/1.1\r\nHost: a\r\n", b"", (b"X-A",)),
+            scripted(FORWARD_AUTH),
+        ],
     ),
     (EntryPoint(auth=EntryPointAuth()), []),
     (

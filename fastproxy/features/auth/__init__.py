@@ -37,7 +37,7 @@ from fastproxy.features.auth.config import (
     lines_of,
 )
 from fastproxy.features.auth.digest import LIFETIME, DigestAuth
-from fastproxy.features.auth.forward import ForwardAuth
+from fastproxy.features.auth.forward import ForwardAuth, question
 from fastproxy.settings import ClientTls
 
 __all__ = ["FEATURE", "Auth", "Basic", "Digest", "Forward"]
@@ -210,7 +210,7 @@ def build(config: Auth, context: BuildContext) -> Sequence[Operation]:
         return [RememberedUser(config, field, config.remove_header), scripted]
     if isinstance(config.method, Digest):
         return [RememberedNonce(config, field, config.remove_header, LIFETIME), scripted]
-    return [scripted]
+    return [*question(config), scripted]
 
 
 def make_filter(config: Auth) -> Filter:

@@ -1,4 +1,9 @@
-"""Forward authentication: ask another server whether the request may pass."""
+"""Forward authentication: ask another server whether the request may pass.
+
+The engine asks (`engine/forward_auth.pyx`), and the filter makes the reply of an answer that
+refuses. What the engine leaves to it the filter asks by itself, in the same words: while the
+server's name has no address, and behind another filter in Python.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +11,17 @@ import base64
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
+from fastproxy.engine.operations import QUESTION_SECONDS, AskServer
 from fastproxy.errors import ProxyError
 from fastproxy.feature import Filter
 from fastproxy.features.auth.config import Auth, Forward, remove_spellings
+from fastproxy.model import endpoint_of
 from fastproxy.reply import FRAMING, Reply, Response
 from fastproxy.urls import location_bytes, with_path
 
 if TYPE_CHECKING:
     from fastproxy.engine.exchange import Exchange
 
-TIMEOUT = 30.0  # seconds, for everything
 LIMIT = 1 << 20  # bytes of the answer
 
 # What Traefik 1.7 takes out of the copy, and what only made sense on the client's own message.
@@ -31,12 +37,14 @@ FAILED = Reply(500)
 
 
 class ForwardAuth(Filter):
-    __slots__ = ("_credentials", "_forward", "_url")
+    __slots__ = ("_credentials", "_forward", "_url", "asks")
 
     def __init__(self, config: Auth) -> None:
         assert isinstance(config.method, Forward)
         self._forward = config.method
         self._url, self._credentials = parts_of(config.method.url)
+        scheme, authority, _ = split(self._url)
+        self.asks = (endpoint_of(scheme, authority), config.method.tls)
 
     async def on_request(self, exchange: Exchange) -> Reply | None:
         try:
@@ -46,7 +54,7 @@ class ForwardAuth(Filter):
             answer = await exchange.fetch(
                 self._url,
                 headers=headers,
-                timeout=TIMEOUT,
+                timeout=QUESTION_SECONDS,
                 limit=LIMIT,
                 tls=self._forward.tls,
             )
@@ -55,7 +63,34 @@ class ForwardAuth(Filter):
         if 200 <= answer.status < 300:
             copy_headers(exchange, answer, self._forward.response_headers)
             return None
+        return self.on_refusal(answer)
+
+    def on_refusal(self, answer: Response) -> Reply:
         return refusal(answer, self._url)
+
+
+def question(config: Auth) -> list[AskServer]:
+    """The operation that asks in front of the filter; none for a URL that only the filter can ask,
+    which then fails."""
+    forward = config.method
+    assert isinstance(forward, Forward)
+    try:
+        url, credentials = parts_of(forward.url)
+        _, authority, path = split(url)
+        start = f"GET {path} HTTP/1.1\r\nHost: {authority}\r\n".encode("latin-1")
+        names = tuple(name.encode("latin-1") for name in forward.response_headers)
+    except ValueError:
+        return []
+    if any(ord(char) <= 32 for char in path + authority):
+        return []
+    return [AskServer(config, forward.trust, start, credentials.encode(), names)]
+
+
+def split(url: str) -> tuple[str, str, str]:
+    """Scheme, authority and target of a URL from `parts_of`."""
+    scheme, _, rest = url.partition("://")
+    authority, _, path = rest.partition("/")
+    return scheme, authority, f"/{path}"
 
 
 def parts_of(url: str) -> tuple[str, str]:

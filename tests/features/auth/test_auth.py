@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastproxy.engine.operations import RememberedNonce, RememberedUser, Scripted
+from fastproxy.engine.operations import AskServer, RememberedNonce, RememberedUser, Scripted
 from fastproxy.feature import OnInvalid
 from fastproxy.features.auth import FEATURE, Auth, Basic, Digest, Forward
 from fastproxy.features.auth.basic import BasicAuth
@@ -126,7 +126,18 @@ KINDS = [
         DigestAuth,
         [RememberedNonce(Auth(Digest(()), "X-User", True), b"X-User", True, 86400)],
     ),
-    (Auth(Forward(URL)), ForwardAuth, []),
+    (
+        Auth(Forward(URL, True, ("X-User",))),
+        ForwardAuth,
+        [
+            AskServer(
+                Auth(Forward(URL, True, ("X-User",))),
+                trust=True,
+                start=b"GET /check HTTP/1.1\r\nHost: a.example\r\n",
+                response_headers=(b"X-User",),
+            )
+        ],
+    ),
 ]
 
 
