@@ -564,6 +564,8 @@ def test_slow_hashes_do_not_hold_up_other_requests(proxy: Field) -> None:
 POINTS = {
     "guarded": '[entryPoints.guarded.auth.basic]\nusersFile = "USERSFILE"\n',
     "listed": '[entryPoints.listed.whiteList]\nsourceRange = ["10.0.0.0/8"]\n',
+    "named": '[entryPoints.named.whiteList]\nsourceRange = ["10.0.0.0/8"]\n'
+    "useXForwardedFor = true\n",
     "moved": '[entryPoints.moved.redirect]\nentryPoint = "http"\n',
     "regex": '[entryPoints.regex.redirect]\nregex = "^http://[^/]*/old/(.*)"\n'
     'replacement = "http://new.example/$1"\n',
@@ -581,6 +583,10 @@ ENTRY_POINTS = [  # entry point, request, status, Location
     ("guarded", ask("/a", ANN, host="unknown.test"), 404, None),
     ("listed", Ask("/a"), 403, None),
     ("listed", Ask("/a", host="unknown.test"), 403, None),
+    ("named", Ask("/a"), 403, None),
+    ("named", ask("/a", ("X-Forwarded-For", "192.0.2.1, 10.1.2.3:99")), 200, None),
+    ("named", ask("/a", ("X-Forwarded-For", "192.0.2.1")), 403, None),
+    ("named", ask("/a", ("X-Forwarded-For", "nobody, 10.1.2.3")), 403, None),
     ("moved", Ask("/a?b"), 302, "http://HOST:HTTP/a?b"),
     ("moved", Ask("/a?b", host="unknown.test"), 302, "http://unknown.test:HTTP/a?b"),
     ("regex", Ask("/old/x"), 302, "http://new.example/x"),
