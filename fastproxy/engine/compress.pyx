@@ -22,7 +22,7 @@ from fastproxy.engine.wire cimport Field
 
 cdef extern from "zlib.h" nogil:
     ctypedef struct z_stream:
-        const unsigned char* next_in
+        unsigned char* next_in
         unsigned int avail_in
         unsigned char* next_out
         unsigned int avail_out
@@ -210,7 +210,7 @@ cdef int compress_piece(
             return -1
         _out = room
         _capacity = needed
-    zlib.next_in = <const unsigned char*> data
+    zlib.next_in = <unsigned char*> data
     zlib.avail_in = <unsigned int> size
     zlib.next_out = <unsigned char*> _out
     zlib.avail_out = <unsigned int> _capacity
