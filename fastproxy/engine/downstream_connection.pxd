@@ -62,7 +62,6 @@ cdef struct Downstream:
     int64_t body_received
     char client[48]
 
-cdef Downstream* downstream_of(Stream* stream) noexcept nogil
 cdef void downstream_free(Source* source) noexcept nogil
 cdef Downstream* downstream_new(Engine* engine) noexcept nogil
 cdef void downstream_set_client(Downstream* downstream, const void* address) noexcept nogil
@@ -76,6 +75,10 @@ cdef void downstream_left(Downstream* downstream) noexcept nogil
 cdef bint downstream_send(Downstream* downstream, const iovec* vector, int count, size_t total) noexcept nogil
 cdef int downstream_keep_pending(Downstream* downstream, const char* data, size_t size) noexcept nogil
 cdef void downstream_date(Engine* engine) noexcept nogil
+
+cdef inline Downstream* downstream_of(Stream* stream) noexcept nogil:
+    return <Downstream*> (<char*> stream - <size_t> &(<Downstream*> NULL).stream)
+
 
 cdef inline void downstream_drop_window(Downstream* downstream) noexcept nogil:
     downstream.wire.window = NULL

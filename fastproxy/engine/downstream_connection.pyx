@@ -29,10 +29,6 @@ from fastproxy.engine.upstream_request cimport stream_forget_head, upstream_abor
 from fastproxy.engine.wire cimport window_free, wire_free
 
 
-cdef Downstream* downstream_of(Stream* stream) noexcept nogil:
-    return <Downstream*> (<char*> stream - <size_t> &(<Downstream*> NULL).stream)
-
-
 cdef void downstream_free(Source* source) noexcept nogil:
     cdef Downstream* downstream = <Downstream*> source
     source.next_dead = downstream.engine.free_downstream
