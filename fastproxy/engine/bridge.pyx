@@ -23,7 +23,7 @@ from libc.string cimport memcmp, memset
 from fastproxy.engine.downstream_request cimport downstream_continue
 from fastproxy.engine.exchange cimport Exchange, ResponseHead, exchange_of
 from fastproxy.engine.gather cimport Gather
-from fastproxy.engine.head cimport Head, head_text
+from fastproxy.engine.head cimport Head, head_fields, head_text
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_PARK, STEP_REPLY, plain_reply
 from fastproxy.engine.saved cimport SavedHead
 from fastproxy.engine.steps cimport request_steps, route_as
@@ -294,18 +294,10 @@ cdef int _refuse(Stream* stream, uint32_t slot, Gather* answer) noexcept with gi
     """What a filter makes of the answer of the server that the engine has asked for it."""
     cdef Exchange exchange
     cdef Head* head = &answer.saved.head
-    cdef uint32_t i
     try:
         exchange = exchange_of(stream)
-        headers = []
-        for i in range(head.count):
-            if not head.fields[i].dropped:
-                headers.append((
-                    head_text(head.fields[i].name, head.fields[i].name_size),
-                    head_text(head.fields[i].value, head.fields[i].value_size),
-                ))
         body = answer.data[:answer.size] if answer.size else b""
-        reply = (<object> stream.table.filters[slot]).on_refusal(Response(head.status, headers, body))
+        reply = (<object> stream.table.filters[slot]).on_refusal(Response(head.status, head_fields(head), body))
         return _fill_reply(stream, exchange, reply)
     except Exception:
         log.exception("a filter failed")

@@ -54,7 +54,6 @@ cdef struct Downstream:
     uint8_t response_chunked
     uint8_t until_close
     uint8_t waiting_continue  # the body is not read before the endpoint says 100
-    uint8_t body_counted
     uint8_t ended  # tunnel: 1 = client has ended, 2 = endpoint has ended, 4 = the client knows
     uint8_t untold  # the socket had no room for the end of our half yet
     uint8_t parked  # Python has the stream

@@ -14,7 +14,7 @@ from libc.string cimport memcpy
 from fastproxy._shared_nonces cimport nonce_advance
 from fastproxy.engine.digest cimport remember_nonce
 from fastproxy.engine.downstream_connection cimport Downstream, downstream_of
-from fastproxy.engine.head cimport Head, head_add, head_remove, head_text
+from fastproxy.engine.head cimport Head, head_add, head_fields, head_remove, head_text
 from fastproxy.engine.replies cimport STEP_GO_ON
 from fastproxy.engine.saved cimport head_forget, head_save, head_save_again
 from fastproxy.engine.step_paths cimport set_path
@@ -179,16 +179,7 @@ cdef class Exchange:
         return [value for key, value in self.items() if key.lower() == wanted]
 
     def items(self):
-        cdef Head* head = self._live()
-        cdef uint32_t i
-        found = []
-        for i in range(head.count):
-            if not head.fields[i].dropped:
-                found.append((
-                    head_text(head.fields[i].name, head.fields[i].name_size),
-                    head_text(head.fields[i].value, head.fields[i].value_size),
-                ))
-        return found
+        return head_fields(self._live())
 
     def set_header(self, str name, str value):
         _remove(self._live(), name)

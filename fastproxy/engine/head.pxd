@@ -113,3 +113,16 @@ cdef bint has_token(const char* value, size_t size, const char* token, size_t to
 
 cdef inline str head_text(const char* data, size_t size):
     return data[:size].decode("latin-1")
+
+
+cdef inline list head_fields(const Head* head):
+    """Name and value of each field, as text."""
+    cdef uint32_t i
+    cdef list found = []
+    for i in range(head.count):
+        if not head.fields[i].dropped:
+            found.append((
+                head_text(head.fields[i].name, head.fields[i].name_size),
+                head_text(head.fields[i].value, head.fields[i].value_size),
+            ))
+    return found

@@ -16,7 +16,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from fastproxy.engine.head cimport (
-    KIND_X_FORWARDED_FOR, KIND_X_REAL_IP, Head, field_kind, head_text,
+    KIND_X_FORWARDED_FOR, KIND_X_REAL_IP, Head, field_kind, head_fields,
 )
 from fastproxy.engine.head_writer cimport Writer, write_field, write_text
 from fastproxy.engine.pool cimport PoolHandle
@@ -206,16 +206,9 @@ cdef class SubRequest:
             self.future.set_exception(BackendError(f"the endpoint failed ({failure})"))
 
     cdef void _on_head(self, Head* head) noexcept:
-        cdef uint32_t i
         response_steps(self.stream, head)
         self.status = head.status
-        self.headers = []
-        for i in range(head.count):
-            if not head.fields[i].dropped:
-                self.headers.append((
-                    head_text(head.fields[i].name, head.fields[i].name_size),
-                    head_text(head.fields[i].value, head.fields[i].value_size),
-                ))
+        self.headers = head_fields(head)
         if self.stream.is_head and head.content_length >= 0:
             self.headers.append(("Content-Length", str(head.content_length)))
         self.stream.status = head.status
