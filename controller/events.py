@@ -186,4 +186,5 @@ def message(texts: list[str]) -> str:
 
 
 def _text(finding: Finding) -> str:
-    return f"{finding.field}: {finding.sentence}" if finding.field else finding.sentence
+    text = " ".join(filter(None, (finding.sentence, finding.effect)))
+    return f"{finding.field}: {text}" if finding.field else text

@@ -36,13 +36,14 @@ from controller.build import failures_as_findings
 from controller.describe import describe
 from controller.feeds import SECRETS_PATIENCE
 from controller.pace import Pace
+from controller.provenance import NOWHERE, Place, located
 from controller.snapshot import Name, Snapshot
 from controller.source import ApiSource, ManifestsSource, Source
 from controller.translate import Translation, Translator
 from controller.writer import Writer, writer_for
 from fastproxy import documents
-from fastproxy.findings import Finding, Severity, as_json
-from fastproxy.model import Desired, Endpoint
+from fastproxy.findings import Finding, Severity, as_json, order, resolved
+from fastproxy.model import Desired, Endpoint, ObjectReference
 from fastproxy.settings import Kubernetes, Settings
 
 log = logging.getLogger("fastproxy.controller")
@@ -78,7 +79,8 @@ class Controller:
         self._published: Desired | None = None
         self._moved: dict[str, tuple[Endpoint, ...]] | None = {}  # None: more than endpoints
         self._logged: set[Finding] = set()
-        self._found: tuple[tuple[Finding, ...], ...] = ()  # what `_log_new` has looked at
+        self._found: tuple[object, ...] = ()  # what `_log_new` has looked at
+        self._places = NOWHERE
         self._shown = False
         self._options = settings.kubernetes or Kubernetes()
         self.translation = Translation()
@@ -104,6 +106,7 @@ class Controller:
         snapshot: Snapshot,
         source_findings: Sequence[Finding] = (),
         complete: Complete = lambda secrets: None,
+        places: Mapping[ObjectReference, Place] = NOWHERE,
     ) -> Snapshot:
         """Make the snapshot what is to be published, and log what is newly wrong with it.
 
@@ -119,6 +122,7 @@ class Controller:
             snapshot = fuller
             self._update(snapshot)
         self.source_findings = tuple(source_findings)
+        self._places = places
         self._log_new()
         return snapshot
 
@@ -175,22 +179,17 @@ class Controller:
 
     def _log_new(self) -> None:
         """Each finding once, until it changes or goes away."""
-        found = (self.source_findings, self.translation.findings, self.build_findings)
+        found = (
+            self.source_findings, self.translation.findings, self.build_findings, self._places,
+        )  # fmt: skip
         if self._shown and all(map(is_, found, self._found)):
             return  # a change of endpoints does not pay for what is wrong elsewhere
         self._found = found
-        current = set(self.findings)
-        for finding in sorted(
-            current - self._logged, key=lambda f: (f.object, f.field, f.code, f.sentence)
-        ):
-            log.log(
-                LEVELS[finding.severity],
-                "%s %s %s: %s",
-                finding.code,
-                finding.object,
-                finding.field,
-                finding.sentence,
-            )
+        current = set(located(self.findings, self._places))
+        for finding in sorted(current - self._logged, key=order):
+            log.log(LEVELS[finding.severity], "%s", finding.as_line())
+        for finding in resolved(self._logged, current):
+            log.info("resolved: %s", finding.as_line())
         if current != self._logged or not self._shown:
             self._shown = True
             self._publisher.show(documents.FINDINGS, as_json(current).encode())
@@ -279,7 +278,7 @@ class Loop:
         taken = self._source.take()
         try:
             snapshot = self._controller.translate(
-                taken.snapshot, taken.findings, self._source.complete
+                taken.snapshot, taken.findings, self._source.complete, taken.places
             )
         except Exception:
             log.exception("translation failed; the last configuration stays in force")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ import yaml
 
 from controller.fields import Malformed
 from controller.objects import KubernetesObject, parse_object, reference_of, unknown_version
+from controller.provenance import NOWHERE, Place
 from controller.snapshot import Snapshot
 from fastproxy import findings
 from fastproxy.findings import Finding
@@ -51,12 +52,20 @@ _Loader.yaml_implicit_resolvers = {
 class Loaded(NamedTuple):
     snapshot: Snapshot
     findings: tuple[Finding, ...]
+    places: Mapping[ObjectReference, Place] = NOWHERE
+
+
+class Read(NamedTuple):
+    """The content of one file."""
+
+    objects: tuple[tuple[KubernetesObject, Place], ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
     stamp: Stamp
-    objects: tuple[tuple[ObjectReference, KubernetesObject], ...] = ()
+    objects: tuple[tuple[KubernetesObject, Place], ...] = ()
     findings: tuple[Finding, ...] = ()
 
 
@@ -119,15 +128,16 @@ class Manifests:
             files[path] = known
         self._files = files
         objects: dict[ObjectReference, KubernetesObject] = {}
-        holders: dict[ObjectReference, Path] = {}
+        places: dict[ObjectReference, Place] = {}
         for path in sorted(files):
             problems += files[path].findings
-            for reference, item in files[path].objects:
+            for item, place in files[path].objects:
+                reference = item.reference
                 if reference in objects:
-                    problems.append(self._twice(reference, holders[reference], path))
+                    problems.append(_twice(reference, places[reference], place))
                 objects[reference] = item
-                holders[reference] = path
-        self._loaded = Loaded(self._follow(objects), tuple(problems))
+                places[reference] = place
+        self._loaded = Loaded(self._follow(objects), tuple(problems), places)
         return self._loaded
 
     def _follow(self, objects: dict[ObjectReference, KubernetesObject]) -> Snapshot:
@@ -135,12 +145,6 @@ class Manifests:
         before, self._objects = self._objects, objects
         changed = [item for name, item in objects.items() if before.get(name) is not item]
         return self._loaded.snapshot.with_changes(changed, before.keys() - objects.keys())
-
-    def _twice(self, reference: ObjectReference, before: Path, path: Path) -> Finding:
-        first, second = self._shown(before), self._shown(path)
-        return findings.DEFINED_TWICE(
-            reference, second, reference=reference, first=first, second=second
-        )
 
     def _shown(self, path: Path) -> str:
         return str(path.relative_to(self.path)) if path != self.path else path.name
@@ -154,8 +158,22 @@ def _stamp(path: Path) -> Stamp | str:
     return state.st_ino, state.st_size, state.st_mtime_ns
 
 
+NOBODY = ObjectReference("", "", "")
+
+
 def _unreadable(file: str, reason: str) -> Finding:
-    return findings.UNREADABLE_FILE(ObjectReference("", "", ""), file, file=file, reason=reason)
+    return findings.UNREADABLE_FILE(NOBODY, "", file=file, reason=reason)
+
+
+def _twice(reference: ObjectReference, first: Place, second: Place) -> Finding:
+    return findings.DEFINED_TWICE(
+        reference,
+        "metadata.name",
+        file=second.file,
+        line=second.line_of("metadata.name"),
+        first=f"{first.file}:{first.line}",
+        second=f"{second.file}:{second.line}",
+    )
 
 
 def _read_file(path: Path, shown: str, stamp: Stamp) -> _File:
@@ -166,57 +184,77 @@ def _read_file(path: Path, shown: str, stamp: Stamp) -> _File:
     except (OSError, UnicodeDecodeError) as problem:
         reason = getattr(problem, "strerror", None) or "it is not UTF-8 text"
         return _File(stamp, findings=(_unreadable(shown, reason),))
-    objects, problems = read_documents(text, shown)
-    return _File(stamp, tuple((item.reference, item) for item in objects), problems)
+    found = read_text(text, path, shown)
+    return _File(stamp, *found)
 
 
 def read_documents(
     text: str, file: str
 ) -> tuple[tuple[KubernetesObject, ...], tuple[Finding, ...]]:
     """All objects of a multi-document text, and what is wrong with the others."""
-    objects: list[KubernetesObject] = []
+    found = read_text(text, Path(file), file)
+    return tuple(item for item, _ in found.objects), found.findings
+
+
+def read_text(text: str, path: Path, file: str) -> Read:
+    """The same with the places, for the content of `path`, which is shown as `file`."""
+    objects: list[tuple[KubernetesObject, Place]] = []
     problems: list[Finding] = []
     for number, (line, document) in enumerate(_documents(text), 1):
         try:
             data = _parsed(document)
         except (yaml.YAMLError, RecursionError, ValueError) as problem:
-            mark = getattr(problem, "problem_mark", None)
-            problems.append(
-                findings.BROKEN_DOCUMENT(
-                    ObjectReference("", "", ""),
-                    f"{file}#{number}",
-                    file=file,
-                    number=number,
-                    line=line + (mark.line if mark is not None else 0),
-                    reason=getattr(problem, "problem", None) or str(problem) or "it is not YAML",
-                )
-            )
+            problems.append(_broken(problem, file, number, line))
             continue
-        for item in _flattened(data):
+        end = line + document.count("\n") + (not document.endswith("\n"))
+        for index, item in enumerate(_flattened(data)):
+            place = Place(path, file, line, end, None if item is data else index)
             try:
                 found = parse_object(item)
             except Malformed as problem:
-                problems.append(
-                    findings.MALFORMED(
-                        reference_of(item),
-                        problem.field,
-                        at=problem.field,
-                        sentence=problem.sentence,
-                    )
-                )
+                problems.append(_malformed(item, problem, place))
             else:
-                objects += [found] if found is not None else []
-                problems += _version_problem(item)
-    return tuple(objects), tuple(problems)
+                if found is not None:
+                    objects.append((found, place))
+                problems += _version_problem(item, place)
+    return Read(tuple(objects), tuple(problems))
 
 
-def _version_problem(item: Any) -> list[Finding]:
+def _broken(problem: Exception, file: str, number: int, line: int) -> Finding:
+    mark = getattr(problem, "problem_mark", None)
+    return findings.BROKEN_DOCUMENT(
+        NOBODY,
+        f"document {number}",
+        file=file,
+        number=number,
+        line=line + (mark.line if mark is not None else 0),
+        reason=getattr(problem, "problem", None) or str(problem) or "it is not YAML",
+    )
+
+
+def _malformed(item: Any, problem: Malformed, place: Place) -> Finding:
+    return findings.MALFORMED(
+        reference_of(item),
+        problem.field,
+        file=place.file,
+        line=place.line_of(problem.field),
+        sentence=problem.sentence,
+    )
+
+
+def _version_problem(item: Any, place: Place) -> list[Finding]:
     known = unknown_version(item)
     if not known:
         return []
     kind, version = item["kind"], item["apiVersion"]
     finding = findings.UNKNOWN_VERSION(
-        reference_of(item), "apiVersion", kind=kind, version=version, known=", ".join(known)
+        reference_of(item),
+        "apiVersion",
+        file=place.file,
+        line=place.line_of("apiVersion"),
+        kind=kind,
+        version=version,
+        known=", ".join(known),
     )
     return [finding]
 

@@ -28,6 +28,7 @@ from fastproxy.model import ObjectReference
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+DEFAULT_NAMESPACE = "default"
 EXACT, PREFIX, IMPLEMENTATION_SPECIFIC = "Exact", "Prefix", "ImplementationSpecific"
 
 
@@ -203,7 +204,8 @@ def _rule(rule: Mapping[str, Any], at: str) -> IngressRule:
         item = present(value, here)
         path_type = as_text(item.get("pathType"), f"{here}.pathType") or IMPLEMENTATION_SPECIFIC
         if path_type not in (EXACT, PREFIX, IMPLEMENTATION_SPECIFIC):
-            raise Malformed(f"{here}.pathType", f"{path_type!r} is not a path type")
+            known = ", ".join((EXACT, PREFIX, IMPLEMENTATION_SPECIFIC))
+            raise Malformed(f"{here}.pathType", f"must be one of {known}, not {path_type!r}")
         backend = item.get("backend")
         paths.append(
             IngressPath(
@@ -373,14 +375,18 @@ def reference_of(data: Any) -> ObjectReference:
     metadata = document.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     kind, namespace, name = document.get("kind"), metadata.get("namespace"), metadata.get("name")
+    if not isinstance(namespace, str):
+        namespace = ""
+    if not namespace and kind in READERS and kind != "IngressClass":
+        namespace = DEFAULT_NAMESPACE
     return ObjectReference(
         kind if isinstance(kind, str) else "",
-        namespace if isinstance(namespace, str) else "",
+        namespace,
         name if isinstance(name, str) else "",
     )
 
 
-def parse_object(data: Any, default_namespace: str = "default") -> KubernetesObject | None:
+def parse_object(data: Any, default_namespace: str = DEFAULT_NAMESPACE) -> KubernetesObject | None:
     """Read one object; None for kinds and versions that are not used here.
 
     Raises `Malformed`. `data` must carry `apiVersion` and `kind` (list items of the API server do
@@ -408,7 +414,9 @@ def unknown_version(data: Any) -> tuple[str, ...]:
     return known if version.rpartition("/")[0] in groups else ()
 
 
-def parse_kind(kind: str, data: Any, default_namespace: str = "default") -> KubernetesObject:
+def parse_kind(
+    kind: str, data: Any, default_namespace: str = DEFAULT_NAMESPACE
+) -> KubernetesObject:
     """Read an object whose kind is already known. Raises `Malformed`."""
     document = present(data, "the object")
     metadata = as_mapping(document.get("metadata"), "metadata")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -17,6 +17,7 @@ from controller.feeds import SECRETS_PATIENCE, Feeds
 from controller.fields import Malformed
 from controller.manifests import Loaded, Manifests
 from controller.objects import KubernetesObject, Secret, parse_kind
+from controller.provenance import NOWHERE, Place
 from controller.secrets import Reader, fetch_from, withheld
 from controller.snapshot import Name, Snapshot
 from controller.watch import Change, older
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 class Taken(NamedTuple):
     snapshot: Snapshot
     findings: tuple[Finding, ...]
+    places: Mapping[ObjectReference, Place] = NOWHERE  # where objects stand in files
 
 
 class Source(Protocol):
@@ -115,7 +117,7 @@ class Cache:
                 objects[reference] = parse_kind(reference.kind, data)
             except Malformed as problem:
                 broken[reference] = findings.MALFORMED(
-                    reference, problem.field, at=problem.field, sentence=problem.sentence
+                    reference, problem.field, sentence=problem.sentence
                 )
         versions = {change.key[1:]: version_of(change.object) for change in changes}
         with self._lock:

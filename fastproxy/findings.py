@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from enum import StrEnum
 
 from fastproxy.model import ObjectReference
@@ -27,6 +28,56 @@ class Finding:
     object: ObjectReference
     field: str  # e.g. "spec.rules[0].http.paths[1].backend" or an annotation name
     sentence: str  # what is wrong and what to do about it
+    effect: str = ""  # what happens to traffic, a sentence
+    file: str = ""  # where the object comes from, if not from an API server
+    line: int = dataclass_field(
+        default=0, compare=False
+    )  # of the field; moves with what stands above
+
+    @property
+    def subject(self) -> tuple[str, ObjectReference, str, str]:
+        """What stays the same while only the words of a finding change."""
+        return self.code, self.object, self.field, self.file
+
+    @property
+    def place(self) -> str:
+        """`file:line`, as compilers write it; empty for what comes from an API server."""
+        return f"{self.file}:{self.line}" if self.file and self.line else self.file
+
+    def as_fields(self) -> dict[str, str | int]:
+        """Every fact by its name: for JSON, in `/api/findings`, lint and the log."""
+        return {
+            "code": self.code,
+            "severity": self.severity.value,
+            "kind": self.object.kind,
+            "namespace": self.object.namespace,
+            "name": self.object.name,
+            "field": self.field,
+            "sentence": self.sentence,
+            "effect": self.effect,
+            "file": self.file,
+            "line": self.line,
+        }
+
+    def as_line(self, place: bool = True) -> str:
+        """One line for people: code, object, field, where it stands, what is wrong, its effect."""
+        about = str(self.object) if self.object.kind else ""
+        where = f"({self.place})" if place and self.file else ""
+        head = " ".join(filter(None, (self.code, about, self.field, where)))
+        sentence = self.sentence if self.sentence.endswith(".") else f"{self.sentence}."
+        return " ".join(filter(None, (f"{head}:", sentence, self.effect)))
+
+
+def resolved(before: Iterable[Finding], after: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings of `before` that are gone, and not only said in other words."""
+    there = {finding.subject for finding in after}
+    gone = {f.subject: f for f in before if f.subject not in there}
+    return tuple(sorted(gone.values(), key=order))
+
+
+def order(finding: Finding) -> tuple[ObjectReference, str, str, str, str]:
+    """The order in which findings are shown."""
+    return finding.object, finding.field, finding.code, finding.sentence, finding.file
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +90,19 @@ class Kind:
     template: str
     effect: str  # what happens to traffic, for the documentation
 
-    def __call__(self, object: ObjectReference, field: str, **values: object) -> Finding:
-        return Finding(
-            self.code, self.severity, object, field, self.template.format_map(_shown(values))
-        )
+    def __call__(
+        self,
+        object: ObjectReference,
+        field: str,
+        effect: str = "",
+        file: str = "",
+        line: int = 0,
+        **values: object,
+    ) -> Finding:
+        """`effect` says it more exactly than the catalogue, `file` and `line` where it is known."""
+        sentence = self.template.format_map(_shown(values))
+        effect = effect or self.effect
+        return Finding(self.code, self.severity, object, field, sentence, effect, file, line)
 
 
 LONGEST = 200
@@ -80,31 +140,31 @@ UNKNOWN_PORT = _error(
     "FP101",
     "unknown service port",
     "Service {service} has no port {port}; name one of its ports ({ports}).",
-    "The route exists and answers 503.",
+    "This path answers 503.",
 )
 UNKNOWN_SERVICE = _error(
     "FP102",
     "unknown service",
     "Service {service} does not exist in namespace {namespace}; create it or correct the name.",
-    "The path is skipped (404).",
+    "This path answers 404.",
 )
 NO_ENDPOINTS = _warning(
     "FP103",
     "no endpoints",
     "Service {service} has no usable endpoint for port {port}; check its selector and its pods.",
-    "The route exists and answers 503 until an endpoint is ready.",
+    "This path answers 503 until an endpoint is ready.",
 )
 RESOURCE_BACKEND = _error(
     "FP104",
     "not a service backend",
     "The backend names no service; resource backends are not supported.",
-    "The path is skipped (404).",
+    "This path answers 404.",
 )
 EMPTY_EXTERNAL_NAME = _error(
     "FP105",
     "empty externalName",
     "Service {service} is of type ExternalName and has no externalName; set it.",
-    "The route exists and answers 503.",
+    "This path answers 503.",
 )
 UNUSABLE_PORT = _error(
     "FP106",
@@ -126,20 +186,20 @@ UNSAFE_HOST = _error(
     "host cannot be used",
     "The host {host} holds a character that cannot stand in a host (quote, line break or lone "
     "backslash).",
-    "The path is skipped (404).",
+    "This path answers 404.",
 )
 UNSAFE_PATH = _error(
     "FP113",
     "path cannot be used",
     "The path {path} holds a double quote, a line break or a lone backslash; percent-encode it.",
-    "The path is skipped (404).",
+    "This path answers 404.",
 )
 HOST_WITH_PORT = _error(
     "FP114",
     "host with port",
     "The host {host} has a port and would never match; write the host alone and choose the port by "
     "the annotation frontend-entry-points.",
-    "The path is skipped (404).",
+    "This path answers 404.",
 )
 HOST_IS_ADDRESS = _warning(
     "FP115",
@@ -151,13 +211,13 @@ RELATIVE_PATH = _error(
     "FP116",
     "path without leading slash",
     "The path {path} does not begin with a slash and never matches; write /{path}.",
-    "The route exists and never matches.",
+    "No request matches; this path answers 404.",
 )
 LONG_PATH = _error(
     "FP117",
     "path too long",
     "The path has {length} bytes, more than any request may have ({limit}).",
-    "The path is skipped (404).",
+    "This path answers 404.",
 )
 RULE_TYPE_AGAINST_PATH_TYPE = _warning(
     "FP118",
@@ -177,7 +237,7 @@ RESERVED_NAME = _error(
     "FP120",
     "reserved name",
     "The name {name} is kept for the global default backend; use another host.",
-    "The path is skipped (404).",
+    "This path answers 404.",
 )
 MERGED_ANNOTATIONS = _warning(
     "FP121",
@@ -193,13 +253,13 @@ DUPLICATE_DEFAULT_BACKEND = _error(
     "FP125",
     "second global default backend",
     "{other} already has the global default backend of the cluster; remove one of them.",
-    "The whole Ingress is skipped.",
+    "All paths of this Ingress answer 404.",
 )
 DEFAULT_BACKEND_UNUSABLE = _error(
     "FP126",
     "default backend unusable",
     "The default backend cannot be used: {reason}",
-    "The whole Ingress is skipped.",
+    "All paths of this Ingress answer 404.",
 )
 
 # -- selection --
@@ -208,7 +268,7 @@ INVALID_CLASS = _error(
     "FP131",
     "class cannot be used",
     "The Ingress class {value} holds a double quote, a line break or a lone backslash.",
-    "The whole Ingress is skipped.",
+    "All paths of this Ingress answer 404.",
 )
 
 # -- entry points --
@@ -217,7 +277,7 @@ NO_ENTRY_POINT = _error(
     "FP135",
     "no entry point",
     "None of the entry points of the route {name} exists; name one of: {known}.",
-    "The route is not created (404).",
+    "This route answers 404.",
 )
 
 # -- certificates --
@@ -226,25 +286,25 @@ TLS_SECRET_MISSING = _error(
     "FP141",
     "TLS secret missing",
     "Secret {secret} does not exist; create it, or remove it from spec.tls.",
-    "The whole Ingress is skipped.",
+    "All paths of this Ingress answer 404.",
 )
 TLS_SECRET_INCOMPLETE = _error(
     "FP142",
     "TLS secret incomplete",
     "Secret {secret} has no {entry}; a TLS secret needs tls.crt and tls.key.",
-    "The whole Ingress is skipped.",
+    "All paths of this Ingress answer 404.",
 )
 TLS_SECRET_NOT_PEM = _error(
     "FP143",
     "TLS secret is not PEM",
     "The entry {entry} of Secret {secret} is not PEM; store a PEM certificate and its key.",
-    "The whole Ingress is skipped.",
+    "All paths of this Ingress answer 404.",
 )
 CERTIFICATE_UNUSABLE = _error(
     "FP144",
     "certificate unusable",
     "The certificate of Secret {secret} cannot be used: {reason}",
-    "The routes work, the certificate is absent.",
+    "The routes work; this certificate is not offered.",
 )
 CERTIFICATE_DUPLICATE = _warning(
     "FP145",
@@ -265,13 +325,13 @@ WEIGHT_SUM = _error(
     "FP151",
     "weights are not 100 %",
     "Path {path} of host {host}: {sentence}.",
-    "The whole Ingress is skipped.",
+    "All paths of this Ingress answer 404.",
 )
 WEIGHT_COUNT_UNKNOWN = _error(
     "FP152",
     "weights without endpoints",
     "The annotation service-weights needs the endpoints of Service {service}, which do not exist.",
-    "The whole Ingress is skipped.",
+    "All paths of this Ingress answer 404.",
 )
 
 # -- annotations --
@@ -286,16 +346,19 @@ ANNOTATION_OFF = _error(
     "FP162", "annotation refused, feature off", "{sentence}", "The feature is off."
 )
 ANNOTATION_PATH = _error(
-    "FP163", "annotation refused, path skipped", "{sentence}", "The path is skipped (404)."
+    "FP163", "annotation refused, path skipped", "{sentence}", "This path answers 404."
 )
 ANNOTATION_DROP = _error(
-    "FP164", "annotation refused, no route", "{sentence}", "The route is not created (404)."
+    "FP164", "annotation refused, no route", "{sentence}", "This route answers 404."
 )
 ANNOTATION_INGRESS = _error(
-    "FP165", "annotation refused, Ingress skipped", "{sentence}", "The whole Ingress is skipped."
+    "FP165",
+    "annotation refused, Ingress skipped",
+    "{sentence}",
+    "All paths of this Ingress answer 404.",
 )
 ANNOTATION_ENDPOINTS = _error(
-    "FP166", "annotation refused, no endpoints", "{sentence}", "The route answers 503."
+    "FP166", "annotation refused, no endpoints", "{sentence}", "This path answers 503."
 )
 ANNOTATION_WARNING = _warning(
     "FP167", "annotation needs attention", "{sentence}", "The feature is in force."
@@ -314,7 +377,7 @@ ROUTE_NOT_BUILT = _error(
     "FP170",
     "route cannot be built",
     "The route {name} cannot be built: {reason}",
-    "The route is not created (404).",
+    "This route answers 404.",
 )
 
 OTHER_BACKEND_UNKNOWN = _error(
@@ -326,51 +389,37 @@ OTHER_BACKEND_UNKNOWN = _error(
 
 # -- objects and files --
 
-MALFORMED = _error(
-    "FP181", "malformed object", "{at} {sentence}.", "The object is treated as absent."
-)
+MALFORMED = _error("FP181", "malformed object", "It {sentence}.", "The object counts as absent.")
 BROKEN_DOCUMENT = _error(
     "FP182",
     "broken document",
-    "{file}, document {number} (line {line}): {reason}",
-    "The document is skipped, the others of the file are used.",
+    "Document {number} of the file is not YAML: {reason}.",
+    "The objects of this document count as absent; the others of the file are used.",
 )
 DEFINED_TWICE = _warning(
     "FP183",
     "object defined twice",
-    "{reference} is defined in {first} and again in {second}, which is used.",
+    "It is defined in {first} and again in {second}.",
     "The last definition is used.",
 )
 UNREADABLE_FILE = _error(
-    "FP184", "unreadable file", "{file} cannot be read: {reason}", "The file is skipped."
+    "FP184",
+    "unreadable file",
+    "The file cannot be read: {reason}.",
+    "The objects of this file count as absent.",
 )
 
 UNKNOWN_VERSION = _error(
     "FP185",
     "unknown version of a kind",
     "{kind} in version {version} is not known; write one of {known}.",
-    "The object is treated as absent.",
+    "The object counts as absent.",
 )
 
 
 def as_json(findings: Iterable[Finding]) -> str:
     """What `/api/findings` and `fastproxy lint --format json` show, in a stable order."""
-    rows = sorted(findings, key=lambda f: (f.object, f.field, f.code, f.sentence))
-    return json.dumps(
-        [
-            {
-                "code": finding.code,
-                "severity": finding.severity.value,
-                "kind": finding.object.kind,
-                "namespace": finding.object.namespace,
-                "name": finding.object.name,
-                "field": finding.field,
-                "sentence": finding.sentence,
-            }
-            for finding in rows
-        ],
-        indent=2,
-    )
+    return json.dumps([f.as_fields() for f in sorted(findings, key=order)], indent=2)
 
 
 INTRODUCTION = """# Findings

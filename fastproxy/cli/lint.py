@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fastproxy.cli.check import add_file, loaded
-from fastproxy.findings import Finding, Severity, as_json
+from fastproxy.findings import Finding, Severity, as_json, order
 from fastproxy.settings import Settings
 
 SYNC_PATIENCE = 60.0  # seconds for the first complete picture of a cluster
@@ -63,13 +63,19 @@ def inspect(settings: Settings, manifests: Path | None) -> tuple[Finding, ...]:
     """
     from controller.build import build_findings
     from controller.manifests import Manifests
+    from controller.provenance import located
     from controller.translate import translate
 
     taken = Manifests(manifests).load() if manifests is not None else _cluster(settings)
     translation = translate(taken.snapshot, settings)
     built = build_findings(translation.desired, settings)
-    everything = dict.fromkeys((*taken.findings, *translation.findings, *built))
-    return tuple(sorted(everything, key=lambda f: (f.severity is not Severity.ERROR, f.object)))
+    found = located((*taken.findings, *translation.findings, *built), taken.places)
+    return tuple(
+        sorted(
+            dict.fromkeys(found),
+            key=lambda f: (f.severity is not Severity.ERROR, f.file, f.line, *order(f)),
+        )
+    )
 
 
 def _cluster(settings: Settings) -> Any:
@@ -98,17 +104,15 @@ def _cluster(settings: Settings) -> Any:
 
 
 def _as_text(findings: Sequence[Finding]) -> str:
-    lines = [
-        f"{f.severity.value:<7} {f.code} {_object(f)}{f.field}: {f.sentence}" for f in findings
-    ]
+    """A finding a line, as compilers write them: file, line, what is wrong."""
+    lines = []
+    for finding in findings:
+        place = f"{finding.place}: " if finding.place else ""
+        lines.append(f"{place}{finding.severity.value:<7} {finding.as_line(place=False)}")
     errors = sum(f.severity is Severity.ERROR for f in findings)
     warnings = len(findings) - errors
     lines.append(f"{errors} {_plural('error', errors)}, {warnings} {_plural('warning', warnings)}")
     return "\n".join(lines)
-
-
-def _object(finding: Finding) -> str:
-    return f"{finding.object} " if finding.object.kind else ""
 
 
 def _plural(word: str, count: int) -> str:

@@ -50,8 +50,8 @@ def test_documents(text: str, names: list[str], codes: list[str]) -> None:
 
 def test_a_broken_document_is_named_with_its_line() -> None:
     _, (finding,) = read_documents(service("a") + "---\nx: y: z\n", "x.yaml")
-    assert finding.field == "x.yaml#2"
-    assert "line 6" in finding.sentence
+    assert (finding.file, finding.line, finding.field) == ("x.yaml", 6, "document 2")
+    assert finding.as_line().startswith("FP182 document 2 (x.yaml:6): ")
 
 
 def test_a_directory_is_read_and_read_again(tmp_path: Path) -> None:
@@ -75,7 +75,9 @@ def test_the_last_definition_wins(tmp_path: Path) -> None:
     (tmp_path / "2.yaml").write_text(service("a").replace("80", "81"))
     loaded = Manifests(tmp_path).load()
     assert loaded.snapshot.services["default", "a"].ports[0].number == 81
-    assert [finding.code for finding in loaded.findings] == ["FP183"]
+    (finding,) = loaded.findings
+    assert (finding.code, finding.file) == ("FP183", "2.yaml")
+    assert "1.yaml:1 and again in 2.yaml:1" in finding.sentence
 
 
 def test_a_missing_directory_is_a_finding(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import string
 from pathlib import Path
@@ -15,6 +16,7 @@ from fastproxy.model import ObjectReference
 ROOT = Path(findings.__file__).parent.parent
 DOCUMENT = ROOT / "docs/findings.md"
 INGRESS = ObjectReference("Ingress", "default", "shop")
+NOBODY = ObjectReference("", "", "")
 
 
 def placeholders(kind: Kind) -> set[str]:
@@ -56,6 +58,55 @@ def test_the_document_is_current(request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--golden"):
         DOCUMENT.write_text(as_markdown())
     assert DOCUMENT.read_text() == as_markdown(), "run pytest --golden and look at the difference"
+
+
+# place shown, object, sentence -> the line
+LINES = [
+    (
+        True,
+        INGRESS,
+        "is wrong",
+        "FP164 Ingress default/shop spec.rules (a.yaml:7): is wrong. Gone.",
+    ),
+    (False, INGRESS, "is wrong", "FP164 Ingress default/shop spec.rules: is wrong. Gone."),
+    (True, NOBODY, "It is wrong.", "FP164 spec.rules (a.yaml:7): It is wrong. Gone."),
+]
+
+
+@pytest.mark.parametrize(("place", "object", "sentence", "line"), LINES)
+def test_a_line_tells_the_effect_and_where(
+    place: bool, object: ObjectReference, sentence: str, line: str
+) -> None:
+    kind = findings.ANNOTATION_DROP
+    finding = kind(object, "spec.rules", "Gone.", "a.yaml", 7, sentence=sentence)
+    assert finding.as_line(place) == line
+
+
+def test_json_holds_what_the_line_holds() -> None:
+    finding = findings.ANNOTATION_DROP(INGRESS, "spec", file="a.yaml", line=7, sentence="no.")
+    (row,) = json.loads(findings.as_json([finding]))
+    assert row == {
+        "code": "FP164",
+        "severity": "error",
+        "kind": "Ingress",
+        "namespace": "default",
+        "name": "shop",
+        "field": "spec",
+        "sentence": "no.",
+        "effect": "This route answers 404.",
+        "file": "a.yaml",
+        "line": 7,
+    }
+
+
+def test_a_finding_that_moves_or_is_said_anew_is_not_resolved() -> None:
+    def found(field: str, sentence: str, line: int) -> findings.Finding:
+        return findings.ANNOTATION_DROP(INGRESS, field, file="a", line=line, sentence=sentence)
+
+    before = [found("x", "1 of 2", 3), found("y", "wrong", 4)]
+    after = [found("x", "2 of 2", 5)]
+    assert [finding.field for finding in findings.resolved(before, after)] == ["y"]
+    assert found("x", "wrong", 3) == found("x", "wrong", 9)
 
 
 def test_severities_are_text() -> None:

@@ -65,6 +65,9 @@ def test_json(tmp_path: Path, no_settings_file: Path, capsys: pytest.CaptureFixt
         "namespace": "default",
         "name": "a",
         "field": "spec.rules[0].http.paths[0]",
+        "effect": "Both Ingresses share one route and their endpoints are united.",
+        "file": "merge_order_is_age.yaml",
+        "line": 3,
     }
 
 
