@@ -34,7 +34,7 @@ from fastproxy.engine.reactor cimport (
 from fastproxy.engine.replay cimport replay_begin, replay_send, replay_steps
 from fastproxy.engine.replies cimport STEP_COLLECT, STEP_GO_ON, STEP_PARK, plain_reply
 from fastproxy.engine.splice cimport splice_body, splice_rest, splice_worthwhile
-from fastproxy.engine.step_access cimport trusts
+from fastproxy.engine.step_access cimport drop_claims, trusts
 from fastproxy.engine.steps cimport pick_endpoint, request_steps, route_request
 from fastproxy.engine.stream cimport Engine, Stream
 from fastproxy.engine.transport cimport TRANSPORT_AGAIN, transport_drained, transport_read
@@ -202,6 +202,8 @@ cdef void _dispatch(Downstream* downstream) noexcept nogil:
         downstream_refuse(downstream, 413)
         return
     downstream.body_received = downstream.wire.body_size
+    if head.has_forwarded and not trusts(&engine.entry_points[stream.entry_point], stream.address):
+        drop_claims(head)
     if downstream.tls_varies and engine.tls.misdirected(downstream.ssl, head.name, head.name_size):
         code = plain_reply(engine, 421, status_text(421))
     else:
@@ -316,7 +318,6 @@ cdef void _forward(Downstream* downstream, Head* head) noexcept nogil:
     if head.host_size == 0 or not stream.flags & ROUTE_PRESERVE_HOST:
         forwarding.host = stream.pool.host
         forwarding.host_size = stream.pool.host_size
-    forwarding.trusted = trusts(&engine.entry_points[stream.entry_point], stream.address)
     forwarding.tls = stream.tls
     forwarding.expect = stream.expect
     forwarding.content_length = -2

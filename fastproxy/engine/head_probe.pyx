@@ -7,6 +7,7 @@ from libc.string cimport memcpy
 from fastproxy.engine.head cimport Head, Scratch, request_head, response_head
 from fastproxy.engine.head_writer cimport Forwarding, Writer, write_request, write_response
 from fastproxy.engine.llhttp cimport HTTP_REQUEST, HTTP_RESPONSE
+from fastproxy.engine.step_access cimport drop_claims
 from fastproxy.engine.wire cimport (
     WIRE_DONE, WIRE_MORE, Window, Wire, wire_body, wire_free, wire_head, wire_init, window_free, window_new, window_reset,
 )
@@ -148,7 +149,8 @@ cdef class Probe:
         forwarding.host_size = <uint32_t> len(host)
         if host:
             forwarding.host = host
-        forwarding.trusted = trusted
+        if not trusted:
+            drop_claims(&self.head)
         forwarding.tls = tls
         forwarding.expect = expect
         forwarding.content_length = -2

@@ -19,7 +19,6 @@ cdef struct Forwarding:
     uint32_t server_size
     const char* host  # Host to send; NULL = the client's
     uint32_t host_size
-    uint8_t trusted  # the client may supply X-Forwarded-*
     uint8_t tls
     uint8_t expect  # forward Expect: 100-continue
     int64_t content_length  # -2 = as in the head

@@ -151,8 +151,8 @@ cdef bint write_head_field(Writer* writer, const Field* field) noexcept nogil:
 # --- heads ---
 
 cdef void _forwarded(Writer* writer, const Head* head, const Forwarding* forwarding) noexcept nogil:
-    """X-Forwarded-* and X-Real-Ip (`features.md` 4.2). Operations may have preset fields: those
-    marked `added` count as trusted."""
+    """X-Forwarded-* and X-Real-Ip (`features.md` 4.2). What the head has of them is from a trusted
+    peer or an operation (`step_access.drop_claims`)."""
     cdef Field* field
     cdef bint kept_proto = False, kept_port = False, kept_host = False, kept_real = False, https = forwarding.tls
     cdef bint listed = False
@@ -161,8 +161,6 @@ cdef void _forwarded(Writer* writer, const Head* head, const Forwarding* forward
         for i in range(head.count):
             field = &head.fields[i]
             if field.dropped or not KIND_X_FORWARDED_FOR <= field.kind <= KIND_X_REAL_IP:
-                continue
-            if not (forwarding.trusted or field.added):
                 continue
             if field.kind == KIND_X_FORWARDED_FOR:
                 if not listed:
@@ -181,8 +179,6 @@ cdef void _forwarded(Writer* writer, const Head* head, const Forwarding* forward
         for i in range(head.count):
             field = &head.fields[i]
             if field.dropped or not KIND_X_FORWARDED_FOR <= field.kind <= KIND_X_REAL_IP:
-                continue
-            if not (forwarding.trusted or field.added):
                 continue
             if field.kind == KIND_X_FORWARDED_FOR or field.kind == KIND_X_FORWARDED_SERVER:
                 continue

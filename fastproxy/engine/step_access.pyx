@@ -1,9 +1,13 @@
-"""Who may come in: white lists and trusted peers (`features.md` 3.8, 4.2)."""
+"""Who may come in, and who is believed: white lists and trusted peers (`features.md` 3.8, 4.2).
+
+Trust is asked once for each request, before anything looks at it: what a peer that is not trusted
+says in X-Forwarded-* and X-Real-Ip is dropped from the canonical head. So no feature can believe it.
+"""
 
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp, memcpy, memset
 
-from fastproxy.engine.head cimport KIND_X_FORWARDED_FOR, Head
+from fastproxy.engine.head cimport KIND_X_FORWARDED_FOR, KIND_X_REAL_IP, Head
 from fastproxy.engine.payload cimport Payload, u32
 from fastproxy.engine.posix cimport AF_INET, AF_INET6, inet_pton
 from fastproxy.engine.proxy_protocol cimport inside
@@ -15,6 +19,15 @@ from fastproxy.engine.wire cimport Field
 cdef bint trusts(const EntryPoint* entry_point, const uint8_t* address) noexcept nogil:
     """May this peer supply X-Forwarded-*? (`features.md` 4.2)"""
     return entry_point.trust_all or inside(entry_point.trusted, entry_point.trusted_count, address)
+
+
+cdef void drop_claims(Head* head) noexcept nogil:
+    """What a peer that is not trusted says about others; what operations add later stays."""
+    cdef uint32_t i
+    for i in range(head.count):
+        if KIND_X_FORWARDED_FOR <= head.fields[i].kind <= KIND_X_REAL_IP:
+            head.fields[i].dropped = 1
+    head.has_forwarded = 0
 
 
 cdef bint _in_networks(const char* rows, uint32_t count, const uint8_t* address) noexcept nogil:

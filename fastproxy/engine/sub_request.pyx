@@ -15,14 +15,11 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
-from fastproxy.engine.head cimport (
-    KIND_X_FORWARDED_FOR, KIND_X_REAL_IP, Head, field_kind, head_fields,
-)
+from fastproxy.engine.head cimport Head, head_fields
 from fastproxy.engine.head_writer cimport Writer, write_field, write_text
 from fastproxy.engine.pool cimport PoolHandle
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY
 from fastproxy.engine.retry cimport retry
-from fastproxy.engine.step_access cimport trusts
 from fastproxy.engine.steps cimport backend_steps, end_steps, pick_endpoint, response_steps
 from fastproxy.engine.stream cimport (
     FAIL_CONNECT_TIMEOUT, FAIL_RESPONSE_TIMEOUT, Engine, Reply as EngineReply, Stream, StreamOwner,
@@ -123,8 +120,7 @@ cdef class SubRequest:
         cdef bytes piece, value_text
         cdef const char* data
         cdef const char* value
-        cdef int code, kind
-        cdef bint trusted
+        cdef int code
         if stream.route != NULL:
             code = backend_steps(stream, head)
             if code == STEP_GO_ON:
@@ -150,17 +146,10 @@ cdef class SubRequest:
         stream.host_offset = <uint32_t> len(piece) + len(b"Host: ")  # for another endpoint
         stream.host_size = <uint32_t> len(authority)
         rows = [("Host", authority), *headers]
-        # What a filter sends to a URL it has decided about itself.
-        trusted = stream.route == NULL or trusts(
-            &engine.entry_points[stream.entry_point], stream.address
-        )
         if body or method not in ("GET", "HEAD", "OPTIONS", "TRACE", "DELETE"):
             rows.append(("Content-Length", str(len(body))))
         for name, text in rows:
             piece = name.encode("latin-1")
-            kind = field_kind(piece, len(piece))
-            if not trusted and KIND_X_FORWARDED_FOR <= kind <= KIND_X_REAL_IP:
-                continue
             value_text = text.encode("latin-1")
             data = piece
             value = value_text

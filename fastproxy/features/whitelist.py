@@ -33,7 +33,10 @@ RANGES: Annotation[tuple[str, ...]] = Annotation(
     example="10.0.0.0/8, 192.0.2.7, fe80::/16",
     on_invalid=OnInvalid.DROP,
 )
-FORWARDED = flag("whitelist-x-forwarded-for", "Look at the addresses in X-Forwarded-For first.")
+FORWARDED = flag(
+    "whitelist-x-forwarded-for",
+    "Look at the addresses in X-Forwarded-For first, when the entry point trusts the peer.",
+)
 
 
 @dataclass(frozen=True, slots=True)

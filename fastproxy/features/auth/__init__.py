@@ -116,7 +116,8 @@ AUTH_URL = as_written(
 )
 TRUST_HEADERS = flag(
     "auth-trust-headers",
-    "Forward: keep the client's X-Forwarded-* in the request to auth-url.",
+    "Forward: keep the client's X-Forwarded-* in the request to auth-url, when the entry point "
+    "trusts the peer.",
     example="false",
 )
 RESPONSE_HEADERS: Annotation[tuple[str, ...]] = Annotation(
