@@ -64,7 +64,7 @@ class Publisher(Protocol):
     def generation(self) -> int: ...  # what is live already; 0 is nothing
 
     def publish(self, desired: Desired) -> bool: ...
-    def move(self, moved: Mapping[str, tuple[Endpoint, ...]]) -> object: ...
+    def move(self, moved: Mapping[str, tuple[Endpoint, ...]]) -> bool: ...
     def show(self, path: str, content: bytes) -> None: ...
     def tidy(self) -> None: ...  # when there is nothing else to do
 
@@ -147,7 +147,9 @@ class Controller:
         if self._moved is None and desired == self._published:
             self._published = desired
         elif self._moved is not None and self._published is not None:
-            self._publisher.move(self._moved)
+            if not self._publisher.move(self._moved):
+                self._moved = None
+                return False
         else:
             if self._options.debug_log_generated_template:
                 log.debug("generated configuration: %s", describe(desired))

@@ -2,6 +2,10 @@
 
 A message arrives whole or not at all; descriptors travel as SCM_RIGHTS. Everything large (tables,
 specifications, keys) stands in a sealed memfd, so secrets never touch a disk.
+
+A receiver whose table of descriptors is full gets the message without them (`Message.cut`) and has
+to ask for the whole state. `keep_room` makes that unlikely: it holds descriptors for nothing else,
+which are closed for as long as those of a message are open.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ class Message:
     kind: str
     values: Mapping[str, Any]
     descriptors: tuple[int, ...] = ()
+    cut: bool = False  # its descriptors are lost: there was no room for them
 
 
 class Channel:
@@ -34,6 +39,23 @@ class Channel:
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
+        self._room = 0
+        self._held: list[int] = []
+
+    def keep_room(self, count: int) -> None:
+        """Hold so many descriptors for messages. Whoever receives on this channel calls
+        `hold_room` when the descriptors of a message are closed."""
+        self._room = count
+        self.hold_room()
+
+    def hold_room(self) -> bool:
+        """Hold again what `receive` has let go; False when the table is full before that."""
+        try:
+            while len(self._held) < self._room:
+                self._held.append(os.dup(self._held[0]) if self._held else os.eventfd(0))
+        except OSError:
+            return False
+        return True
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -53,6 +75,7 @@ class Channel:
     def receive(self) -> Message | None:
         """Return the next message, or None when the other side is gone. Raises OSError."""
         room = socket.CMSG_SPACE(MOST_DESCRIPTORS * 4)
+        self._let_go()
         try:
             data, ancillary, flags, _ = self._socket.recvmsg(LARGEST, room, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:
@@ -63,14 +86,23 @@ class Channel:
                 descriptors.frombytes(content[: len(content) - len(content) % 4])
         if not data:
             return None
-        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        cut = bool(flags & socket.MSG_CTRUNC)
+        if cut or flags & socket.MSG_TRUNC:
             close_all(descriptors)
+            descriptors = array.array("i")
+        if flags & socket.MSG_TRUNC:
             raise OSError("a message between fastproxy's processes was cut off")
         values = json.loads(data)
-        return Message(values.pop("kind"), values, tuple(descriptors))
+        return Message(values.pop("kind"), values, tuple(descriptors), cut)
 
     def close(self) -> None:
         self._socket.close()
+        self._room = 0
+        self._let_go()
+
+    def _let_go(self) -> None:
+        close_all(self._held)
+        self._held.clear()
 
 
 def channel_pair() -> tuple[Channel, Channel]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -15,6 +16,9 @@ from fastproxy.channel import Channel
 from fastproxy.generations import Stage
 
 log = logging.getLogger(__name__)
+
+# What the kernel says when it has no room for a message now, to a process which is well.
+_NO_ROOM = (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM)
 
 
 @dataclass(slots=True, eq=False)
@@ -35,7 +39,10 @@ class Child:
         return "controller" if self.number < 0 else f"worker {self.number}"
 
     def send(self, kind: str, descriptors: Sequence[int] = (), /, **values: Any) -> bool:
-        """Send without waiting; a child whose channel is full is wedged and is killed."""
+        """Send without waiting; a child whose channel is full is wedged and is killed.
+
+        False: it does not get the message, because it is dead or the kernel has no room for it.
+        """
         if self.channel is None:
             return False
         try:
@@ -43,7 +50,9 @@ class Child:
         except BlockingIOError:
             self.kill("it does not read its messages")
             return False
-        except OSError:  # it is dead; SIGCHLD follows
+        except OSError as error:  # otherwise it is dead; SIGCHLD follows
+            if error.errno in _NO_ROOM:
+                log.error("a message to %s cannot be sent: %s", self.name, error.strerror)
             return False
         return True
 

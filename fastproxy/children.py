@@ -10,9 +10,10 @@ import contextlib
 import ctypes
 import logging
 import os
+import resource
 import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,10 +70,17 @@ def _prepare(parent: int, keep: Collection[int]) -> None:
         os._exit(0)
     logs.reopen()  # a closed descriptor that it still believed its own would soon be another's
     kept = {0, 1, 2, *keep}
-    for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+    for descriptor in _open_descriptors():
         if descriptor not in kept:
             with contextlib.suppress(OSError):  # the one that listed the directory is gone
                 os.close(descriptor)
+
+
+def _open_descriptors() -> Iterable[int]:
+    try:
+        return [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
+    except OSError:  # listing them takes one, and there is none left
+        return range(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 @dataclass(slots=True)

@@ -9,6 +9,10 @@ The parent passes descriptors on and never looks into them.
 What is live is a log: the table block, and the steps (delta, memory) that lead to the state. A new
 worker gets the whole log in one message, a restarted controller too.
 
+A message that did not reach a worker whole (its table of descriptors was full) is not sent again:
+the worker says that it has lost one and gets the whole state, as a new worker does, while it goes
+on with its traffic. One that the controller sent and we could not read is refused.
+
 Invariants: at most one generation is in preparation; a worker that starts meanwhile waits until
 it is decided; a worker that says nothing for too long is killed, not waited for.
 """
@@ -26,11 +30,15 @@ from fastproxy.channel import Message, close_all
 log = logging.getLogger(__name__)
 
 PATIENCE = 20.0  # seconds a worker may take to prepare
+AGAIN = 0.2  # seconds until the whole state is sent again to a worker that could not take it
+
+
+NO_ROOM = "the first process has no descriptors left (ulimit -n); it is tried again"
 
 
 class Stage(Enum):
     STARTING = "has not said hello yet"
-    WAITING = "said hello while a generation was being prepared"
+    WAITING = "needs the live generation, which it cannot be given yet"
     LOADING = "prepares the live generation"
     SERVING = "listens"
     GONE = "ended"
@@ -89,6 +97,9 @@ class Generations:
         self._preparation: _Preparation | None = None
         self._version = 0  # counts the steps that became live
         self._loaded: dict[Worker, int] = {}  # what a loading worker was given
+        self._behind: dict[Worker, float] = {}  # it has lost a message; until when it may need
+        self._again_at: float | None = None  # when to load those which wait
+        self._now = 0.0
         self._healthy = True
         self.ready = False  # a first complete generation is live in every worker
 
@@ -100,15 +111,25 @@ class Generations:
     def deadline(self) -> float | None:
         """When `expire` wants to be called, if ever."""
         preparation = self._preparation
-        return preparation.deadline if preparation is not None and preparation.waiting else None
+        moments = [*self._behind.values()]
+        if preparation is not None and preparation.waiting:
+            moments.append(preparation.deadline)
+        if self._again_at is not None:
+            moments.append(self._again_at)
+        return min(moments, default=None)
 
     def from_controller(self, message: Message, now: float) -> None:
         """Handle `publish`, `endpoints` and `document`."""
+        self._now = now
+        if message.cut:
+            self._answer("refused", reason=NO_ROOM)
+            return
         if message.kind == "document":
             path = message.values["path"]
             close_all(self._documents.pop(path, ()))
             self._documents[path] = message.descriptors
             self._to_serving("document", message.descriptors, path=path)
+            self._answer("done")
             return
         if message.kind == "endpoints":
             self._to_serving("endpoints", message.descriptors[:1])
@@ -120,13 +141,18 @@ class Generations:
         self.proceed(now)
 
     def from_worker(self, worker: Worker, message: Message, now: float) -> None:
-        """Handle `hello`, `prepared`, `refused` and `activated`."""
-        if message.kind == "hello":
+        """Handle `hello`, `prepared`, `refused`, `activated` and `lost`."""
+        self._now = now
+        if message.kind == "lost":
+            self._lost(worker)
+        elif message.kind == "hello":
             worker.stage = Stage.WAITING
-            if self._preparation is None or self._preparation.phase is Phase.QUEUED:
+            if not self._deciding:
                 self._load(worker)
         elif worker.stage is Stage.LOADING:
-            if message.kind == "prepared" and self._loaded.pop(worker) != self._version:
+            if message.values.get("generation") != self._live.generation:
+                pass  # about one that was abandoned before the worker had lost something
+            elif message.kind == "prepared" and self._loaded.pop(worker) != self._version:
                 self._load(worker)  # endpoints have moved since
             elif message.kind == "prepared":
                 worker.send("activate", generation=self._live.generation)
@@ -139,20 +165,53 @@ class Generations:
 
     def gone(self, worker: Worker, now: float) -> None:
         """A worker has died: its voice does not count any more."""
+        self._now = now
         worker.stage = Stage.GONE
         self._loaded.pop(worker, None)
+        self._behind.pop(worker, None)
         if self._preparation is not None and worker in self._preparation.waiting:
             self._preparation.waiting.remove(worker)
         self.proceed(now)
 
     def expire(self, now: float) -> None:
-        """Kill the workers that let a generation wait for too long."""
+        """Kill the workers that let a generation wait for too long; load those which wait."""
+        self._now = now
         preparation = self._preparation
         if preparation is not None and preparation.waiting and now >= preparation.deadline:
             for worker in [*preparation.waiting]:
                 worker.kill(f"it did not answer about a generation within {PATIENCE:g} s")
                 preparation.waiting.remove(worker)
             self.proceed(now)
+        for worker in [worker for worker, until in self._behind.items() if now >= until]:
+            del self._behind[worker]
+            worker.kill(f"it could not take the live generation within {PATIENCE:g} s")
+        if self._again_at is not None and now >= self._again_at:
+            self._again_at = None
+            if not self._deciding:
+                self._load_waiting()
+
+    @property
+    def _deciding(self) -> bool:
+        """Whether a worker must not be given the live generation, because another may follow."""
+        preparation = self._preparation
+        return preparation is not None and preparation.phase is not Phase.QUEUED
+
+    def _lost(self, worker: Worker) -> None:
+        """It did not get a message whole, and needs the whole state."""
+        preparation = self._preparation
+        if preparation is not None and worker in preparation.waiting:
+            preparation.waiting.remove(worker)
+        self._loaded.pop(worker, None)
+        once = worker.stage is not Stage.LOADING
+        self._wait(worker)
+        if once and not self._deciding:
+            self._load(worker)
+
+    def _wait(self, worker: Worker) -> None:
+        """Give it the live generation later."""
+        worker.stage = Stage.WAITING
+        self._behind.setdefault(worker, self._now + PATIENCE)
+        self._again_at = self._now + AGAIN
 
     def abandon(self) -> None:
         """Forget the generation in preparation (its controller died); what is live stays."""
@@ -257,12 +316,14 @@ class Generations:
             return
         worker.stage = Stage.LOADING
         self._loaded[worker] = self._version
-        worker.send(
+        if not worker.send(
             "prepare", live.descriptors(memories=False), generation=live.generation, full=True
-        )
+        ):
+            self._wait(worker)
 
     def _serve(self, worker: Worker) -> None:
         worker.stage = Stage.SERVING
+        self._behind.pop(worker, None)
         for path, descriptors in self._documents.items():
             worker.send("document", descriptors, path=path)
         worker.send("health", healthy=self._healthy, ready=self._healthy and self.ready)
@@ -276,6 +337,11 @@ class Generations:
     def _to_serving(
         self, kind: str, descriptors: Sequence[int] = (), /, **values: Any
     ) -> list[Worker]:
-        """Send to all serving workers; return those it could be sent to."""
+        """Send to all serving workers; return those it could be sent to. The others are loaded
+        anew, unless they have died."""
         serving = [worker for worker in self._workers() if worker.stage is Stage.SERVING]
-        return [worker for worker in serving if worker.send(kind, descriptors, **values)]
+        sent = [worker for worker in serving if worker.send(kind, descriptors, **values)]
+        for worker in serving:
+            if worker not in sent:
+                self._wait(worker)
+        return sent

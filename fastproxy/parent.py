@@ -35,6 +35,7 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
 TICKET_ROTATION = 6 * 3600.0  # seconds; a ticket lives two hours and its key four rotations
 SETTLE = 0.1  # seconds in which handshakes under way complete, before the listeners are closed
 START = 30.0  # seconds until a new worker must serve; generations wait for it
+MOST_DESCRIPTORS = 4  # in a message of the controller
 LAST_WORD = 2.0  # seconds a process may take to end beyond the times of [lifeCycle]
 
 
@@ -177,6 +178,8 @@ class Parent:
             self._postpone(child, now, error)
             return
         ours.set_timeout(0)
+        if child is self.controller:
+            ours.keep_room(MOST_DESCRIPTORS)
         keep = [theirs.fileno(), self._shared, *(s.fileno() for _, s in child.listeners)]
         run = self._run_controller if child is self.controller else self._run_worker
         try:
@@ -228,6 +231,8 @@ class Parent:
             self._close_channel(child)  # its death follows, or it is useless without
         else:
             self._on_message(child, message)
+            if child.channel is not None:
+                child.channel.hold_room()
 
     def _on_message(self, child: Child, message: Message) -> None:
         if child is self.controller:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import resource
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,6 +21,7 @@ from fastproxy.compile import Compiled, MatcherBuilder, compile_table, restored
 from fastproxy.engine.change import BackendSpecification
 from fastproxy.feature import Feature
 from fastproxy.model import Certificate, Config, Desired, Endpoint
+from fastproxy.processors import usable_processors
 from fastproxy.settings import Settings
 from fastproxy.slots import Slots
 from fastproxy.wiring import Group
@@ -141,8 +143,10 @@ class Publisher:
         build_matcher: MatcherBuilder,
         clear_counter: Callable[[str, int], None] = lambda kind, slot: None,
         counters: Mapping[str, int] | None = None,
+        longest_log: int = LONGEST_LOG,
     ) -> None:
-        """`counters` are the kinds of slots in shared memory and how many there are of each."""
+        """`counters` are the kinds of slots in shared memory and how many there are of each;
+        `longest_log` is how many entries the parent has room for."""
         self._connection = connection
         self._connection.set_timeout(PATIENCE)
         self._settings = settings
@@ -150,6 +154,8 @@ class Publisher:
         self._build_matcher = build_matcher
         self._clear_counter = clear_counter
         self._counters = dict(counters or {})
+        self._longest_log = min(longest_log, LONGEST_LOG)
+        self._unshown: dict[str, bytes] = {}  # documents that were refused
         self._log_entries = 0
         self._log_size = 0
         self._full_size = 0
@@ -178,10 +184,11 @@ class Publisher:
         """
         live = self._settled()
         new = compile_table(desired, self._settings, self._features, live, self._build_matcher)
-        delta = difference(live, new)
+        full = not self._continued
+        delta = full_delta(new) if full else difference(live, new)
         if self._continued and new.block[64:] == live.block[64:] and not _needs_swap(live, delta):
-            if delta.backends:
-                self._send_endpoints(delta)
+            if delta.backends and not self._send_endpoints(delta):
+                return False
             self._live = replace(new, generation=live.generation, block=live.block)
             self._moved = {}
             return True
@@ -189,36 +196,41 @@ class Publisher:
             if kind in self._counters:
                 self._clear_counter(kind, slot)
         memory = Memory(
-            {name: _pickled(g) for name, g in new.groups.items() if _differs(live.groups, name, g)},
+            {
+                name: _pickled(group)
+                for name, group in new.groups.items()
+                if full or _differs(live.groups, name, group)
+            },
             tuple(live.groups.keys() - new.groups.keys()),
         )
         parts = [new.block, _dump(delta), _dump(memory)]
         self._log_entries += 1
         self._log_size += len(parts[1]) + len(parts[2])
-        full = not self._continued
         if not self._exchange("publish", parts, generation=new.generation, full=full):
             return False
         self._live, self._continued = new, True
+        if full:
+            self._remembered = {}
         apply(self._remembered, memory.groups, memory.removed)
         self._limit_log()
         return True
 
     def show(self, path: str, content: bytes) -> None:
         """Show a document on the API entry point of every worker, also of those to come."""
-        descriptor = sealed_memory("fastproxy-document", content)
-        try:
-            self._connection.send("document", [descriptor], path=path)
-        finally:
-            close_all([descriptor])
+        if self._exchange("document", [content], path=path):
+            self._unshown.pop(path, None)
+        else:
+            self._unshown[path] = content
 
     def set_endpoints(self, backend_name: str, endpoints: tuple[Endpoint, ...]) -> None:
         """Replace the endpoints of one backend, wherever it is used, without a new generation."""
         self.move({backend_name: endpoints})
 
-    def move(self, moved: Mapping[str, tuple[Endpoint, ...]]) -> None:
+    def move(self, moved: Mapping[str, tuple[Endpoint, ...]]) -> bool:
         """Replace the endpoints of some backends, by name, in one step.
 
-        What it costs does not depend on how many others there are.
+        What it costs does not depend on how many others there are. False: refused, and the next
+        `publish` sends everything.
         """
         if self._slots_of is None:
             self._slots_of = {}
@@ -230,38 +242,44 @@ class Publisher:
                 specification = self._moved.get(slot) or self._live.backends[slot]
                 if specification.endpoints != endpoints:
                     backends[slot] = replace(specification, endpoints=endpoints)
-        if backends:
-            self._send_endpoints(Delta(backends=backends))
+        return not backends or self._send_endpoints(Delta(backends=backends))
 
-    def _send_endpoints(self, delta: Delta) -> None:
+    def _send_endpoints(self, delta: Delta) -> bool:
         parts = [_dump(delta)]
         self._moved.update(delta.backends)
         self._log_entries += 1
         self._log_size += len(parts[0])
         merged = self._moves.add(delta.backends, len(parts[0]))
         if merged is None:
-            self._exchange("endpoints", parts)
+            accepted = self._exchange("endpoints", parts)
         else:
             parts.append(_dump(Delta(backends=merged.backends)))
             self._log_entries -= merged.steps - 1
             self._log_size -= self._moves.resize(len(parts[1]))
-            self._exchange("endpoints", parts, merge=merged.steps)
+            accepted = self._exchange("endpoints", parts, merge=merged.steps)
+        if not accepted:
+            self._continued = False  # what was counted above is not true: all of it anew
+            return False
         self._limit_log()
+        return True
 
     def tidy(self) -> None:
         """Re-base a log of half its length while there is nothing else to do: it takes time."""
+        for path, content in [*self._unshown.items()]:
+            self.show(path, content)
         self._limit_log(2)
 
     def _limit_log(self, share: int = 1) -> None:
         """Replace a long log by the whole state: with a step that moves nothing."""
         if not self._continued or (
-            self._log_entries * share <= LONGEST_LOG
+            self._log_entries * share <= self._longest_log
             and self._log_size * share <= max(SMALLEST_REBASE, 2 * self._full_size)
         ):
             return
         live = self._settled()
         parts = [_dump(Delta()), _dump(full_delta(live)), _dump(Memory(self._remembered))]
-        self._exchange("endpoints", parts, rebase=True)
+        if not self._exchange("endpoints", parts, rebase=True):
+            return
         self._moves = Moves()
         self._log_entries, self._log_size = 1, 0
         self._full_size = len(parts[1]) + len(parts[2])
@@ -273,7 +291,7 @@ class Publisher:
             self._moved = {}
         return self._live
 
-    def _exchange(self, kind: str, parts: list[bytes], **values: int) -> bool:
+    def _exchange(self, kind: str, parts: list[bytes], **values: int | str) -> bool:
         """Send one step and wait for the answer."""
         descriptors = [sealed_memory(f"fastproxy-{kind}", part) for part in parts]
         try:
@@ -289,7 +307,7 @@ class Publisher:
         if answer is None:
             raise ConnectionError("fastproxy's parent process is gone")
         if answer.kind == "refused":
-            log.error("a generation is refused: %s", answer.values["reason"])
+            log.error("a change is refused: %s", answer.values["reason"])
             return False
         if kind == "publish":
             self._moves = Moves()
@@ -305,6 +323,9 @@ class Publisher:
         if message is None:
             raise ConnectionError("fastproxy's parent process is gone")
         nothing = Compiled(0, b"", {}, {}, {}, slots=Slots(self._counters))
+        if message.cut:
+            log.error("no descriptor was left for the state before the restart: it is made anew")
+            return replace(nothing, generation=message.values["generation"])
         if not message.values["generation"]:
             return nothing
         backends: dict[int, BackendSpecification] = {}
@@ -369,6 +390,9 @@ def open_publisher(descriptor: int, settings: Settings, shared: int) -> Publishe
 
     connection = Channel(socket.socket(fileno=descriptor))
     options = settings.kubernetes
+    # Two descriptors of the parent for each entry, besides its listeners and what else it has.
+    room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 64
+    room -= (settings.workers or usable_processors()) * (len(settings.entry_points) + 1)
     by_specificity = options is not None and options.route_order == "specificity"
     return Publisher(
         connection,
@@ -377,4 +401,5 @@ def open_publisher(descriptor: int, settings: Settings, shared: int) -> Publishe
         partial(build_matcher, order="specificity" if by_specificity else "length"),
         lambda kind, slot: _shared.clear_slot(shared, kind, slot),
         {kind: _shared.slot_count(kind) for kind in _shared.KINDS},
+        longest_log=max(4, room // 3),
     )

@@ -12,6 +12,7 @@ import gc
 import logging
 import os
 import pickle
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +30,7 @@ from fastproxy.publish import Delta, apply, only_endpoints
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+ROOM = 64  # descriptors kept free for a message: the live generation takes up to 62 (publish.py)
 POLL = 0.05  # seconds between looks at the open connections while draining
 LARGE = 1 << 18  # bytes of deltas that take milliseconds to read
 
@@ -123,6 +125,10 @@ class Worker:
             message = self._channel.receive()
         except BlockingIOError:
             return
+        except OSError as error:
+            log.error("%s; all is asked for", error)
+            self._channel.send("lost")
+            return
         if message is None:
             asyncio.get_running_loop().remove_reader(self._channel.fileno())
             self.ending.set()
@@ -134,6 +140,7 @@ class Worker:
             self._handle(message)
         finally:
             close_all(message.descriptors)
+            self._channel.hold_room()
 
     def _read_aside(self, message: Message) -> None:
         """Read a large generation in a thread: the engine does not need the interpreter and goes on
@@ -149,13 +156,18 @@ class Worker:
                 )
                 loop.add_reader(self._channel.fileno(), self.on_readable)
             close_all(message.descriptors)
+            if not self._closed:
+                self._channel.hold_room()
 
         reading = loop.run_in_executor(None, read_deltas, message.descriptors[1:])
         reading.add_done_callback(prepare)
 
     def _handle(self, message: Message) -> None:
         values = message.values
-        if message.kind == "prepare":
+        if message.cut:
+            log.error("no descriptor was left for a message (%s); all is asked for", message.kind)
+            self._channel.send("lost")
+        elif message.kind == "prepare":
             block, *steps = message.descriptors
             self._prepare(values["generation"], values["full"], block, partial(read_deltas, steps))
         elif message.kind == "activate":
@@ -228,7 +240,9 @@ class Worker:
     def _activate(self, generation: int) -> None:
         prepared, self._prepared = self._prepared, None
         if prepared is None or prepared.generation != generation:
-            raise RuntimeError(f"generation {generation} was not prepared")
+            # What should have prepared it has not reached us whole.
+            self._channel.send("lost")
+            return
         self._data_plane.activate(generation)
         self._state = prepared.state
         for slot, endpoints in prepared.endpoints.items():
@@ -295,6 +309,7 @@ async def _main(place: Place, build: Build, make_filter: MakeFilter) -> None:
     loop = asyncio.get_running_loop()
     channel = Channel(socket.socket(fileno=place.channel))
     channel.set_timeout(0)
+    channel.keep_room(min(ROOM, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 3))
     worker = Worker(place, channel, build(loop, place), make_filter)
     loop.add_signal_handler(signal.SIGTERM, worker.ending.set)
     # Ctrl-C reaches the whole process group; the parent decides what it means.

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -57,3 +60,60 @@ def test_a_message_that_was_cut_off_is_an_error() -> None:
         Channel(second).receive()
     first.close()
     second.close()
+
+
+@contextmanager
+def full_table(leaving: int) -> Iterator[None]:
+    """Room for so many descriptors of this process and no more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.dup(0)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 200, hard))
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(taken[0]))
+        for _ in range(leaving):
+            os.close(taken.pop())
+        yield
+    finally:
+        close_all(taken)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(("leaving", "cut"), [(0, True), (2, True), (3, False)])
+def test_a_message_for_which_there_is_no_room(leaving: int, cut: bool) -> None:
+    """What it says arrives, and that its descriptors did not; none of them stays open."""
+    first, second = channel_pair()
+    memory = sealed_memory("test", b"content")
+    first.send("hello", [memory] * 3, number=3)
+    with full_table(leaving):
+        message = second.receive()
+        assert message is not None
+        assert (message.kind, message.values, message.cut) == ("hello", {"number": 3}, cut)
+        assert len(message.descriptors) == (0 if cut else 3)
+        close_all(message.descriptors)
+        free = [os.dup(0) for _ in range(leaving)]
+    close_all(free)
+    os.close(memory)
+    first.close()
+    second.close()
+
+
+def test_room_that_is_kept_for_messages() -> None:
+    first, second = channel_pair()
+    second.keep_room(8)
+    memory = sealed_memory("test", b"content")
+    with full_table(0):
+        for _ in range(3):
+            first.send("hello", [memory] * 8)
+            message = second.receive()
+            assert message is not None
+            assert [read_memory(d) for d in message.descriptors] == [b"content"] * 8
+            assert not second.hold_room()  # they are still open
+            close_all(message.descriptors)
+            assert second.hold_room()
+            with pytest.raises(OSError, match="Too many open files"):
+                os.dup(0)
+    second.close()
+    first.close()
+    os.close(memory)

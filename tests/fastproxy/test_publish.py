@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastproxy import generations, publish
+from fastproxy import documents, generations, publish
 from fastproxy.channel import Channel, Message, close_all
 from fastproxy.engine.operations import Operation, Scripted
 from fastproxy.feature import BuildContext, Feature, OnInvalid, Scope
@@ -55,6 +55,8 @@ class FakeWorker:
         self.stage = Stage.STARTING
         self.silent = False
         self.reading = ""  # the only kind of message that is read, or "" for all
+        self.cut: Callable[[str], bool] = lambda kind: False  # whose descriptors get lost
+        self.full = False  # the kernel takes no message for it
         self.data_plane = StandIn()
         place = Place(0, SETTINGS, -1, -1, ())
         channel = cast(Channel, self)  # what the worker sends comes back through `reply`
@@ -62,8 +64,12 @@ class FakeWorker:
         self.incoming: deque[Message] = deque()
 
     def send(self, kind: str, descriptors: Sequence[int] = (), /, **values: Any) -> bool:
-        if kind in ("prepared", "refused", "activated", "hello"):  # to the parent
+        if kind in ("prepared", "refused", "activated", "hello", "lost"):  # to the parent
             self.system.replies.append((self, Message(kind, values)))
+        elif self.full:
+            return False
+        elif descriptors and self.cut(kind):
+            self.incoming.append(Message(kind, values, (), cut=True))
         else:
             self.incoming.append(Message(kind, values, tuple(map(os.dup, descriptors))))
         return True
@@ -90,6 +96,8 @@ class System:
         self.workers: list[FakeWorker] = []
         self.generations = Generations(lambda: self.workers, self.answer)
         self.cleared: list[tuple[str, int]] = []
+        self.cut: Callable[[str], bool] = lambda kind: False  # what the parent cannot read
+        self.state_is_cut = False
         for _ in range(workers):
             self.start_worker()
 
@@ -103,8 +111,11 @@ class System:
         pass
 
     def send(self, kind: str, descriptors: Sequence[int] = (), /, **values: Any) -> None:
-        copies = tuple(map(os.dup, descriptors))
-        self.generations.from_controller(Message(kind, values, copies), 0.0)
+        if self.cut(kind):
+            self.generations.from_controller(Message(kind, values, (), cut=True), 0.0)
+        else:
+            copies = tuple(map(os.dup, descriptors))
+            self.generations.from_controller(Message(kind, values, copies), 0.0)
         self.pump()
 
     def receive(self) -> Message | None:
@@ -151,7 +162,10 @@ class System:
         self.generations.abandon()
         self.answers.clear()
         live = self.generations.live
-        self.answer("state", live.descriptors(memories=True), generation=live.generation)
+        if self.state_is_cut:
+            self.answers.append(Message("state", {"generation": live.generation}, (), cut=True))
+        else:
+            self.answer("state", live.descriptors(memories=True), generation=live.generation)
         return Publisher(
             cast(Channel, self), SETTINGS, FEATURES, build_matcher,
             lambda kind, slot: self.cleared.append((kind, slot)), {"rate": 1000},
@@ -160,6 +174,8 @@ class System:
     def close_everything(self) -> None:
         self.generations.abandon()
         close_all(self.generations.live.descriptors(memories=True))
+        for descriptors in self.generations._documents.values():
+            close_all(descriptors)
 
 
 @contextmanager
@@ -241,6 +257,144 @@ def test_only_endpoints_travel_when_only_they_differ() -> None:
         check(it, state)
         publisher.set_endpoints("backend-b", ())
         assert it.workers[0].data_plane.calls[2:] == ["endpoints 0", "endpoints 1", "endpoints 1"]
+
+
+class Once:
+    """True for the first `count` messages of a kind."""
+
+    def __init__(self, kind: str, count: int = 1) -> None:
+        self.kind, self.left = kind, count
+
+    def __call__(self, kind: str) -> bool:
+        if kind != self.kind or not self.left:
+            return False
+        self.left -= 1
+        return True
+
+
+def later(it: System, seconds: float) -> None:
+    it.generations.expire(seconds)
+    it.pump()
+
+
+LOST = [("endpoints", 1), ("endpoints", 2), ("prepare", 1), ("prepare", 2), ("document", 1)]
+
+
+@pytest.mark.parametrize(("kind", "workers"), LOST)
+def test_a_worker_that_lost_a_message_gets_everything(kind: str, workers: int) -> None:
+    """While it goes on to serve what it has; nobody is killed."""
+    with system() as it:
+        publisher = it.start_controller()
+        publisher.publish(desired(("a", "x"), ("b", "")))
+        for worker in it.workers[:workers]:
+            worker.cut = Once(kind)
+        publisher.show("/api/x", b"[]")
+        publisher.publish(desired(("a", "x"), ("b", ""), urls=(1, 2)))
+        publisher.publish(desired(("a", "y"), ("c", ""), urls=(1, 2)))
+        # Nobody has prepared it where both have lost it: then it is refused, and tried again.
+        state = desired(("a", "y"), ("c", ""), urls=(1, 2))
+        assert publisher.publish(state)
+        assert all(worker.cut(kind) is False for worker in it.workers)
+        check(it, state)
+        assert [worker.stage for worker in it.workers] == [Stage.SERVING] * 2
+        assert it.killed == []
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_the_whole_state_may_be_cut_as_well(count: int) -> None:
+    with system() as it:
+        publisher = it.start_controller()
+        publisher.publish(desired(("a", "x")))
+        worker = it.workers[0]
+        endpoints, prepare = Once("endpoints"), Once("prepare", count)
+        worker.cut = lambda kind: endpoints(kind) or prepare(kind)
+        moved = desired(("a", "x"), urls=(7,))
+        assert publisher.publish(moved)
+        assert worker.stage is not Stage.SERVING
+        for number in range(1, count + 1):
+            assert it.generations.deadline is not None
+            later(it, number * generations.AGAIN)
+        check(it, moved)
+        assert [worker.stage for worker in it.workers] == [Stage.SERVING] * 2
+        later(it, 2 * generations.PATIENCE)
+        assert it.killed == []
+
+
+def test_a_worker_that_never_has_room_is_killed() -> None:
+    with system() as it:
+        publisher = it.start_controller()
+        publisher.publish(desired(("a", "x")))
+        it.workers[0].cut = lambda kind: True
+        assert publisher.publish(desired(("a", "x"), urls=(7,)))
+        later(it, generations.PATIENCE - 0.1)
+        assert it.killed == []
+        later(it, generations.PATIENCE + 0.1)
+        assert len(it.killed) == 1
+        it.kill_worker(0)
+        check(it, desired(("a", "x"), urls=(7,)))
+
+
+def test_a_worker_the_kernel_takes_nothing_for_gets_everything_later() -> None:
+    with system() as it:
+        publisher = it.start_controller()
+        publisher.publish(desired(("a", "x")))
+        it.workers[0].full = True
+        moved = desired(("a", "x"), urls=(7,))
+        assert publisher.publish(moved)
+        later(it, generations.AGAIN)
+        it.workers[0].full = False
+        later(it, 2 * generations.AGAIN)
+        check(it, moved)
+        assert [worker.stage for worker in it.workers] == [Stage.SERVING] * 2
+
+
+def test_a_switch_to_what_was_not_prepared_asks_for_everything() -> None:
+    with system() as it:
+        publisher = it.start_controller()
+        publisher.publish(desired(("a", "x")))
+        it.workers[0].send("activate", generation=7)
+        it.pump()
+        check(it, desired(("a", "x")))
+        assert [worker.stage for worker in it.workers] == [Stage.SERVING] * 2
+
+
+UNREAD = ["publish", "endpoints", "document"]
+
+
+@pytest.mark.parametrize("kind", UNREAD)
+def test_what_the_parent_could_not_read_is_sent_again(kind: str) -> None:
+    """And whole, because nobody knows what it held."""
+    with system() as it:
+        publisher = it.start_controller()
+        publisher.publish(desired(("a", "x"), ("b", "")))
+        it.cut = Once(kind)
+        publisher.show("/api/x", b"[1]")
+        moved = desired(("a", "x"), ("b", ""), urls=(7,))
+        if kind == "endpoints":
+            assert not publisher.move({"backend-a": moved.backends[0].endpoints})
+        else:
+            assert publisher.publish(moved)
+        state = desired(("a", "x"), ("c", ""), urls=(7,))
+        assert publisher.publish(state) is (kind != "publish")
+        assert publisher.publish(state)
+        publisher.tidy()
+        check(it, state)
+        assert documents.get("/api/x") == b"[1]"
+        # What is remembered is right as well: another controller continues it.
+        again = it.start_controller()
+        assert again.publish(desired(("a", "x"), ("c", ""), urls=(8,)))
+        check(it, desired(("a", "x"), ("c", ""), urls=(8,)))
+
+
+def test_a_controller_that_lost_the_state_publishes_everything() -> None:
+    with system() as it:
+        it.start_controller().publish(desired(("a", "x"), ("b", "")))
+        it.state_is_cut = True
+        again = it.start_controller()
+        state = desired(("b", "z"), urls=(3,))
+        assert again.publish(state)
+        assert again.generation == 2
+        check(it, state)
 
 
 def test_endpoints_that_change_together_with_routes_keep_the_backend() -> None:

@@ -48,9 +48,13 @@ class Recorder:
     def tidy(self) -> None:
         """Nothing is kept that could grow."""
 
-    def move(self, moved: Mapping[str, tuple[Endpoint, ...]]) -> None:
+    def move(self, moved: Mapping[str, tuple[Endpoint, ...]]) -> bool:
+        if self.refuse:
+            self.refuse -= 1
+            return False
         for name, endpoints in moved.items():
             self._set_endpoints(name, endpoints)
+        return True
 
     def _set_endpoints(self, backend_name: str, endpoints: tuple[Endpoint, ...]) -> None:
         self.moves.append((self.clock.now, backend_name, [e.host for e in endpoints]))
