@@ -245,8 +245,8 @@ class Generations:
             self._remember(preparation.message)
         if preparation.phase is Phase.SWITCHING and not preparation.waiting:
             self._preparation = None
+            self._become_ready()  # before the answer: who hears that it is done may rely on it
             self._answer("done")
-            self._become_ready()
             self._load_waiting()
 
     def _become_ready(self) -> None:
