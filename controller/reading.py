@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastproxy import findings
-from fastproxy.feature import Annotation, Feature, Invalid, OnInvalid, Scope
+from fastproxy.feature import Feature, Invalid, OnInvalid, Scope
 from fastproxy.features import FEATURES, KNOWN_ANNOTATIONS
 from fastproxy.findings import Finding, Kind
 from fastproxy.model import Config, ObjectReference
-from fastproxy.notes import ObjectNotes, misspelt
+from fastproxy.notes import ObjectNotes, Problem
 from fastproxy.settings import Kubernetes, Settings
 
 EFFECT_KINDS: Mapping[OnInvalid | None, Kind] = {
@@ -27,7 +27,6 @@ EFFECT_KINDS: Mapping[OnInvalid | None, Kind] = {
     OnInvalid.INGRESS: findings.ANNOTATION_INGRESS,
     OnInvalid.ENDPOINTS: findings.ANNOTATION_ENDPOINTS,
 }
-SCOPE_OF = {id(a): feature.scope for feature in FEATURES for a in feature.annotations}
 OUR_PREFIXES = ("ingress.kubernetes.io/", "traefik.")
 CACHE_LIMIT = 20_000
 
@@ -80,9 +79,10 @@ class Remark:
     kind: Kind
     field: str
     sentence: str
+    effect: str = ""  # if it is not what the catalogue says
 
     def about(self, reference: ObjectReference) -> Finding:
-        return self.kind(reference, self.field, sentence=self.sentence)
+        return self.kind(reference, self.field, self.effect, sentence=self.sentence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,16 +142,52 @@ class Reader:
                 config = feature.read(notes, refs)
             except Invalid as problem:
                 refusals.append(Refusal(feature, problem.annotation, problem.effect))
-                field = annotation_field(_key(feature, problem.annotation, notes))
-                remarks.append(Remark(EFFECT_KINDS[problem.effect], field, problem.sentence))
+                key = _key(feature, problem.annotation, notes)
+                sentence = notes.with_cause(key, problem.sentence)
+                outcome = _outcome(feature, problem.effect)
+                remarks.append(
+                    Remark(EFFECT_KINDS[problem.effect], annotation_field(key), sentence, outcome)
+                )
             else:
                 if config is not None:
                     configs.append((feature, config))
+        remarks += [_remark(problem) for problem in notes.problems]
         remarks += [
-            Remark(EFFECT_KINDS[problem.effect], annotation_field(problem.key), problem.sentence)
-            for problem in notes.problems
+            twice(ignored, winner)
+            for feature in self._features
+            for ignored, winner in notes.twice(feature.annotations)
         ]
         return Reading(tuple(configs), tuple(refusals), tuple(remarks), tuple(refs.secrets))
+
+
+def twice(ignored: str, winner: str) -> Remark:
+    """What is told of an annotation that is there in another spelling too, which counts."""
+    sentence = f"{winner} is there too and counts; remove one of the two"
+    return Remark(findings.ANNOTATION_TWICE, annotation_field(ignored), sentence)
+
+
+def _remark(problem: Problem) -> Remark:
+    field, outcome = annotation_field(problem.key), problem.outcome
+    if problem.effect is None:
+        return Remark(problem.kind, field, problem.sentence, outcome)
+    default = KNOWN_ANNOTATIONS[problem.key].default
+    if isinstance(default, bool):
+        outcome = f"The default, {str(default).lower()}, is used."
+    elif default and isinstance(default, int | str):
+        outcome = f"The default, {default}, is used."
+    else:
+        outcome = "It is ignored."
+    return Remark(EFFECT_KINDS[problem.effect], field, problem.sentence, outcome)
+
+
+def _outcome(feature: Feature, effect: OnInvalid) -> str:
+    """What a refused value does to traffic, as exactly as it is known here."""
+    if effect is OnInvalid.OFF:
+        return f"{feature.name} is off."
+    of = "of this Ingress" if feature.scope is Scope.INGRESS else "to this Service"
+    if effect is OnInvalid.ENDPOINTS:
+        return f"The paths {of} answer 503."
+    return f"The paths {of} answer 404."
 
 
 def _key(feature: Feature, name: str, notes: ObjectNotes) -> str:
@@ -163,28 +199,3 @@ def _key(feature: Feature, name: str, notes: ObjectNotes) -> str:
 
 def annotation_field(key: str) -> str:
     return f"metadata.annotations[{key}]"
-
-
-def unknown_annotations(
-    annotations: Mapping[str, str], scope: Scope, reference: ObjectReference
-) -> list[Finding]:
-    """Annotations under our prefixes that nothing reads here, with the name probably meant."""
-    own = [key for key in annotations if key.startswith(OUR_PREFIXES)]
-    if not own:
-        return []
-    found = [
-        findings.ANNOTATION_UNKNOWN(
-            reference, annotation_field(key), hint=f"; {near} does" if near else ""
-        )
-        for key, near in misspelt(own, KNOWN_ANNOTATIONS)
-    ]
-    for key in own:
-        annotation: Annotation[Any] | None = KNOWN_ANNOTATIONS.get(key)
-        right = SCOPE_OF.get(id(annotation), scope)
-        if annotation is not None and right is not scope:
-            found.append(
-                findings.ANNOTATION_MISPLACED(
-                    reference, annotation_field(key), right=right.value, wrong=scope.value
-                )
-            )
-    return found

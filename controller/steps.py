@@ -20,13 +20,14 @@ from controller.contribution import (
     part_name,
 )
 from controller.endpoints import Target, matching_ports
+from controller.names import unknown_annotations
 from controller.objects import (
     BackendReference,
     Ingress,
     IngressPath,
     Service,
 )
-from controller.reading import Reader, Reading, annotation_field, unknown_annotations
+from controller.reading import Reader, Reading, annotation_field, twice
 from controller.rules_text import Rule
 from controller.selection import Selection, class_annotation
 from controller.snapshot import Snapshot
@@ -90,6 +91,10 @@ class _Work:
         if not self.contributor.selection.is_ours(ingress, self.lookups.snapshot.classes):
             return self._result()
         base = self._read("")
+        self.findings += [
+            twice(ignored, winner).about(self.reference)
+            for ignored, winner in ObjectNotes(ingress.annotations).twice((INGRESS_CLASS,))
+        ]
         self.findings += unknown_annotations(ingress.annotations, Scope.INGRESS, self.reference)
         if not self._tls(base):
             return self._result()

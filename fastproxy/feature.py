@@ -21,7 +21,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from fastproxy.engine.operations import Operation
-from fastproxy.findings import Finding
+from fastproxy.findings import ANNOTATION_WARNING, Finding, Kind
 from fastproxy.model import Backend, Config, Endpoint, Route
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from fastproxy.settings import ClientTls
 
 T = TypeVar("T")
+
+# Keys of a mapping and what stands below them; None: no mapping. `*` is any key.
+Shape = Mapping[str, Any]
 
 PREFIXES = ("ingress.kubernetes.io/", "traefik.ingress.kubernetes.io/")
 
@@ -78,6 +81,7 @@ class Annotation(Generic[T]):
     on_invalid: OnInvalid = OnInvalid.DEFAULT
     prefixed: bool = True  # False: only `aliases` exist
     quoted: bool = False  # the raw value must be a legal quoted-string body (`provider.md` 8)
+    keys_inside: Shape | None = None  # of a YAML value: every key that somebody reads
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -102,8 +106,15 @@ class Notes(Protocol):
     def has(self, annotation: Annotation[Any]) -> bool:
         """Whether one of its keys is present, even with an empty value."""
 
-    def warn(self, annotation: Annotation[Any], sentence: str) -> None:
-        """Record a problem which leaves the feature in force."""
+    def warn(
+        self,
+        annotation: Annotation[Any],
+        sentence: str,
+        effect: str = "",
+        kind: Kind = ANNOTATION_WARNING,
+    ) -> None:
+        """Record a problem which leaves the feature in force; `effect` says what follows from it,
+        if not what the catalogue says of `kind`."""
 
 
 class Refs(Protocol):

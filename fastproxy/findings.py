@@ -361,7 +361,7 @@ ANNOTATION_ENDPOINTS = _error(
     "FP166", "annotation refused, no endpoints", "{sentence}", "This path answers 503."
 )
 ANNOTATION_WARNING = _warning(
-    "FP167", "annotation needs attention", "{sentence}", "The feature is in force."
+    "FP167", "annotation needs attention", "{sentence}", "The rest of the annotation is in force."
 )
 ANNOTATION_UNKNOWN = _warning(
     "FP168", "unknown annotation", "No such annotation exists{hint}.", "It is ignored."
@@ -371,6 +371,35 @@ ANNOTATION_MISPLACED = _warning(
     "annotation on the wrong object",
     "This annotation belongs on {right}, not on {wrong}.",
     "It is ignored.",
+)
+
+ANNOTATION_UNREAD = _error(
+    "FP221",
+    "unknown key in the value of an annotation",
+    "{sentence}",
+    "What nobody reads is ignored, the rest is in force.",
+)
+ANNOTATION_UNPROTECTED = _error(
+    "FP222", "protection without effect", "{sentence}", "These routes are open to everybody."
+)
+ANNOTATION_ALONE = _warning("FP223", "annotation without effect", "{sentence}", "It is ignored.")
+ANNOTATION_TWICE = _warning(
+    "FP224",
+    "annotation in both spellings",
+    "{sentence}",
+    "This spelling is ignored.",
+)
+PROTECTION_UNKNOWN = _error(
+    "FP225",
+    "unknown annotation that was to protect",
+    "No such annotation exists{hint}.",
+    "It is ignored; what it was to protect or limit is open.",
+)
+PROTECTION_MISPLACED = _error(
+    "FP226",
+    "protection on the wrong object",
+    "This annotation belongs on {right}, not on {wrong}.",
+    "It is ignored; what it was to protect or limit is open.",
 )
 
 ROUTE_NOT_BUILT = _error(

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from fastproxy import findings
 from fastproxy.feature import PREFIXES, Annotation, Invalid, OnInvalid
+from fastproxy.findings import Kind
+from fastproxy.yaml_keys import unread_keys
 
 T = TypeVar("T")
 
@@ -57,7 +60,9 @@ class Problem:
 
     key: str
     sentence: str
-    effect: OnInvalid | None = None  # None: a warning, the value is in force
+    effect: OnInvalid | None = None  # None: the value is in force
+    kind: Kind = findings.ANNOTATION_WARNING  # with `effect` None
+    outcome: str = ""  # what happens to traffic, if it is not what the catalogue says
 
 
 class ObjectNotes:
@@ -84,16 +89,46 @@ class ObjectNotes:
                     "has a bare double quote, a line feed or a backslash that starts no escape; "
                     "write every backslash twice"
                 )
+            if annotation.keys_inside is not None:
+                self._look_inside(annotation, key, clean(raw))
             return annotation.parse(clean(raw))
         except ValueError as problem:
             sentence = str(problem)
             if annotation.on_invalid is not OnInvalid.DEFAULT:
                 raise Invalid(annotation.name, sentence, annotation.on_invalid) from None
+            sentence = self.with_cause(key, sentence)
             self.problems[Problem(key, sentence, OnInvalid.DEFAULT)] = None
             return annotation.default
 
-    def warn(self, annotation: Annotation[Any], sentence: str) -> None:
-        self.problems[Problem(self.key(annotation) or annotation.name, sentence)] = None
+    def _look_inside(self, annotation: Annotation[Any], key: str, text: str) -> None:
+        unread = unread_keys(text, annotation.keys_inside or {})
+        if unread:
+            self.problems[Problem(key, "; ".join(unread), kind=findings.ANNOTATION_UNREAD)] = None
+
+    def warn(
+        self,
+        annotation: Annotation[Any],
+        sentence: str,
+        effect: str = "",
+        kind: Kind = findings.ANNOTATION_WARNING,
+    ) -> None:
+        key = self.key(annotation) or annotation.keys[0]
+        sentence = self.with_cause(key, sentence)
+        self.problems[Problem(key, sentence, None, kind, effect)] = None
+
+    def with_cause(self, key: str, sentence: str) -> str:
+        """One cause is one finding: where nobody reads a key, what follows from that is added."""
+        for problem in list(self.problems):
+            if problem.key == key and problem.kind is findings.ANNOTATION_UNREAD:
+                del self.problems[problem]
+                return f"{problem.sentence}; so: {sentence}"
+        return sentence
+
+    def twice(self, annotations: Iterable[Annotation[Any]]) -> Iterator[tuple[str, str]]:
+        """Of annotations that are there in several spellings: (ignored key, key that counts)."""
+        for annotation in annotations:
+            there = [key for key in annotation.keys if key in self._annotations]
+            yield from ((key, there[0]) for key in there[1:])
 
 
 def misspelt(keys: Collection[str], known: Collection[str]) -> tuple[tuple[str, str | None], ...]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fastproxy import findings
 from fastproxy.annotation_values import as_written, flag, shown
 from fastproxy.engine.operations import Affinity as AffinityOperation
 from fastproxy.engine.operations import Operation
@@ -77,7 +78,16 @@ def read(notes: Notes, refs: Refs) -> Affinity | None:
             notes.get(HTTP_ONLY),
             notes.get(SAME_SITE_ANNOTATION),
         )
-    return Affinity(STICKY_COOKIE) if notes.get(STICKY) else None
+    sticky = notes.get(STICKY)
+    if not notes.has(AFFINITY):
+        for annotation in (COOKIE_NAME, SECURE, HTTP_ONLY, SAME_SITE_ANNOTATION):
+            if notes.has(annotation):
+                notes.warn(
+                    annotation,
+                    'it needs affinity: "true" beside it',
+                    kind=findings.ANNOTATION_ALONE,
+                )
+    return Affinity(STICKY_COOKIE) if sticky else None
 
 
 def generated_name(backend: str) -> str:

@@ -62,6 +62,7 @@ BUFFERING: Annotation[Text] = Annotation(
         "retryexpression: IsNetworkError() && Attempts() <= 2\n"
     ),
     on_invalid=OnInvalid.OFF,
+    keys_inside=dict.fromkeys((*SIZES, "retryexpression")),
 )
 
 

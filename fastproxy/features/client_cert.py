@@ -116,6 +116,14 @@ PASS_CLIENT_CERT = Annotation(
         "  issuer: {commonname: true}\n"
     ),
     on_invalid=OnInvalid.OFF,
+    keys_inside={
+        "pem": None,
+        "infos": {
+            **dict.fromkeys(f.name for f in fields(Infos)),
+            "subject": dict.fromkeys(f.name for f in fields(Name)),
+            "issuer": dict.fromkeys(f.name for f in fields(Name)),
+        },
+    },
 )
 
 

@@ -87,6 +87,7 @@ ERROR_PAGES: Annotation[tuple[Text, ...]] = Annotation(
         "  query: /oops\n"
     ),
     on_invalid=OnInvalid.OFF,
+    keys_inside={"*": {"status": None, "backend": None, "query": None}},
 )
 
 
@@ -112,6 +113,8 @@ def read(notes: Notes, refs: Refs) -> ErrorPages | None:
             notes.warn(ERROR_PAGES, f"page {shown(text.name)} has no backend and is left out")
         elif ranges:
             found.append(Page(ranges, text.backend, query))
+        else:
+            notes.warn(ERROR_PAGES, f"page {shown(text.name)} has no status and is left out")
     return ErrorPages(tuple(found)) if found else None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fastproxy import findings
 from fastproxy.annotation_values import as_written, integer
 from fastproxy.engine.operations import Extractor, MaxConnections, Operation
 from fastproxy.feature import (
@@ -49,6 +50,14 @@ class MaxConn(Config):
 def read(notes: Notes, refs: Refs) -> MaxConn | None:
     amount, function = notes.get(AMOUNT), notes.get(EXTRACTOR)
     if amount <= 0 or not function:
+        there, missing = (AMOUNT, EXTRACTOR) if amount > 0 else (EXTRACTOR, AMOUNT)
+        if amount > 0 or (function and not notes.has(AMOUNT)):
+            notes.warn(
+                there,
+                f"needs {missing.name} beside it; write for example {missing.example}",
+                "Nothing is limited.",
+                findings.ANNOTATION_UNPROTECTED,
+            )
         return None
     try:
         return MaxConn(amount, *extractor(function))

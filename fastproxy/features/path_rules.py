@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from fastproxy import findings
 from fastproxy.annotation_values import as_written, shown
 from fastproxy.engine.operations import (
     AddPrefix,
@@ -37,6 +38,7 @@ from fastproxy.rules import Matcher, Path, PathPrefix
 from fastproxy.templates import Pattern, Replacement, replacement
 
 RULE_TYPES = ("Path", "PathPrefix", "PathStrip", "PathPrefixStrip", "ReplacePath")
+STRIPPING = ("PathStrip", "PathPrefixStrip")
 MODIFIERS = ("AddPrefix", "ReplacePath", "ReplacePathRegex")
 
 
@@ -125,6 +127,17 @@ def read(notes: Notes, refs: Refs) -> PathRules | None:
                     OnInvalid.PATH,
                 )
     kind, value = config.modifier
+    if config.rewrite_target:
+        overruled = ""
+        if kind == "ReplacePathRegex":
+            overruled = "the ReplacePathRegex of request-modifier counts instead"
+        elif config.rule_type in STRIPPING and config.path != "/" and kind != "AddPrefix":
+            overruled = (
+                f"rule-type {config.rule_type} has removed the path before, so there is nothing to "
+                f"rewrite; for {config.rewrite_target} use rule-type PathPrefix"
+            )
+        if overruled:
+            notes.warn(REWRITE_TARGET, overruled, kind=findings.ANNOTATION_ALONE)
     if kind == "ReplacePathRegex" and config.regex is None:
         notes.warn(
             REQUEST_MODIFIER,

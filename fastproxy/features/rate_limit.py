@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastproxy import durations
+from fastproxy import durations, findings
 from fastproxy.annotation_values import (
     mapping,
     read_field,
@@ -81,6 +81,10 @@ RATE_LIMIT = Annotation(
         "    burst: 40\n"
     ),
     on_invalid=OnInvalid.OFF,
+    keys_inside={
+        "extractorfunc": None,
+        "rateset": {"*": {"period": None, "average": None, "burst": None}},
+    },
 )
 
 
@@ -94,6 +98,13 @@ class RateLimit(Config):
 def read(notes: Notes, refs: Refs) -> RateLimit | None:
     text = notes.get(RATE_LIMIT)
     if not text.rates:
+        if notes.has(RATE_LIMIT):
+            notes.warn(
+                RATE_LIMIT,
+                "there is no `rateset` with a rate; write one, with period, average and burst",
+                "Nothing is limited.",
+                findings.ANNOTATION_UNPROTECTED,
+            )
         return None
     try:
         function, header = extractor(text.function)

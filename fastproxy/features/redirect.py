@@ -8,9 +8,11 @@ replacement may hold `{{ .Request.Host }}` and the like (`features.md` 3.7).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fastproxy import findings
 from fastproxy.annotation_values import as_written, flag, shown
 from fastproxy.engine.operations import (
     Operation,
@@ -80,6 +82,8 @@ def read(notes: Notes, refs: Refs) -> Redirect | None:
     if root and refs.path in ("", "/"):
         return Redirect(root="/" + root.lstrip("/"), permanent=permanent)
     if name := notes.get(ENTRY_POINT):
+        if notes.has(REGEX):
+            notes.warn(REGEX, "redirect-entry-point counts instead", kind=findings.ANNOTATION_ALONE)
         if name not in refs.entry_points:
             raise Invalid(
                 ENTRY_POINT.name,
@@ -90,13 +94,54 @@ def read(notes: Notes, refs: Refs) -> Redirect | None:
         return Redirect(entry_point=name, permanent=permanent)
     regex, text = notes.get(REGEX), notes.get(REPLACEMENT)
     if not regex or not text:
+        half(notes, regex, text, bool(root))
         return None
+    if never_found(regex):
+        notes.warn(
+            REGEX,
+            f"{shown(regex)} is looked for in whole URLs such as http://host/path, where it never "
+            "begins; write for example ^https?://[^/]+/...",
+            "Nothing is redirected.",
+            findings.ANNOTATION_ALONE,
+        )
     for annotation, check, written in ((REGEX, Pattern, regex), (REPLACEMENT, parsed, text)):
         try:
             check(written)
         except ValueError as problem:
             raise Invalid(annotation.name, str(problem), OnInvalid.DROP) from None
     return Redirect(regex=regex, replacement=text, permanent=permanent)
+
+
+def half(notes: Notes, regex: str, text: str, root: bool) -> None:
+    """Tell what makes no redirect without its other half."""
+    there, missing = (REGEX, REPLACEMENT) if regex else (REPLACEMENT, REGEX)
+    if regex or text:
+        notes.warn(there, f"it needs {missing.name} beside it", kind=findings.ANNOTATION_ALONE)
+    elif notes.get(PERMANENT) and not root:
+        notes.warn(
+            PERMANENT,
+            "it makes no redirect by itself; add redirect-entry-point, or redirect-regex with "
+            "redirect-replacement",
+            kind=findings.ANNOTATION_ALONE,
+        )
+
+
+LITERAL = re.compile(r"\^((?:[A-Za-z0-9/:_-]|\\[./:-])+)")
+
+
+def never_found(regex: str) -> bool:
+    """Whether a regular expression demands a URL that begins with something else than http:// or
+    https://."""
+    match = LITERAL.match(regex)
+    if match is None or "|" in regex:
+        return False
+    text = match[1].replace("\\", "")
+    if regex[match.end() : match.end() + 1] in ("?", "*", "{"):
+        text = text[:-1]  # the last character need not be there
+    return not any(
+        scheme.startswith(text.lower()) or text.startswith(scheme)
+        for scheme in ("http://", "https://")
+    )
 
 
 def checked(regex: str, text: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fastproxy import findings
 from fastproxy.annotation_values import (
     HeaderMap,
     as_written,
@@ -170,7 +171,38 @@ def read(notes: Notes, refs: Refs) -> SecureHeaders | None:
         referrer_policy=notes.get(REFERRER_POLICY),
         development=notes.get(DEVELOPMENT),
     )
+    without_effect(notes, config)
     return None if config == SecureHeaders() else config
+
+
+def without_effect(notes: Notes, config: SecureHeaders) -> None:
+    """Tell halves of pairs, and what is-development or an empty list switches off."""
+    if notes.has(ALLOWED_HOSTS) and (not config.allowed_hosts or config.development):
+        reason = (
+            "it names no host" if not config.allowed_hosts else "is-development switches it off"
+        )
+        notes.warn(
+            ALLOWED_HOSTS,
+            reason,
+            "Requests with any Host are served.",
+            findings.ANNOTATION_UNPROTECTED,
+        )
+    needs_age = (config.hsts_subdomains, config.hsts_preload, config.force_hsts)
+    for wanted, annotation in zip(
+        needs_age, (HSTS_SUBDOMAINS, HSTS_PRELOAD, FORCE_HSTS), strict=True
+    ):
+        if wanted and not notes.has(HSTS_MAX_AGE):
+            notes.warn(
+                annotation,
+                "it needs hsts-max-age beside it",
+                kind=findings.ANNOTATION_ALONE,
+            )
+    if config.ssl_temporary and not (config.ssl_redirect or config.ssl_force_host):
+        notes.warn(
+            SSL_TEMPORARY, 'it needs ssl-redirect: "true" beside it', kind=findings.ANNOTATION_ALONE
+        )
+    if config.ssl_force_host and not config.ssl_host:
+        notes.warn(SSL_FORCE_HOST, "it needs ssl-host beside it", kind=findings.ANNOTATION_ALONE)
 
 
 def always(config: SecureHeaders) -> list[tuple[bytes, bytes]]:

@@ -40,6 +40,7 @@ SERVICE_WEIGHTS: Annotation[tuple[tuple[str, int], ...]] = Annotation(
     "rest by their number of endpoints.",
     example="shop-canary: 2.5%\nshop-beta: 10\n",
     on_invalid=OnInvalid.INGRESS,
+    keys_inside={"*": None},
 )
 
 

@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fastproxy import findings
 from fastproxy.annotation_values import comma_list, flag, shown
 from fastproxy.engine.operations import AllowNetworks, Operation
 from fastproxy.feature import (
@@ -67,6 +68,14 @@ def read(notes: Notes, refs: Refs) -> Whitelist | None:
     as the 1.7 binary does."""
     ranges = notes.get(RANGES)
     if not ranges:
+        there = RANGES if notes.has(RANGES) else FORWARDED
+        if notes.has(RANGES) or notes.get(FORWARDED):
+            notes.warn(
+                there,
+                f"names no address; write for example {RANGES.name}: {RANGES.example}",
+                "Everybody may enter.",
+                findings.ANNOTATION_UNPROTECTED,
+            )
         return None
     try:
         return Whitelist(tuple(network(text) for text in ranges), notes.get(FORWARDED))

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from controller.names import unknown_annotations
 from controller.objects import Ingress
-from controller.reading import Reader, unknown_annotations
+from controller.reading import Reader
 from fastproxy.feature import OnInvalid, Scope
 from fastproxy.features import auth, path_rules, priority, protocol
 from tests.support.cases import settings

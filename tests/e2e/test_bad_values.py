@@ -211,7 +211,7 @@ HEADERS = [
     case("custom-response-headers", "nonsense", DEFAULT, "Name: value", **SERVED),
     case("custom-response-headers", "nonsense||X-A: 1", WARNING, "Name: value",
          client={"X-A": "1"}),
-    case("allowed-hosts", " , ", **SERVED),
+    case("allowed-hosts", " , ", "FP222", "names no host", **SERVED),
     case("proxy-headers", "no header, X-H", beside={"allowed-hosts": "b.test"},
          ask=Ask(headers=(("X-H", "b.test"),)), **SERVED),
     case("ssl-redirect", "yes", DEFAULT, *FLAGS, **SERVED),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.names import PROTECTING
 from fastproxy.feature import Feature, Scope
 from tests.support.feature_rows import ingress
 from tests.support.running import backend_manifest
@@ -112,6 +113,10 @@ def test_without_its_file_a_feature_is_gone(tmp_path: Path, name: str) -> None:
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
-    assert found.returncode == 0, found.stderr
     told = {(f["code"], f["field"]) for f in json.loads(found.stdout)}
-    assert told == {("FP168", f"metadata.annotations[{a.keys[0]}]") for _, a in annotations}
+    codes = {True: "FP225", False: "FP168"}  # what was to protect is an error
+    assert told == {
+        (codes[bool(PROTECTING.search(a.name))], f"metadata.annotations[{a.keys[0]}]")
+        for _, a in annotations
+    }
+    assert found.returncode == int("FP225" in {code for code, _ in told}), found.stderr

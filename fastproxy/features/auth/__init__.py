@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
+from fastproxy import findings
 from fastproxy.annotation_values import as_written, comma_list, flag, shown
 from fastproxy.engine.operations import Operation, RememberedNonce, RememberedUser, Scripted
 from fastproxy.feature import (
@@ -136,11 +138,27 @@ TLS_SECRET = as_written(
 TLS_INSECURE = flag("auth-tls-insecure", "Forward: do not verify the certificate of auth-url.")
 
 
+OTHERS: tuple[Annotation[Any], ...] = (
+    REMOVE_HEADER,
+    HEADER_FIELD,
+    TRUST_HEADERS,
+    RESPONSE_HEADERS,
+    TLS_SECRET,
+    TLS_INSECURE,
+)
+
+
 def read(notes: Notes, refs: Refs) -> Auth | None:
     notes.get(AUTH_REALM)  # checked even without auth-type
     kind = notes.get(AUTH_TYPE)
     if not kind:
+        without_type(notes)
         return None
+    unused = AUTH_SECRET if kind == "forward" else AUTH_URL
+    if notes.has(unused):
+        notes.warn(
+            unused, f"auth-type {kind} does not use it; remove it", kind=findings.ANNOTATION_ALONE
+        )
     if kind == "forward":
         return Auth(forward(notes, refs))
     lines = users(notes, refs)
@@ -149,6 +167,19 @@ def read(notes: Notes, refs: Refs) -> Auth | None:
     except ValueError as problem:
         raise Invalid(AUTH_SECRET.name, str(problem), OnInvalid.DROP) from None
     return Auth(method, notes.get(HEADER_FIELD), notes.get(REMOVE_HEADER))
+
+
+def without_type(notes: Notes) -> None:
+    """As in 1.7 nobody is authenticated then; what was meant to be protected is public."""
+    there = next((a for a in (AUTH_URL, AUTH_SECRET, AUTH_TYPE, *OTHERS) if notes.has(a)), None)
+    if there is not None:
+        kind = "forward" if there is AUTH_URL else "basic, digest or forward"
+        notes.warn(
+            there,
+            f"without auth-type nobody is authenticated; add auth-type: {kind}",
+            "These routes are open to everybody, without authentication.",
+            findings.ANNOTATION_UNPROTECTED,
+        )
 
 
 def refuse(annotation: Annotation[str], sentence: str) -> Invalid:
