@@ -2,16 +2,13 @@
 # Python packages live in .venv, system packages are installed only when missing.
 
 SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
-BUILT := build/.built
-SOURCES = $(shell find fastproxy -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h')
-# A second compile of an unchanged C file is free where ccache is present.
-ifeq ($(origin CC),default)
-CC := $(if $(shell command -v ccache),ccache gcc,gcc)
-endif
-export CC
+# Installs and compiles what is missing or has changed; see there. CC and PYTHON name another
+# compiler and another Python.
+PREPARE := tools/prepare
 
 .DEFAULT_GOAL := help
 .PHONY: help install build run test lint format types check debug annotate bench bench-scale bench-micro \
@@ -20,53 +17,43 @@ export CC
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(INSTALLED) ## install what is missing: system packages by apt, Python packages in .venv
+install: ## install what is missing: system packages by apt, Python packages in .venv
+	@$(PREPARE) tools
 
-$(INSTALLED): pyproject.toml tools/system-packages tools/find-python
-	tools/system-packages
-	test -x $(BIN)/python || "$$(tools/find-python)" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cython>=3.1,<4' 'setuptools>=77'
-	FASTPROXY_BUILD=none $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--no-build-isolation --editable '.[dev]'
-	touch $@
+build: ## compile what has changed, in place
+	@$(PREPARE) test
 
-build: $(BUILT) ## compile what has changed, in place
-
-$(BUILT): $(INSTALLED) setup.py $(SOURCES)
-	mkdir -p build
-	$(BIN)/python setup.py --quiet build_ext --inplace --parallel $(shell nproc)
-	touch $@
-
-run: build ## start fastproxy on :8000 with the example routes and example backends
+run: ## start fastproxy on :8000 with the example routes and example backends
+	@$(PREPARE) run
 	@exec $(BIN)/python examples/run.py $(ARGS)
 
 test: build ## run the default test suite
 	$(BIN)/python -m pytest -q $(ARGS)
 
-lint: $(INSTALLED) ## formatting, lint and import contracts
+lint: install ## formatting, lint and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
 	git ls-files '*.pyx' '*.pxd' | PATH="$(abspath $(BIN)):$$PATH" xargs --no-run-if-empty cython-lint
 
-format: $(INSTALLED) ## format the source
+format: install ## format the source
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix --exit-zero .
 
-types: $(INSTALLED) ## mypy --strict
+types: install ## mypy --strict
 	$(BIN)/mypy
 
 check: lint types test ## what has to pass before a push
 
 # The variants are built in a copy, so that the release build in place stays as it is.
-build/debug/.copied build/sanitize/.copied: FORCE $(INSTALLED)
+build/debug/.copied build/sanitize/.copied: install FORCE
 	rm -rf $(@D)/tests && mkdir -p $(@D)
 	git ls-files --cached --others --exclude-standard | \
 		tar --create --ignore-failed-read --files-from=- 2>/dev/null | tar --extract --directory $(@D)
 FORCE:
 
 debug: build/debug/.copied ## build with all checks and assertions on, run the suite with it
-	cd build/debug && FASTPROXY_BUILD=debug $(abspath $(BIN))/python setup.py --quiet \
+	cd build/debug && FASTPROXY_BUILD=debug FASTPROXY_PROBES=yes $(abspath $(BIN))/python setup.py --quiet \
 		build_ext --inplace --parallel $(shell nproc)
 	cd build/debug && $(abspath $(BIN))/python -m pytest -q $(ARGS)
 
@@ -78,7 +65,7 @@ SANITIZER = LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONMALLOC=malloc
 REPORTS = $(abspath build/sanitize-reports)
 
 test-sanitize: build/sanitize/.copied ## run the suite under AddressSanitizer and UBSan
-	cd build/sanitize && FASTPROXY_BUILD=sanitize \
+	cd build/sanitize && FASTPROXY_BUILD=sanitize FASTPROXY_PROBES=yes \
 		$(abspath $(BIN))/python setup.py --quiet build_ext --inplace --parallel $(shell nproc)
 	rm -rf $(REPORTS) && mkdir -p $(REPORTS)
 	cd build/sanitize && $(SANITIZER) $(abspath $(BIN))/python -m pytest -q --timeout 600 -p no:faulthandler $(ARGS)
@@ -92,7 +79,7 @@ test-cluster: build ## run the tests that need a real kube-apiserver, built once
 	$(BIN)/python -m tests.support.kubernetes_binaries
 	$(BIN)/python -m pytest -q -m cluster $(ARGS)
 
-annotate: $(INSTALLED) ## annotated C of every compiled module, in build/annotate
+annotate: install ## annotated C of every compiled module, in build/annotate
 	mkdir -p build/annotate
 	for module in $$(git ls-files '*.pyx'); do \
 		$(BIN)/cython -3 --annotate -o build/annotate/$$(basename $$module .pyx).c $$module; done

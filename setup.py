@@ -1,20 +1,33 @@
-"""The compiled modules; everything else stands in pyproject.toml."""
+"""The compiled modules; everything else stands in pyproject.toml.
+
+A build may end at any point, by Ctrl-C, a full disk, a crash. What it has written half looks newer
+than its source, so the next build would take it for done: everything a build writes gets its name
+only when it is complete.
+"""
 
 from __future__ import annotations
 
+import filecmp
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 # release, debug, sanitize; none = only the metadata (the editable install, which must not compile)
 BUILD = os.environ.get("FASTPROXY_BUILD", "release")
 DEBUG = BUILD == "debug"
 SANITIZE = BUILD == "sanitize"
+PROBES = (
+    os.environ.get("FASTPROXY_PROBES") == "yes"
+)  # modules for tests, which nothing else imports
 
 COMPILE = {
-    "release": ["-O3", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wno-sign-compare"],
+    # No debug information: most of each file would be that, and `make debug` is there for it.
+    "release": ["-O3", "-g0", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wno-sign-compare"],
     "debug": ["-O0", "-g", "-UNDEBUG"],
     # Undefined behaviour traps, which AddressSanitizer reports as ILL, with the line.
     "sanitize": [
@@ -37,6 +50,58 @@ DIRECTIVES = {
 
 LIBRARIES = {"tls": ["ssl", "crypto"], "compress": ["z"], "digest": ["crypto"]}
 
+C_FILES = Path("build/c")
+UNFINISHED = Path("build/.translating")
+
+
+def translate(extensions: list[Extension]) -> None:
+    """Have Cython write the C of every module that has changed, and make it the modules' source."""
+    if UNFINISHED.exists():
+        begun = UNFINISHED.stat().st_mtime
+        for file in C_FILES.rglob("*.c"):
+            if file.stat().st_mtime >= begun:
+                file.unlink()
+    UNFINISHED.parent.mkdir(exist_ok=True)
+    UNFINISHED.touch()
+    translated = cythonize(
+        extensions,
+        build_dir=str(C_FILES),
+        compiler_directives=DIRECTIVES,
+        nthreads=os.cpu_count() or 1,
+        quiet=True,
+    )
+    UNFINISHED.unlink()
+    for extension, with_c in zip(extensions, translated, strict=True):
+        extension.sources, extension.depends = with_c.sources, with_c.depends
+
+
+class Build(build_ext):
+    """Compile on all processors; what is half written has another name than what is done."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
+    def build_extensions(self) -> None:
+        translate(self.extensions)
+        link = self.compiler.link_shared_object
+
+        def link_whole(objects: list[str], output: str, *arguments: Any, **named: Any) -> None:
+            link(objects, f"{output}.part", *arguments, **named)
+            Path(f"{output}.part").replace(output)
+
+        self.compiler.link_shared_object = link_whole
+        super().build_extensions()
+
+    def copy_file(self, source: str, target: str, *arguments: Any, **named: Any) -> Any:
+        """Copy into the source tree; a process that has the old file mapped keeps the old file."""
+        if Path(target).exists() and filecmp.cmp(source, target, shallow=False):
+            return target, False
+        shutil.copy(source, f"{target}.part")
+        Path(f"{target}.part").replace(target)
+        return target, True
+
+
 extensions = [
     Extension(
         ".".join(path.with_suffix("").parts),
@@ -44,13 +109,10 @@ extensions = [
         extra_compile_args=COMPILE,
         extra_link_args=LINK,
         libraries=LIBRARIES.get(path.stem.partition("_")[0], ["dl"]),
+        depends=["setup.py"],
     )
     for path in sorted(Path("fastproxy").rglob("*.pyx"))
-    if BUILD != "none"
+    if BUILD != "none" and (PROBES or not path.stem.endswith("_probe"))
 ]
 
-setup(
-    ext_modules=cythonize(
-        extensions, compiler_directives=DIRECTIVES, nthreads=os.cpu_count() or 1, quiet=True
-    )
-)
+setup(ext_modules=extensions, cmdclass={"build_ext": Build})

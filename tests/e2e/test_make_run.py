@@ -44,8 +44,8 @@ class MakeRun:
 
     def __init__(self, port: int) -> None:
         self.port = port
-        # The modules under test are built already; what `make` would install is not ours to test.
-        command = ["make", "--old-file=build/.built", f"VENV={sys.prefix}"]
+        # The modules under test are built already, perhaps in another way than `make run` would.
+        command = ["make", "PREPARE=true", f"VENV={sys.prefix}"]
         self.process = subprocess.Popen(
             [*command, "run", f"ARGS=--port {port}"],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
