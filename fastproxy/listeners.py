@@ -55,6 +55,24 @@ def open_listeners(
     return replace(settings, entry_points=points), rows
 
 
+def without_taken(settings: Settings, told: list[str]) -> Settings:
+    """Return the settings without the implicit entry point if it cannot listen, and tell why: its
+    pages are a gift that nobody has asked for by address."""
+    points = dict(settings.entry_points)
+    for name, point in settings.entry_points.items():
+        if point.implicit:
+            try:
+                _check_free(name, point)
+            except ListenError as error:
+                del points[name]
+                told.append(
+                    f"{error}. Until then there are no /ping, /ready and API; or write"
+                    f" [entryPoints.{name}] with a free address"
+                )
+    api = settings.api if settings.api is None or settings.api.entry_point in points else None
+    return replace(settings, entry_points=points, api=api)
+
+
 def _with_port(point: EntryPoint, port: int) -> EntryPoint:
     return replace(point, address=f"{point.address.rpartition(':')[0]}:{port}")
 

@@ -23,7 +23,7 @@ from fastproxy import children, logs
 from fastproxy.channel import Channel, Message, channel_pair, close_all
 from fastproxy.child import Child
 from fastproxy.generations import Generations, Stage
-from fastproxy.listeners import open_listeners, refuse_handshakes
+from fastproxy.listeners import open_listeners, refuse_handshakes, without_taken
 from fastproxy.processors import usable_processors
 from fastproxy.settings import Settings
 from fastproxy.tls_options import rotated
@@ -76,6 +76,8 @@ class Parent:
         self._shared = shared
         self._clock = clock
         count = settings.workers or usable_processors()
+        self.unheard: list[str] = []  # why the implicit entry point is not there
+        settings = without_taken(settings, self.unheard)
         self.settings, rows = open_listeners(settings, count)
         self.workers = [Child(number, listeners) for number, listeners in enumerate(rows)]
         self.controller = Child(-1)

@@ -11,13 +11,36 @@ An attribute of type `float` is a duration, of type `object` is accepted and has
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 
-def option(default: Any, *, key: str = "", minimum: int = 0, choices: tuple[str, ...] = ()) -> Any:
-    """An option whose TOML spelling is not the usual one, or whose values are restricted."""
-    return field(default=default, metadata={"key": key, "minimum": minimum, "choices": choices})
+def option(
+    default: Any,
+    *,
+    key: str = "",
+    minimum: int = 0,
+    choices: tuple[str, ...] = (),
+    aliases: Mapping[str, str] | None = None,
+    lenient: bool = False,
+) -> Any:
+    """An option whose TOML spelling is not the usual one, or whose values are restricted.
+
+    `aliases` are other words for a choice. `lenient`: another word than the choices is a warning,
+    and the default holds, as in Traefik 1.7.
+    """
+    metadata = {"key": key, "minimum": minimum, "choices": choices, "lenient": lenient}
+    return field(default=default, metadata={**metadata, "aliases": aliases or {}})
+
+
+def hidden(default: Any) -> Any:
+    """What other options lead to; no file and no flag can say it."""
+    return field(default=default, metadata={"hidden": True}, repr=False)
+
+
+def options(cls: Any) -> tuple[Field[Any], ...]:
+    """Return the attributes of a table that a file or a flag can give."""
+    return tuple(each for each in fields(cls) if not each.metadata.get("hidden"))
 
 
 def secret(default: Any = "") -> Any:
@@ -164,6 +187,8 @@ class EntryPoint:
     tls: EntryPointTls | None = None
     # Own option: the kernel hands over a connection only once it has sent something.
     defer_accept: bool = False
+    # Nobody has written it down: `traefik` on :8080. Where that port is taken it is left out.
+    implicit: bool = hidden(False)
 
     @property
     def host(self) -> str:
@@ -245,7 +270,7 @@ class HostResolver:
 @dataclass(frozen=True, slots=True)
 class TraefikLog:
     file_path: str = ""
-    format: str = option("common", choices=("common", "json"))
+    format: str = option("common", choices=("common", "json"), lenient=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +323,7 @@ class Statsd:
 @dataclass(frozen=True, slots=True)
 class InfluxDb:
     address: str = "localhost:8089"
-    protocol: str = option("udp", choices=("udp", "http"))
+    protocol: str = option("udp", choices=("udp", "http"), lenient=True)
     push_interval: float = 10.0
     database: str = ""
     retention_policy: str = ""
@@ -317,6 +342,7 @@ class Metrics:
 @dataclass(frozen=True, slots=True)
 class Ping:
     entry_point: str = "traefik"
+    prefix: str = hidden("")  # of /ping and /ready, from `web.path`
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +356,55 @@ class Api:
     dashboard: bool = True
     debug: bool = False
     statistics: Statistics = Statistics()
+    prefix: str = hidden("")  # of its paths, from `web.path`
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """The deprecated way to write entry point `traefik` with [api], [ping] and [metrics]."""
+
+    address: str = ":8080"
+    path: str = ""
+    cert_file: str = ""
+    key_file: str = secret()
+    auth: EntryPointAuth | None = None
+    statistics: Statistics = Statistics()
+    metrics: Metrics | None = None
+    debug: bool = False
+    read_only: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class AcmeCertificate:
+    """One certificate of an `acme.json`: what it is for, and until when (`2027-01-31`)."""
+
+    names: tuple[str, ...]
+    until: str
+    expired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Acme:
+    """Only where the certificates are that Traefik 1.7 has fetched; none is fetched here."""
+
+    storage: str = ""
+    storage_file: str = ""  # deprecated alias of `storage`
+    entry_point: str = ""
+    email: object = None
+    on_demand: object = None
+    on_host_rule: object = None
+    ca_server: object = None
+    key_type: object = None
+    dns_challenge: object = None
+    http_challenge: object = None
+    tls_challenge: object = None
+    dns_provider: object = None
+    delay_dont_check_dns: object = option(None, key="delayDontCheckDNS")
+    domains: object = None
+    acme_logging: object = None
+    override_certificates: object = None
+    tls_config: object = None
+    certificates: tuple[AcmeCertificate, ...] = hidden(())
 
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARN", "ERROR", "FATAL", "PANIC")
@@ -348,7 +423,10 @@ class Settings:
     root_cas: tuple[str, ...] = option((), key="rootCAs")
     allow_min_weight_zero: bool = False
     keep_trailing_slash: bool = False
-    log_level: str = option("", choices=("", *LOG_LEVELS))  # "": ERROR, or DEBUG with `debug`
+    # "": the default, or DEBUG with `debug`
+    log_level: str = option(
+        "", choices=("", *LOG_LEVELS), aliases={"WARNING": "WARN"}, lenient=True
+    )
     debug: bool = False
     traefik_log: TraefikLog = TraefikLog()
     access_log: AccessLog | None = None
@@ -361,6 +439,8 @@ class Settings:
     ping: Ping | None = None
     api: Api | None = None
     metrics: Metrics | None = None
+    web: Web | None = None  # deprecated; `settings_web` turns it into the three above
+    acme: Acme | None = None
     limits: Limits = Limits()
     workers: int = 0  # own option; 0 = one for every processor this process may use
     # Deprecated aliases: non-zero ones win over the new option, then stand here as 0 or "".

@@ -5,11 +5,10 @@ Every check yields `(key, sentence)`; the sentence ends with the remedy.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
-from fastproxy import settings_points
+from fastproxy import settings_ignored, settings_points, settings_web
 from fastproxy.settings import (
     AccessLog,
     ClientCa,
@@ -20,11 +19,10 @@ from fastproxy.settings import (
     WhiteList,
     split_address,
 )
+from fastproxy.settings_ignored import IMPLICIT
 from fastproxy.settings_points import known_entry_points
 
 Found = Iterator[tuple[str, str]]
-
-IMPLICIT = "traefik"  # the entry point 1.7 creates on :8080 for ping, api and metrics
 
 
 def resolve(settings: Settings, given: Collection[str]) -> tuple[Settings, list[tuple[str, str]]]:
@@ -32,42 +30,47 @@ def resolve(settings: Settings, given: Collection[str]) -> tuple[Settings, list[
 
     `given` are the lower-case top-level keys the file contains.
     """
-    warnings: list[tuple[str, str]] = []
+    own = bool(settings.entry_points)
+    if not own:
+        settings = replace(settings, entry_points={"http": EntryPoint(address=":80")})
+    settings, warnings = settings_web.resolve(settings, given)
     settings = _aliases(settings)
-    points = {name: _entry_point(point) for name, point in settings.entry_points.items()}
-    if not points:
-        points["http"] = EntryPoint(address=":80")
+    points, empty = settings_ignored.points(
+        {name: _entry_point(point) for name, point in settings.entry_points.items()}
+    )
+    settings, unheard = _implicit(replace(settings, entry_points=points))
+    were_given = "defaultentrypoints" in given
+    settings, unknown = settings_ignored.default_entry_points(settings, own, were_given)
+    settings, nowhere = settings_ignored.internal_pages(settings)
+    settings, others = settings_ignored.others(settings)
+    settings = replace(settings, web=None)
+    warnings += [*empty, *unheard, *unknown, *nowhere, *others]
+    return settings, warnings + list(_warnings(settings))
+
+
+def _implicit(settings: Settings) -> tuple[Settings, list[tuple[str, str]]]:
+    """Let /ping be answered on :8080 as well, unless another entry point has that port."""
+    points = dict(settings.entry_points)
+    taken = [name for name, point in points.items() if point.address.endswith(":8080")]
+    asked = IMPLICIT in settings_ignored.internal_entry_points(settings).values()
     if settings.ping is None:
-        taken = [name for name, point in points.items() if point.address.endswith(":8080")]
-        if not taken or IMPLICIT in points or settings.api is not None:
-            settings = replace(settings, ping=Ping())
-        else:
+        if taken and IMPLICIT not in points and settings.api is None:
             sentence = (
                 f"/ping and /ready are off, because entry point {taken[0]!r} has their port 8080;"
                 f" add [ping] with an entryPoint, or [entryPoints.{IMPLICIT}] with another address"
             )
-            warnings.append(("ping", sentence))
-    if IMPLICIT in _internal_users(settings).values() and IMPLICIT not in points:
-        points[IMPLICIT] = EntryPoint(address=":8080")
-    settings = replace(settings, entry_points=points)
-    if "defaultentrypoints" not in given and "http" not in points:
-        sentence = (
-            "is not set and there is no entry point 'http': routes which name no entry point are"
-            " not served; set it"
-        )
-        warnings.append(("defaultEntryPoints", sentence))
-    return settings, warnings + list(_warnings(settings))
+            return settings, [("ping", sentence)]
+        settings, asked = replace(settings, ping=Ping()), True
+    if asked and not taken and IMPLICIT not in points:
+        points[IMPLICIT] = EntryPoint(address=":8080", implicit=True)
+    return replace(settings, entry_points=points), []
 
 
 def problems(settings: Settings) -> Found:
     """Yield every impossible value of resolved settings."""
     yield from _default_entry_points(settings)
     yield from _addresses(settings)
-    for key, name in _internal_users(settings).items():
-        if name not in settings.entry_points:
-            yield key, f"names the unknown entry point {name!r}; {known_entry_points(settings)}"
     yield from settings_points.problems(settings)
-    yield from _kubernetes(settings)
     yield from _observability(settings)
     limits = settings.limits
     if limits.header_block < limits.request_line:
@@ -151,18 +154,6 @@ def _entry_point(point: EntryPoint) -> EntryPoint:
     return point
 
 
-def _internal_users(settings: Settings) -> dict[str, str]:
-    """Return which option asks for fastproxy's own pages on which entry point."""
-    users = {}
-    if settings.ping is not None:
-        users["ping.entryPoint"] = settings.ping.entry_point
-    if settings.api is not None:
-        users["api.entryPoint"] = settings.api.entry_point
-    if settings.metrics is not None and settings.metrics.prometheus is not None:
-        users["metrics.prometheus.entryPoint"] = settings.metrics.prometheus.entry_point
-    return users
-
-
 def _default_entry_points(settings: Settings) -> Found:
     names = settings.default_entry_points
     if names == ("http",):  # the default, of which `resolve` warns when it does not exist
@@ -194,26 +185,7 @@ def _addresses(settings: Settings) -> Found:
         seen.append((name, host, port))
 
 
-def _kubernetes(settings: Settings) -> Found:
-    kubernetes = settings.kubernetes
-    if kubernetes is None or kubernetes.ingress_endpoint is None:
-        return
-    service = kubernetes.ingress_endpoint.published_service
-    if service and (service.count("/") != 1 or not all(service.split("/"))):
-        yield (
-            "kubernetes.ingressEndpoint.publishedService",
-            f"is {service!r}; write namespace/name",
-        )
-
-
 def _observability(settings: Settings) -> Found:
-    filters = settings.access_log.filters if settings.access_log is not None else None
-    for text in filters.status_codes if filters is not None else ():
-        if not re.fullmatch(r"[1-5][0-9]{2}(-[1-5][0-9]{2})?", text):
-            yield (
-                "accessLog.filters.statusCodes",
-                f'{text!r} is not a status or a range; write for example "200" or "500-599"',
-            )
     for mode_key, modes, allowed in _modes(settings):
         for name, mode in modes.items():
             if mode not in allowed:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastproxy import durations
-from fastproxy.settings import Settings
-from fastproxy.settings_file import key_of
+from fastproxy.settings import Settings, options
+from fastproxy.settings_reader import key_of
 
 # A name that stands in several tables with one meaning is given without its table.
 MEANINGS = {
@@ -37,6 +37,8 @@ MEANINGS = {
     "Settings.ping": "`/ping` (200, or 503 while stopping) and `/ready` (200 once the first complete configuration is live in every worker); on by default unless port 8080 belongs to another entry point",
     "Settings.api": "the JSON API and the dashboard; no effect in this version yet",
     "Settings.metrics": "exporters of metrics; no effect in this version yet",
+    "Settings.web": "deprecated: entry point `traefik` with API, ping and metrics; ignored beside `api`, `ping`, `metrics` or `rest`",
+    "Settings.acme": "no certificate is fetched; those of the `acme.json` it names are served, and it is refused without",
     "Settings.limits": "own table: what one message or connection may take",
     "Settings.workers": "own option: worker processes; 0 = one for each processor this process may use (affinity and control-group quota)",
     "Settings.grace_time_out": "deprecated, wins over `lifeCycle.graceTimeOut` when not 0",
@@ -176,6 +178,26 @@ MEANINGS = {
     "Api.debug": "serve debugging pages",
     "Api.statistics": "figures of `/health`",
     "Statistics.recent_errors": "how many errors `/health` lists",
+    "Web.address": "of entry point `traefik`",
+    "Web.path": "what stands before `/ping`, `/ready` and the paths of the API; without it they are not found",
+    "Web.cert_file": "PEM file or text; with it the entry point speaks TLS",
+    "Web.key_file": "PEM file or text",
+    "Web.auth": "as `[entryPoints.NAME.auth]`; `/ping` and `/ready` stay open",
+    "Web.statistics": "as `[api.statistics]`",
+    "Web.metrics": "as `[metrics]`",
+    "Web.debug": "as `debug`",
+    "Web.read_only": "accepted, without effect: nothing can be written",
+    "Acme.storage": "the file with its certificates, of Traefik 1.7 or older; only read",
+    "Acme.storage_file": "deprecated form of `storage`",
+    "Acme.entry_point": "entry point with TLS that serves the certificates",
+    **dict.fromkeys(
+        (f"Acme.{name}" for name in (
+            "email", "on_demand", "on_host_rule", "ca_server", "key_type", "dns_challenge",
+            "http_challenge", "tls_challenge", "dns_provider", "delay_dont_check_dns", "domains",
+            "acme_logging", "override_certificates", "tls_config",
+        )),
+        "accepted, without effect",
+    ),
 }  # fmt: skip
 
 HEAD = """# Settings
@@ -218,7 +240,7 @@ def meaning(cls: type, name: str) -> str:
 
 def _fields(cls: Any) -> list[tuple[dataclasses.Field[Any], Any]]:
     hints = typing.get_type_hints(cls)
-    return [(field, hints[field.name]) for field in dataclasses.fields(cls)]
+    return [(field, hints[field.name]) for field in options(cls)]
 
 
 def _table_of(hint: Any) -> type | None:

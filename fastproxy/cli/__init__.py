@@ -1,37 +1,114 @@
 """The command `fastproxy`; each sub-command is a module of this package.
 
-A sub-command has `add(subparsers)`, which declares its arguments and sets `run`, a function of the
-parsed arguments that returns the exit code: 0, 1 (something is wrong with what was looked at) or
-2 (it could not be done: bad arguments, bad settings, a port in use).
+A sub-command has `add(commands)`, which declares its arguments and sets `run`, a function of the
+parsed arguments that returns the exit code. Without a sub-command it is `run`, so that the
+arguments of a Pod of Traefik 1.7 stay as they are. Arguments that argparse does not know are flags
+of settings (`settings_flags`); they come as `arguments.given`.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
-from fastproxy.cli import check, lint, run, version
+from fastproxy import settings_flags
+from fastproxy.cli import check, healthcheck, lint, run, version
+from fastproxy.cli.output import patient
+from fastproxy.cli.reading import SETTINGS_FLAGS
+from fastproxy.settings_flags import FlagError, Given
 
-COMMANDS = (run, check, lint, version)
+COMMANDS = (run, check, lint, healthcheck, version)
+EXIT_CODES = """
+exit codes:
+  0  it went well; `run`: it was stopped
+  1  something is wrong with what was looked at (`lint`: errors, `healthcheck`: not healthy)
+  2  it could not be done: arguments or settings that cannot be used, a port in use
+"""
+NOT_HERE = {
+    "bug": "sends a report to the makers of Traefik; write an issue instead",
+    "storeconfig": "fills a key-value store; keep the settings file instead",
+}
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="fastproxy",
-        description="Traefik 1.7's Kubernetes Ingress provider with a compiled data plane.",
-    )
-    commands = top.add_subparsers(metavar="COMMAND")
+class Commands:
+    """Makes the parser of each sub-command."""
+
+    def __init__(self) -> None:
+        self.parsers: dict[str, argparse.ArgumentParser] = {}
+        self.helps: dict[str, str] = {}
+
+    def add_parser(self, name: str, help: str, settings: bool = True) -> argparse.ArgumentParser:
+        parser = argparse.ArgumentParser(
+            prog=f"fastproxy {name}",
+            description=help[0].upper() + help[1:] + ".",
+            epilog=(SETTINGS_FLAGS if settings else "") + EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.parsers[name], self.helps[name] = parser, help
+        parser.set_defaults(settings=settings)
+        return parser
+
+    def overview(self) -> str:
+        rows = "\n".join(f"  {name:<12} {text}" for name, text in self.helps.items())
+        return (
+            "usage: fastproxy [COMMAND] [ARGUMENT ...]\n\n"
+            "Traefik 1.7's Kubernetes Ingress provider with a compiled data plane.\n\n"
+            f"commands (without one: run):\n{rows}\n\n"
+            "`fastproxy COMMAND --help` tells what it takes; `fastproxy --version` is"
+            f" `fastproxy version`.\n{EXIT_CODES}"
+        )
+
+
+def commands() -> Commands:
+    made = Commands()
     for command in COMMANDS:
-        command.add(commands)
-    return top
+        command.add(made)
+    return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line; returns the exit code."""
-    top = parser()
-    parsed = top.parse_args(arguments)
-    if not hasattr(parsed, "run"):
-        top.print_help()
+    """Run a command line; returns the exit code (argparse's errors exit with 2)."""
+    with patient():
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _main(arguments: list[str]) -> int:
+    known = commands()
+    first = arguments[0] if arguments else ""
+    if first in ("-h", "--help", "help"):
+        print(known.overview(), end="")
         return 0
+    if first == "--version":
+        first = arguments[0] = "version"
+    if first in NOT_HERE:
+        print(f"fastproxy: {first} of Traefik 1.7 {NOT_HERE[first]}", file=sys.stderr)
+        return 2
+    if first and not first.startswith("-"):
+        if first not in known.parsers:
+            print(f"fastproxy: no command is called {first!r}", file=sys.stderr)
+            print(known.overview(), end="", file=sys.stderr)
+            return 2
+        arguments = arguments[1:]
+    else:
+        first = "run"
+    parser = known.parsers[first]
+    parsed, flags = parser.parse_known_args(arguments)
+    if flags and not parsed.settings:
+        parser.error(f"{flags[0]} is not known")
+    parsed.given = _given(parser, flags)
+    if parsed.given is None:
+        return 2
     code: int = parsed.run(parsed)
     return code
+
+
+def _given(parser: argparse.ArgumentParser, flags: list[str]) -> Given | None:
+    try:
+        return settings_flags.read(flags)
+    except FlagError as problem:
+        if problem.usage:
+            parser.error(str(problem))
+        print(f"fastproxy: {problem}", file=sys.stderr)
+        return None

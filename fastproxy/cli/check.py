@@ -1,4 +1,4 @@
-"""`fastproxy check`: say everything that is wrong with a settings file."""
+"""`fastproxy check`: say what `fastproxy run` with these arguments would say, and start nothing."""
 
 from __future__ import annotations
 
@@ -8,36 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from fastproxy.cli import check_start
+from fastproxy.cli.reading import add_manifests, loaded, no_provider, show_warnings
 from fastproxy.settings import Settings
-from fastproxy.settings_file import Loaded, Problem, SettingsError, find_file, load
+from fastproxy.settings_file import Loaded, Problem, file_of
 from fastproxy.tls_options import TlsOptions, with_default_certificates
 
 
 def add(commands: Any) -> None:
-    command = commands.add_parser("check", help="check a settings file and start nothing")
-    add_file(command)
+    command = commands.add_parser("check", "check the settings as `run` reads them")
+    add_manifests(command)
     command.set_defaults(run=run)
-
-
-def add_file(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--configfile",
-        "--configFile",
-        metavar="FILE",
-        type=Path,
-        help="TOML settings; default: fastproxy.toml or traefik.toml in /etc/fastproxy,"
-        " /etc/traefik, $HOME/.traefik or the current directory",
-    )
-
-
-def loaded(arguments: argparse.Namespace) -> Loaded | None:
-    """Return the settings, or None after printing every problem."""
-    try:
-        return load(arguments.configfile or find_file())
-    except SettingsError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        return None
 
 
 def tls_problems(settings: Settings) -> tuple[list[str], list[str]]:
@@ -59,23 +39,33 @@ def tls_problems(settings: Settings) -> tuple[list[str], list[str]]:
     return problems, warnings
 
 
+def start_problems(found: Loaded, file: str, manifests: Path | None) -> tuple[list[str], list[str]]:
+    """Return what keeps the settings from working on this machine, and warnings: for `run` too."""
+    settings = found.settings
+    problems, warnings = ([f"{file}: {text}" for text in t] for t in tls_problems(settings))
+    problems += [
+        str(Problem(file, *each)) for each in check_start.problems(settings, manifests is None)
+    ]
+    warnings += [
+        str(Problem(file, *each)) for each in check_start.warnings(settings, manifests is None)
+    ]
+    return problems, warnings
+
+
 def run(arguments: argparse.Namespace) -> int:
-    path = arguments.configfile or find_file()
+    path = file_of(arguments.given)
     found = loaded(arguments)
     if found is None:
         return 2
-    file = str(path) if path else "defaults"
-    problems, warnings = (
-        [f"{file}: {text}" for text in texts] for texts in tls_problems(found.settings)
-    )
-    problems += [
-        str(Problem(file, key, sentence)) for key, sentence in check_start.problems(found.settings)
-    ]
-    warnings += [
-        str(Problem(file, key, sentence)) for key, sentence in check_start.warnings(found.settings)
-    ]
-    for warning in (*found.warnings, *warnings):
-        print(f"warning: {warning}", file=sys.stderr)
+    manifests: Path | None = arguments.manifests
+    problems, warnings = start_problems(found, str(path) if path else "defaults", manifests)
+    nothing = no_provider(manifests, found.settings.kubernetes is not None)
+    if nothing and manifests is None:
+        # Who checks a file may well give --kubernetes or --manifests to `run` alone.
+        warnings.append(f"kubernetes: {nothing}; `fastproxy run` ends with exit code 2 without")
+    elif nothing:
+        problems.append(f"fastproxy: {nothing}")
+    show_warnings((*found.warnings, *warnings))
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:

@@ -1,7 +1,7 @@
-"""What is wrong with settings and shows only when the processes have started.
+"""What is wrong with settings and shows only where they are used: for `check` and for `run`.
 
-`fastproxy run` starts all the same, as Traefik 1.7 does: the provider says what is wrong and every
-request is answered 404. `fastproxy check` is where it should be noticed.
+Traefik 1.7 starts with a provider that cannot work, and answers every request with 404. fastproxy
+does not start: a Pod that never becomes ready keeps the one before in service.
 """
 
 from __future__ import annotations
@@ -20,18 +20,30 @@ Found = Iterator[tuple[str, str]]
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
-def problems(settings: Settings, environment: Mapping[str, str] = os.environ) -> Found:
-    """Yield key and sentence of what keeps the provider, or trust in endpoints, from working."""
+def problems(
+    settings: Settings, asks_api: bool = True, environment: Mapping[str, str] = os.environ
+) -> Found:
+    """Yield key and sentence of what keeps the provider, or trust in endpoints, from working.
+
+    `asks_api`: objects come from the API server, and not from manifests.
+    """
     for number, source in enumerate(settings.root_cas):
         if not _holds_certificates(read_pem(source)):
             yield f"rootCAs[{number}]", "holds no certificate; name a PEM file, or write PEM text"
+    log = settings.traefik_log.file_path
+    if log and not _can_write(Path(log)):
+        yield "traefikLog.filePath", f"{log!r} cannot be written; correct the path or its rights"
     if settings.kubernetes is not None:
-        yield from _kubernetes(settings.kubernetes, environment)
+        yield from _selection(settings.kubernetes)
+        if asks_api:
+            yield from _connection(settings.kubernetes, environment)
 
 
-def warnings(settings: Settings, environment: Mapping[str, str] = os.environ) -> Found:
+def warnings(
+    settings: Settings, asks_api: bool = True, environment: Mapping[str, str] = os.environ
+) -> Found:
     """Yield key and sentence of what may be right elsewhere but is not here."""
-    options = settings.kubernetes
+    options = settings.kubernetes if asks_api else None
     if options is not None and not options.endpoint and not _in_cluster(environment):
         yield (
             "kubernetes.endpoint",
@@ -45,8 +57,7 @@ def warnings(settings: Settings, environment: Mapping[str, str] = os.environ) ->
         )
 
 
-def _kubernetes(options: Kubernetes, environment: Mapping[str, str]) -> Found:
-    from controller.api import ConfigurationError, connect
+def _selection(options: Kubernetes) -> Found:
     from controller.selection import parse_selector
 
     try:
@@ -59,6 +70,11 @@ def _kubernetes(options: Kubernetes, environment: Mapping[str, str]) -> Found:
     for name in options.namespaces:
         if not LABEL.fullmatch(name):
             yield "kubernetes.namespaces", f"{name!r} is no name of a namespace; correct it"
+
+
+def _connection(options: Kubernetes, environment: Mapping[str, str]) -> Found:
+    from controller.api import ConfigurationError, connect
+
     if not options.endpoint and not _in_cluster(environment):
         return
     if options.cert_auth_file_path and not _in_cluster(environment):
@@ -73,6 +89,14 @@ def _kubernetes(options: Kubernetes, environment: Mapping[str, str]) -> Found:
     except (ConfigurationError, ValueError) as problem:
         key = "kubernetes" if _in_cluster(environment) else "kubernetes.endpoint"
         yield key, f"cannot be used ({problem}); correct it"
+
+
+def _can_write(path: Path) -> bool:
+    """Return whether a file is there to be written, or can be made with its directories."""
+    if path.exists():
+        return path.is_file() and os.access(path, os.W_OK)
+    above = next(each for each in path.absolute().parents if each.exists())
+    return above.is_dir() and os.access(above, os.W_OK | os.X_OK)
 
 
 def _in_cluster(environment: Mapping[str, str]) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastproxy.cli.check import add_file, loaded
+from fastproxy.cli.reading import add_manifests, loaded, show_warnings
 from fastproxy.findings import Finding, Severity, as_json, order
 from fastproxy.settings import Settings
 
@@ -22,16 +22,8 @@ SYNC_PATIENCE = 60.0  # seconds for the first complete picture of a cluster
 
 
 def add(commands: Any) -> None:
-    command = commands.add_parser(
-        "lint", help="say what is wrong with Ingresses, Services and Secrets"
-    )
-    add_file(command)
-    command.add_argument(
-        "--manifests",
-        metavar="DIR",
-        type=Path,
-        help="look at the YAML files of a directory instead of the cluster",
-    )
+    command = commands.add_parser("lint", "say what is wrong with Ingresses, Services and Secrets")
+    add_manifests(command)
     command.add_argument(
         "--format", choices=("human", "json"), default="human", help="default: human"
     )
@@ -42,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = loaded(arguments)
     if found is None:
         return 2
+    show_warnings(found.warnings)
     if arguments.manifests is not None and not arguments.manifests.exists():
         print(f"fastproxy: --manifests {arguments.manifests} does not exist", file=sys.stderr)
         return 2

@@ -8,42 +8,25 @@ import logging
 import resource
 import signal
 import sys
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from fastproxy import logs
-from fastproxy.cli.check import add_file, loaded, tls_problems
+from fastproxy.cli.check import start_problems
+from fastproxy.cli.reading import add_manifests, loaded, no_provider
 from fastproxy.listeners import ListenError
 from fastproxy.parent import Parent, Place, Programs
-from fastproxy.settings import LOG_LEVELS, Settings
+from fastproxy.settings import Settings
+from fastproxy.settings_file import file_of
 from fastproxy.tls_options import with_default_certificates
 
 log = logging.getLogger("fastproxy")
 
 
 def add(commands: Any) -> None:
-    command = commands.add_parser("run", help="run the proxy")
-    add_file(command)
-    command.add_argument(
-        "--manifests",
-        metavar="DIR",
-        type=Path,
-        help="read Ingresses, Services, EndpointSlices and Secrets from the YAML files of a"
-        " directory instead of an API server",
-    )
-    command.add_argument(
-        "--workers", metavar="N", type=int, help="worker processes; default: one per processor"
-    )
-    command.add_argument(
-        "--log-level",
-        "--logLevel",
-        metavar="LEVEL",
-        type=str.upper,
-        choices=LOG_LEVELS,
-        help=f"one of {', '.join(LOG_LEVELS)}; default: ERROR",
-    )
+    command = commands.add_parser("run", "run the proxy")
+    add_manifests(command)
     command.set_defaults(run=run)
 
 
@@ -51,39 +34,34 @@ def run(arguments: argparse.Namespace) -> int:
     found = loaded(arguments)
     if found is None:
         return 2
-    settings = found.settings
-    if arguments.workers is not None:
-        settings = replace(settings, workers=arguments.workers)
-    if arguments.log_level is not None:
-        settings = replace(settings, log_level=arguments.log_level)
-    refusal = _refusal(settings, arguments.manifests)
-    if refusal is None:
+    settings, manifests = found.settings, arguments.manifests
+    path = file_of(arguments.given)
+    problems, warnings = start_problems(found, str(path) if path else "defaults", manifests)
+    nothing = no_provider(manifests, settings.kubernetes is not None)
+    problems += [nothing] if nothing else []
+    if not problems:
         try:
+            if settings.traefik_log.file_path:  # as 1.7 does
+                Path(settings.traefik_log.file_path).parent.mkdir(parents=True, exist_ok=True)
             logs.configure(settings)
         except OSError as error:
-            refusal = f"traefikLog.filePath: cannot be written ({error}); correct it"
-    if refusal is not None:
-        print(f"fastproxy: {refusal}", file=sys.stderr)
-        return 2
-    for warning in found.warnings:
-        log.warning("%s", warning)
-    return _start(settings, arguments.manifests)
+            problems = [f"traefikLog.filePath: cannot be written ({error}); correct it"]
+    if problems:
+        return _refused(problems)
+    for warning in (*found.warnings, *warnings):
+        _warn(str(warning))
+    return _start(settings, manifests)
 
 
-def _refusal(settings: Settings, manifests: Path | None) -> str | None:
-    if not 0 <= settings.workers <= 1024:
-        return f"--workers is {settings.workers}; write 1 to 1024, or 0 for one per processor"
-    if manifests is not None:
-        try:
-            next(manifests.iterdir(), None)
-        except OSError as error:
-            return f"--manifests {manifests} cannot be read ({error.strerror}); name a directory"
-    elif settings.kubernetes is None:
-        return (
-            "nothing says where routes come from; add a [kubernetes] table to the settings file,"
-            " or --manifests DIR"
-        )
-    return None
+def _refused(problems: Sequence[str]) -> int:
+    for problem in problems:
+        print(f"fastproxy: {problem}", file=sys.stderr)
+    return 2
+
+
+def _warn(text: str) -> None:
+    """Log a warning whatever the level: who comes from Traefik 1.7 has to see it once."""
+    log.handle(log.makeRecord(log.name, logging.WARNING, __file__, 0, text, (), None))
 
 
 def _start(settings: Settings, manifests: Path | None) -> int:
@@ -103,17 +81,14 @@ def _start(settings: Settings, manifests: Path | None) -> int:
         print(f"fastproxy: the engine cannot be loaded: {error}", file=sys.stderr)
         return 2
     settings = with_default_certificates(settings)
-    problems, _ = tls_problems(settings)
-    for problem in problems:
-        print(f"fastproxy: {problem}", file=sys.stderr)
-    if problems:
-        return 2
     programs = Programs(_worker, _controller(manifests), forget_worker)
     try:
         parent = Parent(settings, programs, shared)
     except ListenError as error:
         print(f"fastproxy: {error}", file=sys.stderr)
         return 2
+    for text in parent.unheard:
+        _warn(text)
     for name, point in sorted(parent.settings.entry_points.items()):
         log.info("entry point %s listens on %s", name, point.address)
     return parent.run()

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def add(commands: Any) -> None:
-    command = commands.add_parser("version", help="print the version")
+    command = commands.add_parser("version", "print the version", settings=False)
     command.set_defaults(run=run)
 
 

@@ -1,4 +1,4 @@
-"""`fastproxy check` on what only shows at start; `run` starts all the same, as Traefik 1.7 does."""
+"""`fastproxy check` and `run` on what only shows where the settings are used: one verdict."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CASES = [
     (KUBERNETES + API + 'certAuthFilePath = "{0}/a.key"\n', 2, "kubernetes.certAuthFilePath",
      "name a PEM file"),
     (KUBERNETES + API + 'certAuthFilePath = "{0}/a.crt"\n', 0, "", ""),
-    ('rootCAs = ["{0}/a.crt"]\n', 0, "", ""),
+    ('rootCAs = ["{0}/a.crt"]\n' + KUBERNETES + API, 0, "", ""),
     ('rootCAs = ["{0}/a.crt", "{0}/a.key"]\n', 2, "rootCAs[1]", "holds no certificate"),
     ('[hostResolver]\nresolvConf = "{0}/none"\n', 0, "hostResolver.resolvConf",
      "is no file, so 127.0.0.1 is asked; correct the path"),
@@ -57,17 +57,20 @@ def test_check(
         assert f"{file}: {key}: " in errors
         assert said.replace("{file}", str(file)) in errors
     assert "PRIVATE" not in errors
+    if code:
+        assert main(["run", "--configfile", str(file)]) == code
+        assert f"fastproxy: {file}: {key}: " in capsys.readouterr().err
 
 
 def test_all_problems_come_at_once(folder: Path) -> None:
     options = Kubernetes(endpoint="http://a", label_selector="(", namespaces=("-", "ok", "B"))
-    found = [key for key, _ in check_start.problems(Settings(kubernetes=options), {})]
+    found = [key for key, _ in check_start.problems(Settings(kubernetes=options), True, {})]
     assert found == ["kubernetes.labelselector", "kubernetes.namespaces", "kubernetes.namespaces"]
 
 
 def test_in_a_cluster_the_account_is_needed_and_the_endpoint_is_not() -> None:
     settings = Settings(kubernetes=Kubernetes(cert_auth_file_path="/none"))
     environment = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
-    assert list(check_start.warnings(settings, environment)) == []
-    [(key, sentence)] = check_start.problems(settings, environment)
+    assert list(check_start.warnings(settings, True, environment)) == []
+    [(key, sentence)] = check_start.problems(settings, True, environment)
     assert key == "kubernetes" and "service account token missing" in sentence

@@ -11,6 +11,8 @@ from tests.support.tls import AUTHORITY, pem
 
 SETTINGS = """
 defaultEntryPoints = ["https"]
+[kubernetes]
+endpoint = "http://127.0.0.1:1"
 [entryPoints.https]
 address = "127.0.0.1:0"
 [entryPoints.https.tls]
@@ -63,4 +65,4 @@ def test_run_refuses_what_no_worker_could_use(
     file = folder / "fastproxy.toml"
     file.write_text(SETTINGS + 'cipherSuites = ["TLS_RSA_WITH_RC4_128_SHA"]\n')
     assert main(["run", "--configfile", str(file), "--manifests", str(folder)]) == 2
-    assert "fastproxy: entryPoints.https.tls cannot be used" in capsys.readouterr().err
+    assert f"fastproxy: {file}: entryPoints.https.tls cannot be used" in capsys.readouterr().err

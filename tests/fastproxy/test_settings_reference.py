@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
-from fastproxy.settings import Settings
+from fastproxy.settings import Settings, options
 from fastproxy.settings_reference import MEANINGS, document, meaning, tables
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -12,7 +11,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 def test_every_option_has_a_meaning_and_nothing_else_has() -> None:
     used = set()
     for _, cls in tables(Settings, ""):
-        for field in dataclasses.fields(cls):
+        for field in options(cls):
             assert meaning(cls, field.name)
             own = f"{cls.__name__}.{field.name}"
             used.add(own if own in MEANINGS else field.name)
