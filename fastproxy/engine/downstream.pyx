@@ -139,12 +139,21 @@ cdef void _handshake(Downstream* downstream) noexcept nogil:
         downstream_read_head(downstream)
     elif code != -1 and code != -2:
         engine.tls.refused(downstream.ssl, downstream.client)
-        if engine.tls.plain_http(downstream.ssl):
-            _refuse_plain(downstream)
-        downstream_close(downstream)
+        _refuse(downstream)
 
 
-cdef void _refuse_plain(Downstream* downstream) noexcept nogil:
+cdef void _refuse(Downstream* downstream) noexcept nogil:
+    """A handshake has failed. The client is to read why, be it an alert or a page: closing at once
+    while something of its own is unread would reset the connection and take that from it."""
+    cdef bint plain = downstream.engine.tls.plain_http(downstream.ssl)
+    downstream.engine.tls.free(downstream.ssl)
+    downstream.ssl = NULL
+    if plain:
+        _write_plain(downstream)
+    downstream_end(downstream)
+
+
+cdef void _write_plain(Downstream* downstream) noexcept nogil:
     """HTTP where TLS is spoken: say so in the clear, as Go's server does."""
     cdef const char* text = (
         "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"

@@ -65,5 +65,6 @@ cdef list tls_peer_chain(void* ssl)
 cdef SSL_CTX* tls_context(const SSL_METHOD* method) except NULL
 cdef int tls_trust(SSL_CTX* context, sources, bint announce) except -1
 cdef SSL* tls_open(SSL_CTX* context, int descriptor) noexcept nogil
+cdef int tls_descriptor(SSL* ssl) noexcept nogil
 cdef Note* tls_note(SSL* ssl) noexcept nogil
 cdef int tls_explain(SSL* ssl, int failure, const char* text, const char* detail) noexcept nogil

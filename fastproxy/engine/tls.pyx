@@ -8,6 +8,9 @@ objects or takes the GIL. Two things make it cheap:
   back short, so the socket is empty (`DRAINED`): a read that has something to return already does
   not ask again. One that has nothing must ask, because the end of the stream may have come with
   those bytes, and with edge-triggered readiness nobody will say so again.
+* The BIO also follows where records begin. Whether a stream has ended between two of them decides
+  what is a whole response, and what OpenSSL tells about its own place there differs between
+  versions: since 3.2 a close_notify that was read counts as pending.
 * Buffers are released whenever they are empty, so that an idle connection holds none.
 
 What a server decides about a handshake is in tls_server.pyx, what a client remembers in
@@ -20,7 +23,7 @@ backend have none.
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint32_t, uintptr_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, strlen
@@ -36,9 +39,16 @@ cdef enum:
     DRAINED = 0x10000        # flag of our BIO: the last recv came back short
     SATISFIED = 0x40000      # flag of our BIO: this read has something to return already
     ENDED = 0x20000          # flag of our BIO: recv met the end of the stream
+    HEADER = 5               # bytes of a record's header; its last two are the length of the rest
     RECORD = 16384           # bytes of plaintext in one TLS record
     FRUITLESS = 65536        # bytes of records without data that one read puts up with
     ENDLESS = 0x40000000     # a handshake is limited by OpenSSL and its deadline
+
+cdef struct Socket:
+    int descriptor
+    uint16_t rest            # bytes of the record under way that have not come
+    uint8_t begun            # bytes of its header that have come; 0: between two records
+    uint8_t high             # the header's byte but last
 
 cdef BIO_METHOD* _socket_method = NULL
 cdef char _gather[RECORD]
@@ -46,6 +56,30 @@ cdef ssize_t _allowance = 0  # bytes the call under way may receive before it fi
 
 
 # --- the socket ------------------------------------------------------------------------------
+
+cdef inline Socket* _socket(BIO* bio) noexcept nogil:
+    return <Socket*> BIO_get_data(bio)
+
+
+cdef void _follow(Socket* at, const uint8_t* data, ssize_t size) noexcept nogil:
+    """Find out where in a record these bytes end."""
+    cdef ssize_t step
+    while size:
+        if at.begun < HEADER:
+            at.begun += 1
+            if at.begun == HEADER - 1:
+                at.high = data[0]
+            elif at.begun == HEADER:
+                at.rest = <uint16_t> (at.high << 8 | data[0])
+            step = 1
+        else:
+            step = min(size, <ssize_t> at.rest)
+            at.rest -= <uint16_t> step
+        data += step
+        size -= step
+        if at.begun == HEADER and at.rest == 0:
+            at.begun = 0
+
 
 cdef int _receive(BIO* bio, char* data, int size) noexcept nogil:
     global _allowance
@@ -57,9 +91,10 @@ cdef int _receive(BIO* bio, char* data, int size) noexcept nogil:
         BIO_set_retry_read(bio)
         return -1
     while True:
-        received = recv(<int> <uintptr_t> BIO_get_data(bio), data, size, 0)
+        received = recv(_socket(bio).descriptor, data, size, 0)
         if received >= 0:
             _allowance -= received
+            _follow(_socket(bio), <const uint8_t*> data, received)
             if received == 0:
                 BIO_set_flags(bio, ENDED)
             elif received < size:
@@ -77,7 +112,7 @@ cdef int _send(BIO* bio, const char* data, int size) noexcept nogil:
     cdef ssize_t sent
     BIO_clear_retry_flags(bio)
     while True:
-        sent = send(<int> <uintptr_t> BIO_get_data(bio), data, size, MSG_NOSIGNAL)
+        sent = send(_socket(bio).descriptor, data, size, MSG_NOSIGNAL)
         if sent >= 0:
             return <int> sent
         if errno == EINTR:
@@ -93,6 +128,20 @@ cdef long _control(BIO* bio, int command, long number, void* pointer) noexcept n
     return 1 if command == BIO_CTRL_FLUSH else 0
 
 
+cdef int _create(BIO* bio) noexcept nogil:
+    BIO_set_data(bio, calloc(1, sizeof(Socket)))
+    return BIO_get_data(bio) != NULL
+
+
+cdef int _destroy(BIO* bio) noexcept nogil:
+    free(BIO_get_data(bio))
+    return 1
+
+
+cdef int tls_descriptor(SSL* ssl) noexcept nogil:
+    return _socket(SSL_get_rbio(ssl)).descriptor
+
+
 cdef SSL* tls_open(SSL_CTX* context, int descriptor) noexcept nogil:
     cdef SSL* ssl = SSL_new(context)
     cdef BIO* bio
@@ -104,7 +153,7 @@ cdef SSL* tls_open(SSL_CTX* context, int descriptor) noexcept nogil:
         SSL_free(ssl)
         ERR_clear_error()
         return NULL
-    BIO_set_data(bio, <void*> <uintptr_t> descriptor)
+    _socket(bio).descriptor = descriptor
     BIO_set_init(bio, 1)
     SSL_set_bio(ssl, bio, bio)
     return ssl
@@ -161,11 +210,14 @@ cdef int _closed(SSL* ssl, bint shaking) noexcept nogil:
     Many servers close without; between two records that counts as an end, as in Go and nginx. A
     client that does so is gone, and what it has sent last may be missing.
     """
+    cdef BIO* bio = SSL_get_rbio(ssl)
     if shaking:
         return tls_explain(ssl, TLS_FAILURE_RESET, "closed during the handshake", NULL)
-    if SSL_has_pending(ssl) or SSL_rstate_string(ssl)[1] != b"H":  # not "reading a header"
+    if not BIO_test_flags(bio, ENDED):
+        return TLS_CLOSED
+    if _socket(bio).begun:
         return tls_explain(ssl, TLS_FAILURE_TRUNCATED, "closed in the middle of a record", NULL)
-    if SSL_is_server(ssl) and BIO_test_flags(SSL_get_rbio(ssl), ENDED):
+    if SSL_is_server(ssl):
         return tls_explain(ssl, TLS_FAILURE_TRUNCATED, "closed without close_notify", NULL)
     return TLS_CLOSED
 
@@ -174,6 +226,10 @@ cdef int _outcome(SSL* ssl, int result, bint shaking) noexcept nogil:
     """The code for a call of OpenSSL that did not succeed."""
     cdef int number = errno
     cdef int kind = SSL_get_error(ssl, result)
+    if tls_failure(ssl) != TLS_FAILURE_NONE:
+        # Asked again. What OpenSSL says then differs: 3.5 wants to read after a failed handshake.
+        ERR_clear_error()
+        return TLS_FAILED
     if kind == SSL_ERROR_WANT_READ:
         return TLS_WANT_READ
     if kind == SSL_ERROR_WANT_WRITE:
@@ -477,6 +533,8 @@ cdef int _initialise() except -1:
     BIO_meth_set_read(_socket_method, _receive)
     BIO_meth_set_write(_socket_method, _send)
     BIO_meth_set_ctrl(_socket_method, _control)
+    BIO_meth_set_create(_socket_method, _create)
+    BIO_meth_set_destroy(_socket_method, _destroy)
     return 0
 
 

@@ -10,7 +10,7 @@ neither notices. Tickets stay valid, because the context stays.
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint32_t, uintptr_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, strlen
 
@@ -20,7 +20,7 @@ from fastproxy.engine.posix cimport (
     sockaddr_storage, socklen_t, ssize_t,
 )
 from fastproxy.engine.tls cimport (
-    TLS_FAILURE_INTERNAL, TLS_FAILURE_NO_NAME, tls_context, tls_explain, tls_open, tls_trust,
+    TLS_FAILURE_INTERNAL, TLS_FAILURE_NO_NAME, tls_context, tls_descriptor, tls_explain, tls_open, tls_trust,
 )
 from fastproxy.engine.tls_certificates cimport (
     NAME_LIMIT, CertificateSet, ServerCertificate, TlsCertificate, best_certificate, canonical_name,
@@ -94,7 +94,7 @@ cdef size_t _local_address(SSL* ssl, char* text, size_t room) noexcept nogil:
     cdef socklen_t size = sizeof(storage)
     cdef const uint8_t* address
     cdef int family
-    if getsockname(<int> <uintptr_t> BIO_get_data(SSL_get_rbio(ssl)), <sockaddr*> &storage, &size):
+    if getsockname(tls_descriptor(ssl), <sockaddr*> &storage, &size):
         return 0
     family = storage.ss_family
     if family == AF_INET:
