@@ -192,6 +192,7 @@ cdef int64_t rate_take(
     now_ns = max(now_ns, 1)
     keyed_hash(<uint64_t*>region.base + 2, key, size, &low, &high)
     header = <uint64_t*>(region.base + rate_at() + <uint64_t>slot * RATE_STRIDE)
+    entry.tag = entry.created = entry.buckets = NULL  # set with `created`, which gcc 14 cannot tell
     index = 0
     while index < min(buckets, <uint32_t>MAXIMUM_BUCKETS):
         if index % 2 == 0 or created == 0:

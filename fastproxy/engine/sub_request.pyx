@@ -105,9 +105,10 @@ cdef class SubRequest:
         """Any URL: a pool for it, its name resolved."""
         endpoint = endpoint_of(scheme, authority)
         self.pool_handle = plane.pool_of(endpoint, tls)
-        if (<PoolHandle> self.pool_handle).pool.address_count == 0 and not await plane.resolved(
-            self.pool_handle, timeout
-        ):
+        known = (<PoolHandle> self.pool_handle).pool.address_count != 0
+        if not known:  # apart from the question above, or gcc 14 warns
+            known = await plane.resolved(self.pool_handle, timeout)
+        if not known:
             raise BackendError(f"cannot resolve {endpoint.host}")
         plane.take_pool(self.pool_handle, <size_t> self.stream)
 
