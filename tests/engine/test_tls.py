@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -393,10 +394,8 @@ def test_an_expired_certificate_is_served() -> None:
     client, probe, results = connect(server, client_context())
     assert results == ("failed", "failed")
     assert "expired" in client.error
-    assert (probe.failure, probe.error) == (
-        "alert",
-        "refused by the peer: sslv3 alert certificate expired",
-    )
+    assert probe.failure == "alert"  # OpenSSL's word before "alert" depends on its version
+    assert re.fullmatch("refused by the peer: [a-z/0-9]+ alert certificate expired", probe.error)
     assert connect(server, client_context(verify=False))[2] == ("done", "done")
 
 

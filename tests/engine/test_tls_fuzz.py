@@ -75,7 +75,7 @@ def test_a_flight_that_is_damaged_on_its_way(edits: list[Edit], turn: int, servi
             peer = server_context(LEAF).wrap_bio(incoming, outgoing, server_side=True)
             probe = Probe(other, CLIENT, "a.example.com")
         for step in range(6):
-            with suppress(ssl.SSLError):
+            with suppress(OSError):  # of any kind: Python 3.13 shows errno of another call
                 peer.do_handshake()
                 peer.write(b"data")
             flight = outgoing.read()
