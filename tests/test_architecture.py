@@ -1,7 +1,8 @@
-"""Imports go one way, for the Cython sources too, and features do not know each other.
+"""Imports go one way and never in a circle, in Cython too; features do not know each other.
 
-The layers are those of import-linter in pyproject.toml. import-linter sees only Python files; this
-test reads the import and cimport lines of `.pyx` and `.pxd` files as well.
+The layers are those of import-linter in pyproject.toml, and those of the engine below them.
+import-linter sees only Python files; this test reads the import and cimport lines of `.pyx`, `.pxd`
+and `.pxi` files as well.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -31,7 +34,7 @@ def layers() -> list[list[str]]:
 
 def sources() -> list[Path]:
     found = [p for package in PACKAGES for p in (ROOT / package).rglob("*.p*")]
-    return sorted(p.relative_to(ROOT) for p in found if p.suffix in (".py", ".pyx", ".pxd"))
+    return sorted(p.relative_to(ROOT) for p in found if p.suffix in (".py", ".pyx", ".pxd", ".pxi"))
 
 
 def module_name(path: Path) -> str:
@@ -108,6 +111,54 @@ def violations(path: Path, text: str) -> list[str]:
     ]
 
 
+def engine_layer_of(name: str) -> int | None:
+    """The line of `engine-layers` a module of the engine belongs to; an exact name wins."""
+    match = re.match(r"fastproxy\.engine\.(\w+)", name)
+    if match is None or match[1].startswith("_"):
+        return None
+    hits = [
+        ("*" not in pattern, len(pattern), index)
+        for index, line in enumerate(PROJECT["tool"]["fastproxy"]["engine-layers"])
+        for pattern in line.split(" : ")
+        if fnmatchcase(match[1], pattern)
+    ]
+    return max(hits)[2] if hits else None
+
+
+def engine_violations(path: Path, text: str) -> list[str]:
+    own = engine_layer_of(module_name(path))
+    if own is None:
+        return []
+    return [
+        f"{path} imports {name}, which stands higher in the engine"
+        for name in sorted(imports(path, text))
+        if (layer := engine_layer_of(name)) is not None and layer < own
+    ]
+
+
+def graph(texts: Iterable[tuple[Path, str]]) -> dict[str, set[str]]:
+    """Which module imports which; `.pyx` and `.pxd` of one name are one module."""
+    found = list(texts)
+    modules = {module_name(path) for path, _ in found}
+    edges: dict[str, set[str]] = {module: set() for module in modules}
+    for path, text in found:
+        own = module_name(path)
+        for name in imports(path, text):
+            while name not in modules and "." in name:
+                name = name.rpartition(".")[0]  # an attribute of that module
+            if name in modules and name != own:
+                edges[own].add(name)
+    return edges
+
+
+def circle(texts: Iterable[tuple[Path, str]]) -> list[str]:
+    try:
+        TopologicalSorter(graph(texts)).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
 def feature_of(name: str) -> str | None:
     match = re.match(r"fastproxy\.features\.(\w+)", name)
     return match[1] if match and not match[1].startswith("_") else None
@@ -116,6 +167,21 @@ def feature_of(name: str) -> str | None:
 @pytest.mark.parametrize("path", sources(), ids=str)
 def test_imports_go_one_way(path: Path) -> None:
     assert violations(path, (ROOT / path).read_text()) == []
+
+
+@pytest.mark.parametrize("path", sources(), ids=str)
+def test_imports_inside_the_engine_go_one_way(path: Path) -> None:
+    assert engine_violations(path, (ROOT / path).read_text()) == []
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    assert circle((path, (ROOT / path).read_text()) for path in sources()) == []
+
+
+def test_every_module_of_the_engine_has_a_layer() -> None:
+    modules = {module_name(path) for path in sources()}
+    inner = {name for name in modules if name.startswith("fastproxy.engine.")}
+    assert {name for name in inner if engine_layer_of(name) is None} == set()
 
 
 def test_every_module_has_a_layer() -> None:
@@ -163,3 +229,35 @@ EXAMPLES = [
 @pytest.mark.parametrize(("path", "text", "expected"), EXAMPLES)
 def test_the_test_sees_what_it_should(path: str, text: str, expected: int) -> None:
     assert len(violations(Path(path), text)) == expected
+
+
+ENGINE_EXAMPLES = [
+    ("fastproxy/engine/steps.pyx", "from fastproxy.engine.step_paths cimport add_prefix", 0),
+    ("fastproxy/engine/steps.pyx", "from fastproxy.engine.exchange_end cimport exchange_end", 1),
+    ("fastproxy/engine/forward_auth.pyx", "from fastproxy.engine.steps cimport request_steps", 1),
+    ("fastproxy/engine/upstream.pxd", "from fastproxy.engine cimport downstream, stream", 1),
+    ("fastproxy/engine/head.pxi", "from fastproxy.engine.stream cimport Stream", 1),
+    ("fastproxy/engine/step_probe.pyx", "from fastproxy.engine.downstream cimport x", 0),
+]
+
+
+@pytest.mark.parametrize(("path", "text", "expected"), ENGINE_EXAMPLES)
+def test_the_test_sees_what_it_should_in_the_engine(path: str, text: str, expected: int) -> None:
+    assert len(engine_violations(Path(path), text)) == expected
+
+
+CIRCLES = [
+    ({"a.pyx": "b", "b.pxd": "c", "c.pyx": "a"}, True),
+    ({"a.pyx": "b", "b.pxd": "c", "c.pyx": "d", "d.pxd": "e"}, False),
+    ({"a.pyx": "b", "a.pxd": "c", "b.pyx": "c", "c.pxd": "c"}, False),
+    ({"a.py": "b", "b.pxi": "a"}, True),
+]
+
+
+@pytest.mark.parametrize(("files", "expected"), CIRCLES)
+def test_a_circle_is_seen(files: dict[str, str], expected: bool) -> None:
+    texts = [
+        (Path("fastproxy/engine", name), f"from fastproxy.engine.{other} import x")
+        for name, other in files.items()
+    ]
+    assert bool(circle(texts)) is expected

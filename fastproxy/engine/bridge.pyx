@@ -20,13 +20,12 @@ from cpython.ref cimport Py_DECREF
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
-from fastproxy.engine.downstream_request cimport downstream_continue
 from fastproxy.engine.exchange cimport Exchange, ResponseHead, exchange_of
 from fastproxy.engine.gather cimport Gather
 from fastproxy.engine.head cimport Head, head_fields, head_text
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_PARK, STEP_REPLY, plain_reply
+from fastproxy.engine.routing cimport route_as
 from fastproxy.engine.saved cimport SavedHead
-from fastproxy.engine.steps cimport request_steps, route_as
 from fastproxy.engine.stream cimport Engine, Stream, Table
 
 log = logging.getLogger(__name__)
@@ -158,19 +157,15 @@ cdef int _resume(Exchange exchange, reply) except -1:
     cdef Head* head = exchange.head
     cdef char* body = exchange.saved.body
     cdef size_t size = exchange.saved.body_size
-    cdef int code
+    cdef int code = STEP_GO_ON
     if isinstance(reply, Reply):
         code = _fill_reply(stream, exchange, reply)
     elif reply is not None:
         raise TypeError(f"a filter answers a Reply or None, not {type(reply).__name__}")
     elif exchange.bad_path:
         code = plain_reply(stream.engine, 400, "Bad Request")
-    else:
-        stream.engine.scratch.extra_used = 0
-        with nogil:
-            code = request_steps(stream, head, stream.step)
     with nogil:
-        downstream_continue(stream, head, body, size, code)
+        stream.owner.resume(stream, head, body, size, code)
     return 0
 
 
@@ -212,9 +207,8 @@ cdef int _route(Exchange exchange, bytes alias) except -1:
     stream.engine.scratch.extra_used = 0
     with nogil:
         code = route_as(stream, head, data, size)
-        if code == STEP_GO_ON:
-            code = request_steps(stream, head, 0)
-        downstream_continue(stream, head, exchange.saved.body, exchange.saved.body_size, code)
+        stream.step = 0
+        stream.owner.resume(stream, head, exchange.saved.body, exchange.saved.body_size, code)
     return 0
 
 

@@ -21,7 +21,7 @@ from fastproxy.engine.reactor cimport (
     DEADLINE_BODY, DEADLINE_IDLE, deadline_clear, deadline_set, source_run,
 )
 from fastproxy.engine.replies cimport plain_reply
-from fastproxy.engine.steps cimport page_wanted
+from fastproxy.engine.step_pages cimport page_wanted
 from fastproxy.engine.stream cimport Engine, Reply, Stream
 from fastproxy.engine.upstream_request cimport upstream_abort
 from fastproxy.engine.wire cimport wire_next

@@ -11,6 +11,7 @@ from libc.string cimport memcpy, memset, strlen
 
 from fastproxy.engine.buffers cimport queue_append_rest, queue_clear
 from fastproxy.engine.compress cimport compress_end
+from fastproxy.engine.exchange_end cimport exchange_end
 from fastproxy.engine.gather cimport gather_free
 from fastproxy.engine.posix cimport (
     AF_INET, AF_INET6, SOL_SOCKET, SO_LINGER, close, gmtime_r, inet_ntop, iovec, linger,
@@ -20,7 +21,6 @@ from fastproxy.engine.reactor cimport (
     DEADLINE_LEFT, DEADLINE_LINGER, DEADLINE_STALL, Source, deadline_clear, deadline_set, source_retire,
     source_run,
 )
-from fastproxy.engine.steps cimport end_steps
 from fastproxy.engine.stream cimport Engine, Stream
 from fastproxy.engine.transport cimport (
     TLS_FULL, TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_end, transport_write,
@@ -144,7 +144,7 @@ cdef void downstream_reset(Downstream* downstream) noexcept nogil:
 cdef void downstream_release(Downstream* downstream) noexcept nogil:
     """Give back what the exchange holds."""
     cdef Stream* stream = &downstream.stream
-    end_steps(stream)
+    exchange_end(stream)
     stream_forget_head(stream)
     compress_end(&downstream.compression)
     downstream.rest_size = 0

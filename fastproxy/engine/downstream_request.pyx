@@ -11,6 +11,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy
 
 from fastproxy._block cimport ROUTE_PRESERVE_HOST
+from fastproxy.engine.balancing cimport pick_endpoint
 from fastproxy.engine.downstream_answer cimport (
     downstream_finish, downstream_refuse, downstream_reply,
 )
@@ -18,7 +19,9 @@ from fastproxy.engine.downstream_connection cimport (
     DOWNSTREAM_BUSY, DOWNSTREAM_DRAIN, Downstream, downstream_close, downstream_drop_window,
     downstream_keep_pending, downstream_of, downstream_reset,
 )
-from fastproxy.engine.downstream_response cimport downstream_failed, downstream_on_continue
+from fastproxy.engine.downstream_response cimport (
+    downstream_failed, downstream_on_continue, downstream_owner,
+)
 from fastproxy.engine.gather cimport (
     GATHERED, GATHER_FAILED, GATHER_TOO_LARGE, gather_add, gather_new, gather_whole,
 )
@@ -31,11 +34,13 @@ from fastproxy.engine.reactor cimport (
     DEADLINE_BODY, DEADLINE_CONTINUE, DEADLINE_HEAD, DEADLINE_REQUEST, DEADLINE_WRITE,
     deadline_clear, deadline_set, source_run,
 )
-from fastproxy.engine.replay cimport replay_begin, replay_send, replay_steps
-from fastproxy.engine.replies cimport STEP_COLLECT, STEP_GO_ON, STEP_PARK, plain_reply
+from fastproxy.engine.replay cimport replay_send, replay_steps
+from fastproxy.engine.replies cimport STEP_COLLECT, STEP_GO_ON, STEP_OVER, STEP_PARK, plain_reply
+from fastproxy.engine.routing cimport route_request
 from fastproxy.engine.splice cimport splice_body, splice_rest, splice_worthwhile
 from fastproxy.engine.step_access cimport drop_claims, trusts
-from fastproxy.engine.steps cimport pick_endpoint, request_steps, route_request
+from fastproxy.engine.step_buffer cimport first_attempt
+from fastproxy.engine.steps cimport request_steps, request_steps_over
 from fastproxy.engine.stream cimport Engine, Stream
 from fastproxy.engine.transport cimport TRANSPORT_AGAIN, transport_drained, transport_read
 from fastproxy.engine.upstream_request cimport (
@@ -235,12 +240,28 @@ cdef void _after_steps(Downstream* downstream, Head* head, int code) noexcept no
         downstream_drop_window(downstream)
 
 
-cdef void downstream_continue(Stream* stream, Head* head, char* body, size_t body_size, int code) noexcept nogil:
-    """Python lets a parked stream go on; `code` is what the remaining steps came to."""
+cdef const char* _arrived(Stream* stream, size_t* size) noexcept nogil:
+    cdef Downstream* downstream = downstream_of(stream)
+    size[0] = downstream.wire.body_size
+    return downstream.wire.body
+
+
+cdef void* _client_tls(Stream* stream) noexcept nogil:
+    return downstream_of(stream).ssl
+
+
+cdef void _resume(Stream* stream, Head* head, char* body, size_t body_size, int code) noexcept nogil:
+    """Whatever parked the stream lets it go on."""
     cdef Downstream* downstream = downstream_of(stream)
     downstream.parked = 0
     downstream.wire.body = body
     downstream.wire.body_size = body_size
+    if code == STEP_GO_ON or code == STEP_OVER:
+        stream.engine.scratch.extra_used = 0
+        if code == STEP_OVER:
+            code = request_steps_over(stream, head)
+        else:
+            code = request_steps(stream, head, stream.step)
     _after_steps(downstream, head, code)
     if not downstream.source.dead and (downstream.readable or downstream.pending_size):
         source_run(&downstream.source)
@@ -295,7 +316,7 @@ cdef int _collected_steps(Stream* stream, Head* head, size_t size) noexcept nogi
     if head.chunked or head.content_length >= 0:
         head.content_length = size
     head.chunked = 0
-    replay_begin(stream)
+    first_attempt(stream)
     return request_steps(stream, head, stream.chain)
 
 
@@ -516,3 +537,8 @@ cdef void _drain_body(Downstream* downstream, size_t count) noexcept nogil:
         downstream_finish(downstream)
     elif downstream.readable:
         source_run(&downstream.source)
+
+
+downstream_owner.resume = _resume
+downstream_owner.arrived = _arrived
+downstream_owner.client_tls = _client_tls

@@ -8,6 +8,7 @@ from libc.stdint cimport int64_t, uint64_t, uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 
+from fastproxy.engine.balancing cimport record_quality
 from fastproxy.engine.compress cimport compress_decide, compress_piece, compress_plan
 from fastproxy.engine.downstream_answer cimport (
     REPLY_PIECE, downstream_answered, downstream_intercept, downstream_reply, downstream_reply_on,
@@ -30,7 +31,8 @@ from fastproxy.engine.reactor cimport (
 from fastproxy.engine.replay cimport replay, replay_feed, replay_wanted
 from fastproxy.engine.replies cimport STEP_REPLY, plain_reply
 from fastproxy.engine.retry cimport retry
-from fastproxy.engine.steps cimport page_wanted, record_quality, response_steps
+from fastproxy.engine.step_pages cimport page_wanted
+from fastproxy.engine.steps cimport response_steps
 from fastproxy.engine.stream cimport FAIL_MALFORMED, Engine, Stream
 from fastproxy.engine.upstream_request cimport (
     chunk_line, upstream_abort, upstream_pause, upstream_tunnel,

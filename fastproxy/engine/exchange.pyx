@@ -13,7 +13,6 @@ from libc.string cimport memcpy
 
 from fastproxy._shared_nonces cimport nonce_advance
 from fastproxy.engine.digest cimport remember_nonce
-from fastproxy.engine.downstream_connection cimport Downstream, downstream_of
 from fastproxy.engine.head cimport Head, head_add, head_fields, head_remove, head_text
 from fastproxy.engine.replies cimport STEP_GO_ON
 from fastproxy.engine.saved cimport head_forget, head_save, head_save_again
@@ -68,8 +67,9 @@ cdef class Exchange:
 
     cdef int save(self) except -1:
         """Copy the head, or what operations have made of it since, out of the shared buffers."""
-        cdef Downstream* downstream = downstream_of(self.stream)
         cdef SavedHead* newer
+        cdef const char* body
+        cdef size_t body_size
         cdef bytes path
         if self.stream.original_path != NULL:
             path = self.stream.original_path[:self.stream.original_path_size]
@@ -81,10 +81,8 @@ cdef class Exchange:
                 raise MemoryError
             self.saved = newer
         elif self.saved == NULL:
-            self.saved = head_save(
-                self._live(), self.stream.engine.scratch, downstream.wire.body,
-                downstream.wire.body_size,
-            )
+            body = self.stream.owner.arrived(self.stream, &body_size)
+            self.saved = head_save(self._live(), self.stream.engine.scratch, body, body_size)
             if self.saved == NULL:
                 raise MemoryError
         self.head = &self.saved.head
@@ -146,7 +144,7 @@ cdef class Exchange:
     @property
     def client_certificates(self):
         self._alive()
-        return self.plane.client_certificates(<size_t> downstream_of(self.stream).ssl)
+        return self.plane.client_certificates(<size_t> self.stream.owner.client_tls(self.stream))
 
     @property
     def route(self):

@@ -19,8 +19,6 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcpy
 
 from fastproxy.engine.buffers cimport queue_clear
-from fastproxy.engine.downstream_connection cimport Downstream, downstream_of
-from fastproxy.engine.downstream_request cimport downstream_continue
 from fastproxy.engine.gather cimport GATHERED, Gather, gather_add, gather_free, gather_new
 from fastproxy.engine.head cimport (
     KIND_AUTHORIZATION, KIND_CONTENT_LENGTH, KIND_EXPECT, KIND_HOST, KIND_OTHER, KIND_X_FORWARDED_FOR,
@@ -30,9 +28,8 @@ from fastproxy.engine.head cimport (
 from fastproxy.engine.head_writer cimport Writer, write_head_field, write_text
 from fastproxy.engine.payload cimport Payload, Text, blob, u32
 from fastproxy.engine.reactor cimport DEADLINE_QUESTION, Source, deadline_clear, deadline_set
-from fastproxy.engine.replies cimport STEP_GO_ON, STEP_PARK, plain_reply
+from fastproxy.engine.replies cimport STEP_GO_ON, STEP_OVER, STEP_PARK, plain_reply
 from fastproxy.engine.saved cimport SavedHead, head_forget, head_save
-from fastproxy.engine.steps cimport request_steps_over
 from fastproxy.engine.stream cimport Engine, Pool, Stream, StreamOwner
 from fastproxy.engine.upstream_request cimport stream_forget_head, upstream_abort, upstream_begin
 from fastproxy.engine.wire cimport Field
@@ -204,13 +201,13 @@ cdef int ask_server(Stream* stream, Head* head, Payload* payload) noexcept nogil
 
 cdef Question* _new_question(Stream* stream, const Head* head) noexcept nogil:
     """A question of this exchange, with everything that must outlive the buffers of the head."""
-    cdef Downstream* downstream = downstream_of(stream)
     cdef Question* question = <Question*> calloc(1, sizeof(Question))
+    cdef const char* body
+    cdef size_t body_size
     if question == NULL:
         return NULL
-    question.saved = head_save(
-        head, stream.engine.scratch, downstream.wire.body, downstream.wire.body_size
-    )
+    body = stream.owner.arrived(stream, &body_size)
+    question.saved = head_save(head, stream.engine.scratch, body, body_size)
     question.original_path = <char*> malloc(stream.original_path_size + 1)
     if question.saved == NULL or question.original_path == NULL:
         head_forget(question.saved)
@@ -279,7 +276,7 @@ cdef void _reply(Question* question) noexcept nogil:
         code = stream.engine.refuse(stream, question.slot, question.answer)
     else:
         code = plain_reply(stream.engine, 500, "")
-    downstream_continue(stream, &saved.head, saved.body, saved.body_size, code)
+    stream.owner.resume(stream, &saved.head, saved.body, saved.body_size, code)
 
 
 cdef void _fail(Question* question) noexcept nogil:
@@ -290,14 +287,8 @@ cdef void _fail(Question* question) noexcept nogil:
 cdef void _admit(Question* question) noexcept nogil:
     cdef Stream* stream = question.client
     cdef SavedHead* saved = question.saved
-    cdef Downstream* downstream = downstream_of(stream)
-    cdef int code
     _settle(question)
-    stream.engine.scratch.extra_used = 0
-    downstream.wire.body = saved.body  # for another operation that saves the head
-    downstream.wire.body_size = saved.body_size
-    code = request_steps_over(stream, &saved.head)
-    downstream_continue(stream, &saved.head, saved.body, saved.body_size, code)
+    stream.owner.resume(stream, &saved.head, saved.body, saved.body_size, STEP_OVER)
 
 
 cdef int _keep_fields(Question* question, const Head* answer) noexcept nogil:

@@ -15,12 +15,14 @@ word, which the parser's limit on depth allows.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy
 
+from fastproxy.engine.balancing cimport pick_again, pick_endpoint, record_quality
 from fastproxy.engine.gather cimport gather_of
 from fastproxy.engine.payload cimport Payload, Text, blob, i64, u32
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY
 from fastproxy.engine.retry cimport retry
 from fastproxy.engine.step_limits cimport retry_limit
-from fastproxy.engine.steps cimport pick_again, pick_endpoint, record_quality, request_steps
+from fastproxy.engine.step_buffer cimport BUFFER_PROGRAM
+from fastproxy.engine.steps cimport request_steps
 from fastproxy.engine.stream cimport (
     FAIL_INTERNAL, FAIL_NONE, ROUTE_PRESERVE_HOST, Engine,
 )

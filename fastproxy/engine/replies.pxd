@@ -18,6 +18,7 @@ cdef enum:
 
 cdef int plain_reply(Engine* engine, int status, const char* body) noexcept nogil
 cdef int error_reply(Engine* engine, int status, const char* body) noexcept nogil
+cdef int not_found(Engine* engine) noexcept nogil
 cdef int failure_reply(Engine* engine, int failure) noexcept nogil
 cdef Writer reply_lines(Engine* engine) noexcept nogil
 cdef int location_reply(Engine* engine, int status, const char* value, size_t size) noexcept nogil

@@ -30,6 +30,11 @@ cdef int error_reply(Engine* engine, int status, const char* body) noexcept nogi
     return STEP_REPLY
 
 
+cdef int not_found(Engine* engine) noexcept nogil:
+    """No route, or one that is there to say so."""
+    return error_reply(engine, 404, "404 page not found\n")
+
+
 cdef int failure_reply(Engine* engine, int failure) noexcept nogil:
     """The one place where an upstream failure becomes a status (`features.md` 1.2)."""
     if failure == FAIL_CONNECT_TIMEOUT or failure == FAIL_RESPONSE_TIMEOUT:

@@ -5,10 +5,11 @@ instead of being given back and taken again; the token of the rate limit is take
 a limit is such an attempt as well: the limits repeat it themselves (step_limits).
 """
 
+from fastproxy.engine.attempts cimport another_attempt
+from fastproxy.engine.balancing cimport pick_endpoint, record_quality, reply_cookie
 from fastproxy.engine.buffers cimport queue_clear
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY, failure_reply
 from fastproxy.engine.step_limits cimport retry_limit
-from fastproxy.engine.steps cimport pick_endpoint, record_quality, reply_cookie
 from fastproxy.engine.stream cimport FAIL_CONNECT_TIMEOUT, FAIL_NONE, Stream
 from fastproxy.engine.upstream_request cimport upstream_again
 

@@ -7,3 +7,4 @@ from fastproxy.engine.stream cimport Stream
 cdef int edit_request(Stream* stream, Head* head, Payload* payload) noexcept nogil
 cdef void edit_response(Stream* stream, Head* head, Payload* payload) noexcept nogil
 cdef void fix_location(Stream* stream, Head* head, Payload* payload) noexcept nogil
+cdef int remembered_headers(Stream* stream, Head* head, Payload* payload) noexcept nogil

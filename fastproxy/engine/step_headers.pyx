@@ -1,7 +1,7 @@
 """Operations that edit heads (`features.md` 3.10, and the response part of 3.11)."""
 
 from libc.stdint cimport uint8_t, uint32_t
-from libc.string cimport memchr, memcmp
+from libc.string cimport memchr, memcmp, strlen
 
 from fastproxy.engine.head cimport (
     KIND_LOCATION, Head, head_add, head_find_kind, head_remove, same_text,
@@ -9,8 +9,8 @@ from fastproxy.engine.head cimport (
 from fastproxy.engine.head_writer cimport Writer, write_text
 from fastproxy.engine.payload cimport Payload, Text, blob, u32
 from fastproxy.engine.posix cimport ssize_t
-from fastproxy.engine.replies cimport STEP_GO_ON, reply_lines
-from fastproxy.engine.stream cimport Stream
+from fastproxy.engine.replies cimport STEP_GO_ON, STEP_OVER, reply_lines
+from fastproxy.engine.stream cimport Remembered, Stream
 from fastproxy.engine.wire cimport Field
 
 cdef extern from "<sys/random.h>" nogil:
@@ -108,3 +108,22 @@ cdef void fix_location(Stream* stream, Head* head, Payload* payload) noexcept no
         stream.engine.scratch.extra_used += <uint32_t> writer.size
         field.value = writer.data
         field.value_size = <uint32_t> writer.size
+
+
+cdef int remembered_headers(Stream* stream, Head* head, Payload* payload) noexcept nogil:
+    cdef const Remembered* found = stream.remembered
+    cdef const char* name
+    cdef const char* value
+    cdef const char* end
+    if (
+        found == NULL or found.slot != u32(payload)
+        or found.generation != stream.table.header.generation
+    ):
+        return STEP_GO_ON
+    name = found.lines
+    end = name + found.size
+    while name < end:
+        value = name + strlen(name) + 1
+        head_add(head, name, strlen(name), value, strlen(value))
+        name = value + strlen(value) + 1
+    return STEP_OVER

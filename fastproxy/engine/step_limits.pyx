@@ -7,12 +7,12 @@ from libc.string cimport memcpy
 from fastproxy._shared_breaker cimport breaker_admit
 from fastproxy._shared_connections cimport connections_take
 from fastproxy._shared_rate cimport rate_take
+from fastproxy.engine.attempts cimport another_attempt
 from fastproxy.engine.head cimport KIND_X_FORWARDED_FOR, KIND_X_REAL_IP, Head, field_kind, head_find
 from fastproxy.engine.head_writer cimport Writer, write_number, write_text
 from fastproxy.engine.payload cimport Payload, Text, blob, i64, u32
 from fastproxy.engine.reactor cimport clock_ns
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY, plain_reply, reply_lines
-from fastproxy.engine.retry cimport another_attempt
 from fastproxy.engine.step_access cimport trusts
 from fastproxy.engine.stream cimport Engine, Stream
 from fastproxy.engine.wire cimport Field

@@ -158,6 +158,12 @@ cdef struct StreamOwner:
     void (*on_upgraded)(Stream*, char*, size_t) noexcept nogil  # after on_head with 101
     # the socket to which body bytes may now go past on_body, unchanged; -1: none
     int (*raw)(Stream*) noexcept nogil
+    # The owner of a client's exchange only. A parked one goes on, with `head` and the piece of the body that
+    # came with it: STEP_GO_ON runs the operations that are left, STEP_OVER those behind the next one,
+    # STEP_REPLY sends `engine.reply`.
+    void (*resume)(Stream*, Head*, char*, size_t, int) noexcept nogil
+    const char* (*arrived)(Stream*, size_t*) noexcept nogil  # that piece, while the head is at hand
+    void* (*client_tls)(Stream*) noexcept nogil  # the SSL* of the client's connection; NULL: plain
 
 cdef struct Remembered:
     # Header fields that a filter made for a connection, valid for one filter of one generation.

@@ -15,12 +15,14 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
+from fastproxy.engine.balancing cimport pick_endpoint
+from fastproxy.engine.exchange_end cimport exchange_end
 from fastproxy.engine.head cimport Head, head_fields
 from fastproxy.engine.head_writer cimport Writer, write_field, write_text
 from fastproxy.engine.pool cimport PoolHandle
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY
 from fastproxy.engine.retry cimport retry
-from fastproxy.engine.steps cimport backend_steps, end_steps, pick_endpoint, response_steps
+from fastproxy.engine.steps cimport backend_steps, response_steps
 from fastproxy.engine.stream cimport (
     FAIL_CONNECT_TIMEOUT, FAIL_RESPONSE_TIMEOUT, Engine, Reply as EngineReply, Stream, StreamOwner,
     Table, route_flags,
@@ -36,7 +38,7 @@ cdef class SubRequest:
     def __dealloc__(self):
         if self.stream != NULL:
             upstream_abort(self.stream)
-            end_steps(self.stream)
+            exchange_end(self.stream)
             free(self.stream.saved)
             free(self.stream.trailers)
             free(self.stream)
@@ -175,7 +177,7 @@ cdef class SubRequest:
             timer.cancel()
             if self.stream != NULL:
                 upstream_abort(self.stream)
-                end_steps(self.stream)
+                exchange_end(self.stream)
         return Response(self.status, self.headers or (), bytes(self.data))
 
     def late(self, timeout):
