@@ -1,52 +1,45 @@
 """Kubernetes objects from a directory of YAML or JSON files, watched for change.
 
-Idea. A file is cut into documents at its `---` lines before any YAML is parsed, so a broken
-document is one finding and its neighbours live on. Files are read again only when their stamp
-(inode, size, time of change) differs. Watching compares stamps a few times a second: that also sees
-the symbolic links which Kubernetes swaps under a mounted ConfigMap, and file systems without
-inotify. A change counts once the stamps have stood still for one interval, so that a directory is
-not read half written.
+Idea. Files are read again only when their stamp differs (`folder.py`). Watching compares stamps a
+few times a second: that also sees the symbolic links which Kubernetes swaps under a mounted
+ConfigMap, and file systems without inotify. A change counts once the stamps have stood still for
+one interval, so that a directory is not read half written; after `DEADLINE` it counts in any case.
+
+What was good stays: a file that is broken or cannot be read keeps all the objects it held, a
+directory that cannot be read keeps its files. Only what is not there any more is gone. Each is a
+finding for as long as it lasts.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-import re
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import orjson
-import yaml
-
-from controller.fields import Malformed
-from controller.objects import KubernetesObject, parse_object, reference_of, unknown_version
+from controller.contents import NOBODY, Located, contents_of, read_documents, unreadable_file
+from controller.folder import Identity, Look, Stamp, Unreadable, look_at, read
+from controller.objects import KubernetesObject
 from controller.provenance import NOWHERE, Place
 from controller.snapshot import Snapshot
 from fastproxy import findings
 from fastproxy.findings import Finding
 from fastproxy.model import ObjectReference
 
-SUFFIXES = (".yaml", ".yml", ".json")
-SEPARATOR = re.compile(r"^---(?=\s|$).*$", re.M)
-DIRECTIVES = re.compile(r"(?:[ \t]*(?:[%#].*)?(?:\n|\Z))*")
-MOST_BYTES = 64 << 20
-DEEPEST = 200
+log = logging.getLogger(__name__)
+
+__all__ = ["Loaded", "Manifests", "read_documents"]
+
 INTERVAL = 0.25  # seconds between two looks at the directory
-
-Stamp = tuple[int, int, int]
-
-
-class _Loader(yaml.CSafeLoader):
-    """YAML as the API server understands it: a timestamp is a string like any other."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
+DEADLINE = 2.0  # seconds after which a change counts although others follow
+KEPT = "The file stays in force as it was before."
+ERROR = findings.Severity.ERROR
+STALE = 3.0  # seconds without a look that are worth telling
+SHARE = 4  # a look is followed by a pause of at least so many times its duration
 
 
 class Loaded(NamedTuple):
@@ -55,18 +48,17 @@ class Loaded(NamedTuple):
     places: Mapping[ObjectReference, Place] = NOWHERE
 
 
-class Read(NamedTuple):
-    """The content of one file."""
-
-    objects: tuple[tuple[KubernetesObject, Place], ...] = ()
-    findings: tuple[Finding, ...] = ()
-
-
 @dataclass(frozen=True, slots=True)
 class _File:
-    stamp: Stamp
-    objects: tuple[tuple[KubernetesObject, Place], ...] = ()
+    stamp: Stamp | str | None = None
+    objects: tuple[Located, ...] = ()
     findings: tuple[Finding, ...] = ()
+    whole: bool = False  # the objects are all those of a text without fault
+    kept: bool = False  # and what is there now is not that text
+    again: bool = False  # it could not be read for a reason that may pass
+
+
+NOTHING = _File()
 
 
 @dataclass(slots=True)
@@ -75,66 +67,136 @@ class Manifests:
 
     path: Path
     interval: float = INTERVAL
+    readable: bool = False  # the directory was read at least once
+    _current_at: float = field(default_factory=time.monotonic)  # when all there was was known
+    _away: bool = False  # the directory could not be read the last time
+    _took: float = 0.0  # seconds of the last look
     _files: dict[Path, _File] = field(default_factory=dict)
+    _folders: dict[Path, Identity] = field(default_factory=dict)
     _objects: dict[ObjectReference, KubernetesObject] = field(default_factory=dict)
     _loaded: Loaded = field(default_factory=lambda: Loaded(Snapshot(), ()))
 
     def load(self) -> Loaded:
         """Read what has changed since the last call; the same snapshot if nothing did."""
-        return self._take(self._stamps())
+        return self._take(self._look())
 
     def changes(self, stop: threading.Event) -> Iterator[Loaded]:
         """Yield the state now and after every change, until `stop` is set."""
-        stamps = self._stamps()
-        yield self._take(stamps)
-        while not stop.wait(self.interval):
-            newer = self._stamps()
-            if newer == stamps:
+        look = self._look()
+        yield self._take(look)
+        while not stop.wait(self._pause()):
+            newer = self._look()
+            if newer == look and not self._retry():
                 continue
-            while not stop.wait(self.interval):
-                settled, newer = newer, self._stamps()
+            until = time.monotonic() + DEADLINE
+            while not stop.wait(self._pause()):
+                settled, newer = newer, self._look()
                 if settled == newer:
                     break
-            before, stamps = self._loaded, newer
-            loaded = self._take(stamps)
+                if time.monotonic() >= until:
+                    newer = newer.with_vanishing(settled)
+                    break
+            before, look = self._loaded, newer
+            loaded = self._take(look)
             if loaded != before:
                 yield loaded
 
-    def _stamps(self) -> dict[Path, Stamp | str]:
-        """Every manifest file with its stamp, or with why it has none."""
-        stamps: dict[Path, Stamp | str] = {}
-        if not self.path.is_dir():
-            stamps[self.path] = _stamp(self.path)
-            return stamps
-        for folder, folders, names in os.walk(self.path, followlinks=True):
-            # `..data` of a mounted ConfigMap holds each file a second time.
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            for name in names:
-                if name.endswith(SUFFIXES) and not name.startswith("."):
-                    path = Path(folder, name)
-                    stamps[path] = _stamp(path)
-        return stamps
+    def _look(self) -> Look:
+        started = time.monotonic()
+        look = look_at(self.path)
+        self._took = time.monotonic() - started
+        self._away = isinstance(look.folders.get(self.path), str)
+        self._note_time()
+        return look
 
-    def _take(self, stamps: dict[Path, Stamp | str]) -> Loaded:
-        problems: list[Finding] = []
+    def _note_time(self) -> None:
+        if not self._away:
+            self._current_at = time.monotonic()
+
+    def staleness(self) -> float:
+        """Seconds since the directory could be read; 0 if they are few."""
+        seconds = time.monotonic() - self._current_at
+        return seconds if seconds > STALE else 0.0
+
+    def _retry(self) -> bool:
+        """Forget the stamps of files that may be readable by now; whether there are any."""
+        failed = {path: file for path, file in self._files.items() if file.again}
+        self._files.update({path: replace(file, stamp=None) for path, file in failed.items()})
+        return bool(failed)
+
+    def _pause(self) -> float:
+        return max(self.interval, SHARE * self._took)
+
+    def _take(self, look: Look) -> Loaded:
+        self.readable = self.readable or not self._away
+        emptied = self._emptied(look)
         files: dict[Path, _File] = {}
-        for path, stamp in stamps.items():
-            if isinstance(stamp, str):
-                problems.append(_unreadable(self._shown(path), stamp))
-                continue
-            known = self._files.get(path)
-            if known is None or known.stamp != stamp:
-                known = _read_file(path, self._shown(path), stamp)
-            files[path] = known
+        for path in sorted({*self._files, *look.files}):
+            known, stamp = self._files.get(path, NOTHING), look.files.get(path)
+            if stamp is None:
+                if look.unknown(path) or not emptied.isdisjoint(path.parents):
+                    files[path] = known
+            elif known.stamp == stamp:
+                files[path] = known
+            else:
+                files[path] = _read_file(path, self._shown(path), stamp, known)
         self._files = files
+        self._note_time()
+        return self._gather(self._folder_findings(look, sorted(emptied)))
+
+    def _folder_findings(self, look: Look, emptied: Iterable[Path]) -> list[Finding]:
+        """Findings about directories that cannot be read, or were not read again."""
+        found = []
+        for folder, reason in look.folders.items():
+            if not isinstance(reason, str):
+                continue
+            if self.readable:
+                kind = findings.UNREADABLE_DIRECTORY
+                found.append(kind(NOBODY, "", file=self._shown(folder), reason=reason))
+            else:
+                found.append(unreadable_file(self._shown(folder), reason))
+        for folder, other in look.again.items():
+            kind = findings.DIRECTORY_AGAIN
+            found.append(kind(NOBODY, "", file=self._shown(folder), other=self._shown(other)))
+        for folder in emptied:
+            found.append(findings.DIRECTORY_REPLACED(NOBODY, "", file=self._shown(folder)))
+        return found
+
+    def _emptied(self, look: Look) -> set[Path]:
+        """Directories in whose place there is an empty one, as when a volume is not mounted.
+
+        The topmost may also have been moved away and made again. Remembers what is there.
+        """
+        emptied = set()
+        folders: dict[Path, Identity] = {}
+        for folder in {**self._folders, **look.folders}:
+            before, now = self._folders.get(folder), look.folders.get(folder)
+            if now is None or isinstance(now, str):
+                if before is not None and (now is not None or look.unknown(folder)):
+                    folders[folder] = before
+                continue
+            folders[folder] = now
+            if before is None or (now == before if folder == self.path else now[0] == before[0]):
+                continue
+            held = any(folder in path.parents for path in self._files)
+            if held and not any(folder in path.parents for path in look.files):
+                emptied.add(folder)
+                folders[folder] = before
+        self._folders = folders
+        return emptied
+
+    def _gather(self, problems: list[Finding]) -> Loaded:
         objects: dict[ObjectReference, KubernetesObject] = {}
         places: dict[ObjectReference, Place] = {}
-        for path in sorted(files):
-            problems += files[path].findings
-            for item, place in files[path].objects:
+        kept: set[ObjectReference] = set()
+        # What is kept of a file gives way to what stands in another one now.
+        for _, file in sorted(self._files.items(), key=lambda f: (not f[1].kept, f[0])):
+            problems += file.findings
+            for item, place in file.objects:
                 reference = item.reference
-                if reference in objects:
+                if reference in objects and reference not in kept:
                     problems.append(_twice(reference, places[reference], place))
+                (kept.add if file.kept else kept.discard)(reference)
                 objects[reference] = item
                 places[reference] = place
         self._loaded = Loaded(self._follow(objects), tuple(problems), places)
@@ -147,22 +209,9 @@ class Manifests:
         return self._loaded.snapshot.with_changes(changed, before.keys() - objects.keys())
 
     def _shown(self, path: Path) -> str:
-        return str(path.relative_to(self.path)) if path != self.path else path.name
-
-
-def _stamp(path: Path) -> Stamp | str:
-    try:
-        state = path.stat()
-    except OSError as problem:
-        return problem.strerror or "unknown error"
-    return state.st_ino, state.st_size, state.st_mtime_ns
-
-
-NOBODY = ObjectReference("", "", "")
-
-
-def _unreadable(file: str, reason: str) -> Finding:
-    return findings.UNREADABLE_FILE(NOBODY, "", file=file, reason=reason)
+        name = str(path.relative_to(self.path)) if path != self.path else path.name or str(path)
+        # A name may be any bytes; a finding is text of one line.
+        return " ".join(os.fsencode(name).decode(errors="replace").split())
 
 
 def _twice(reference: ObjectReference, first: Place, second: Place) -> Finding:
@@ -176,138 +225,26 @@ def _twice(reference: ObjectReference, first: Place, second: Place) -> Finding:
     )
 
 
-def _read_file(path: Path, shown: str, stamp: Stamp) -> _File:
-    if stamp[1] > MOST_BYTES:
-        return _File(stamp, findings=(_unreadable(shown, f"it is larger than {MOST_BYTES} bytes"),))
+def _read_file(path: Path, shown: str, stamp: Stamp | str, known: _File) -> _File:
+    """Read a file; one with a fault keeps what it held before."""
+    again = False
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
-        reason = getattr(problem, "strerror", None) or "it is not UTF-8 text"
-        return _File(stamp, findings=(_unreadable(shown, reason),))
-    found = read_text(text, path, shown)
-    return _File(stamp, *found)
-
-
-def read_documents(
-    text: str, file: str
-) -> tuple[tuple[KubernetesObject, ...], tuple[Finding, ...]]:
-    """All objects of a multi-document text, and what is wrong with the others."""
-    found = read_text(text, Path(file), file)
-    return tuple(item for item, _ in found.objects), found.findings
-
-
-def read_text(text: str, path: Path, file: str) -> Read:
-    """The same with the places, for the content of `path`, which is shown as `file`."""
-    objects: list[tuple[KubernetesObject, Place]] = []
-    problems: list[Finding] = []
-    for number, (line, document) in enumerate(_documents(text), 1):
-        try:
-            data = _parsed(document)
-        except (yaml.YAMLError, RecursionError, ValueError) as problem:
-            problems.append(_broken(problem, file, number, line))
-            continue
-        end = line + document.count("\n") + (not document.endswith("\n"))
-        for index, item in enumerate(_flattened(data)):
-            place = Place(path, file, line, end, None if item is data else index)
-            try:
-                found = parse_object(item)
-            except Malformed as problem:
-                problems.append(_malformed(item, problem, place))
-            else:
-                if found is not None:
-                    objects.append((found, place))
-                problems += _version_problem(item, place)
-    return Read(tuple(objects), tuple(problems))
-
-
-def _broken(problem: Exception, file: str, number: int, line: int) -> Finding:
-    mark = getattr(problem, "problem_mark", None)
-    return findings.BROKEN_DOCUMENT(
-        NOBODY,
-        f"document {number}",
-        file=file,
-        number=number,
-        line=line + (mark.line if mark is not None else 0),
-        reason=getattr(problem, "problem", None) or str(problem) or "it is not YAML",
-    )
-
-
-def _malformed(item: Any, problem: Malformed, place: Place) -> Finding:
-    return findings.MALFORMED(
-        reference_of(item),
-        problem.field,
-        file=place.file,
-        line=place.line_of(problem.field),
-        sentence=problem.sentence,
-    )
-
-
-def _version_problem(item: Any, place: Place) -> list[Finding]:
-    known = unknown_version(item)
-    if not known:
-        return []
-    kind, version = item["kind"], item["apiVersion"]
-    finding = findings.UNKNOWN_VERSION(
-        reference_of(item),
-        "apiVersion",
-        file=place.file,
-        line=place.line_of("apiVersion"),
-        kind=kind,
-        version=version,
-        known=", ".join(known),
-    )
-    return [finding]
-
-
-def _parsed(document: str) -> Any:
-    """JSON a hundred times faster than as the YAML it also is."""
-    if document.lstrip()[:1] == "{":
-        try:
-            return orjson.loads(document)
-        except ValueError:
-            pass
-    _check_depth(document)
-    return yaml.load(document, Loader=_Loader)
-
-
-def _check_depth(document: str) -> None:
-    """Refuse nesting which would overflow the C stack of the YAML composer."""
-    if sum(map(document.count, ("[", "{", "- ", "? "))) < DEEPEST:
-        return
-    depth = 0
-    for event in yaml.parse(document, Loader=_Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > DEEPEST:
-                raise ValueError("it is nested too deeply")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-
-
-def _documents(text: str) -> Iterator[tuple[int, str]]:
-    """Cut at `---` lines: the number of the first line of each piece, and the piece."""
-    start, line = 0, 1
-    for mark in SEPARATOR.finditer(text):
-        piece = text[start : mark.start()]
-        if not DIRECTIVES.fullmatch(piece):
-            yield line, piece
-        line += piece.count("\n")
-        # What stands behind the dashes belongs to the document (`--- {kind: ...}`).
-        start = mark.start() + 3
-    if not DIRECTIVES.fullmatch(text[start:]):
-        yield line, text[start:]
-
-
-def _flattened(data: Any) -> Iterator[Any]:
-    """The items of a `List`; nothing for an empty document."""
-    if data is None:
-        return
-    kind = data.get("kind") if isinstance(data, dict) else None
-    if isinstance(kind, str) and kind.endswith("List") and "items" in data:
-        kind = kind.removesuffix("List")
-        for item in data["items"] if isinstance(data["items"], list) else ():
-            if kind and isinstance(item, dict):
-                item = {"apiVersion": data.get("apiVersion"), "kind": kind} | item
-            yield item
-        return
-    yield data
+        if isinstance(stamp, str):
+            raise Unreadable(stamp)
+        text = read(path)
+        if known.objects and not text.strip():
+            raise Unreadable("it is empty; delete it if nothing is to be served from it")
+        contents = contents_of(text, path, shown)
+        problems, faulty = contents.problems, contents.faulty
+    except Unreadable as problem:
+        problems, faulty, again = [unreadable_file(shown, str(problem))], True, problem.passing
+    except Exception as problem:
+        # A bug of ours must not end the watching: the proxy would go stale in silence.
+        log.exception("reading %s failed", shown)
+        problems, faulty = [unreadable_file(shown, f"a bug of ours ({problem!r})")], True
+    else:
+        if not (faulty and known.whole):
+            return _File(stamp, tuple(contents.objects), tuple(problems), not faulty)
+    if known.objects:
+        problems = [replace(p, effect=KEPT) if p.severity is ERROR else p for p in problems]
+    return replace(known, stamp=stamp, findings=tuple(problems), kept=True, again=again)

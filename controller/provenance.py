@@ -16,13 +16,14 @@ from types import MappingProxyType
 
 import yaml
 
+from controller import folder, yaml_text
 from fastproxy.findings import Finding
 from fastproxy.model import ObjectReference
 
 STEP = re.compile(r"\.?([^.\[\]]+)|\[([^\]]*)\]")
 # Fields that are called by their name in networking.k8s.io/v1, and what they are called elsewhere.
 OTHER_NAMES = {"defaultBackend": "backend", "service": "serviceName", "port": "servicePort"}
-LONGEST = 4 << 20  # bytes of a file in which lines of fields are looked for
+LONGEST = 4 << 20  # characters of a file in which lines of fields are looked for
 
 
 @dataclass(eq=False, slots=True)
@@ -78,11 +79,13 @@ def _below(node: yaml.Node, step: str) -> tuple[int, yaml.Node | None]:
 @functools.lru_cache(maxsize=16)
 def _composed(path: Path, line: int, end: int) -> yaml.Node | None:
     try:
-        if path.stat().st_size > LONGEST:
+        text = folder.read(path)  # it may be anything by now
+        if len(text) > LONGEST:
             return None
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-        return yaml.compose("\n".join(lines[line - 1 : end - 1]), Loader=yaml.CSafeLoader)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        text = "\n".join(text.split("\n")[line - 1 : end - 1])
+        yaml_text.parse(text, yaml_text.latest_end(text))  # which composing has no limits for
+        return yaml.compose(text, Loader=yaml.CSafeLoader)
+    except (folder.Unreadable, yaml_text.Broken, yaml.YAMLError):
         return None
 
 

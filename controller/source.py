@@ -56,7 +56,7 @@ class Source(Protocol):
 
 
 class ManifestsSource:
-    """A directory, never stale."""
+    """A directory. It is stale while it cannot be read, or a look at it does not end."""
 
     def __init__(self, path: Path) -> None:
         self._manifests = Manifests(path)
@@ -66,8 +66,12 @@ class ManifestsSource:
     def start(self, wake: Callable[[], None]) -> None:
         def follow() -> None:
             for loaded in self._manifests.changes(self._stop):
-                self._newest = loaded
-                wake()
+                if self._manifests.readable:
+                    self._newest = loaded
+                    wake()
+                else:  # nothing was there yet that could be served
+                    for finding in loaded.findings:
+                        log.error("%s", finding.as_line())
 
         threading.Thread(target=follow, name="manifests", daemon=True).start()
 
@@ -84,7 +88,7 @@ class ManifestsSource:
         return None  # the files are there to be read by anybody who reads our memory
 
     def staleness(self) -> float:
-        return 0.0
+        return self._manifests.staleness()
 
 
 class Cache:

@@ -444,6 +444,31 @@ UNKNOWN_VERSION = _error(
     "{kind} in version {version} is not known; write one of {known}.",
     "The object counts as absent.",
 )
+KEY_TWICE = _error(
+    "FP201",
+    "key given twice",
+    "The key {path} is given twice, first in line {first}; keep one of them.",
+    "The last one is used.",
+)
+UNREADABLE_DIRECTORY = _error(
+    "FP202",
+    "unreadable directory",
+    "The directory cannot be read: {reason}.",
+    "What it held before stays in force.",
+)
+DIRECTORY_AGAIN = _warning(
+    "FP203",
+    "directory reached twice",
+    "It leads to the directory {other}, which is looked at already; remove the link.",
+    "The directory is looked at once.",
+)
+DIRECTORY_REPLACED = _error(
+    "FP204",
+    "directory replaced by an empty one",
+    "It is another directory than before, and empty, as when a volume is not mounted; mount it, or "
+    "restart if nothing is to be served from it.",
+    "What it held before stays in force.",
+)
 
 
 def as_json(findings: Iterable[Finding]) -> str:
@@ -456,7 +481,8 @@ INTRODUCTION = """# Findings
 Everything that can be wrong with an object has a code that never changes its meaning. Findings go
 to the log, to Events of the Ingress, to `/api/findings` (with `[api]`), and to `fastproxy lint`.
 An *error* means that part of the object is not served, a *warning* that it is served, but not as
-written.
+written. A file with an error, and a directory that cannot be read, keeps all it held before; then
+the effect says so instead of what is written here, which holds at the start.
 
 This file is generated from `fastproxy/findings.py`.
 
