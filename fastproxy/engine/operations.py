@@ -8,6 +8,8 @@ Byte form of one operation, little-endian, padded to 8 bytes:
 
     u16 code   u16 flags   u32 size of the payload   payload
 
+The codes stand in engine/operation_codes.pxd, the record in fastproxy/_block.pxd.
+
 In a payload, `blob` is u32 size + bytes, without padding.
 """
 
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
+from fastproxy.engine.operation_codes import OperationCode
 from fastproxy.model import Config
 
 QUESTION_SECONDS = 30.0  # how long `AskServer` waits for the whole answer (`features.md` 3.21)
@@ -74,13 +77,18 @@ def encoded_pieces(pieces: Pieces) -> bytes:
 class Operation:
     code: ClassVar[int] = 0
     phase: ClassVar[Phase] = Phase.REQUEST
+    of_backend: ClassVar[bool] = False  # also done for a page that is fetched from the backend
 
     def payload(self) -> bytes:
         raise NotImplementedError
 
     def encode(self) -> bytes:
         data = self.payload()
-        return struct.pack("<HHI", self.code, 0, len(data)) + data + bytes(-len(data) % 8)
+        return (
+            struct.pack("<HHI", self.code, self.of_backend, len(data))
+            + data
+            + bytes(-len(data) % 8)
+        )
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ class StripPrefixes(Operation):
     """Remove the longest matching string prefix, ensure one leading `/`, add X-Forwarded-Prefix;
     404 when none applies (`features.md` 3.5)."""
 
-    code: ClassVar[int] = 1
+    code: ClassVar[int] = OperationCode.STRIP_PREFIXES
     prefixes: tuple[bytes, ...] = ()
 
     def payload(self) -> bytes:
@@ -97,7 +105,7 @@ class StripPrefixes(Operation):
 
 @dataclass(frozen=True)
 class AddPrefix(Operation):
-    code: ClassVar[int] = 2
+    code: ClassVar[int] = OperationCode.ADD_PREFIX
     prefix: bytes = b""
 
     def payload(self) -> bytes:
@@ -108,7 +116,7 @@ class AddPrefix(Operation):
 class ReplacePath(Operation):
     """path := value, old path in X-Replaced-Path."""
 
-    code: ClassVar[int] = 3
+    code: ClassVar[int] = OperationCode.REPLACE_PATH
     path: bytes = b""
 
     def payload(self) -> bytes:
@@ -120,7 +128,7 @@ class RewritePrefix(Operation):
     """`rewrite-target` whose pattern is a plain prefix: `^prefix(.*)` -> replacement + rest, with a
     leading `/` ensured (FIX 7), old path in X-Replaced-Path; no match changes nothing."""
 
-    code: ClassVar[int] = 4
+    code: ClassVar[int] = OperationCode.REWRITE_PREFIX
     prefix: bytes = b""
     replacement: bytes = b""
 
@@ -135,7 +143,7 @@ class AllowNetworks(Operation):
     A network is a 16-byte address (IPv4 as IPv4-mapped IPv6, host bits zero) and 0..128 bits.
     """
 
-    code: ClassVar[int] = 5
+    code: ClassVar[int] = OperationCode.ALLOW_NETWORKS
     networks: tuple[tuple[bytes, int], ...] = ()
     use_forwarded_for: bool = False
 
@@ -148,7 +156,7 @@ class AllowNetworks(Operation):
 class RedirectRoot(Operation):
     """app-root: a request for exactly `/` without query is redirected to `target` on its host."""
 
-    code: ClassVar[int] = 6
+    code: ClassVar[int] = OperationCode.REDIRECT_ROOT
     target: bytes = b""
     permanent: bool = False
 
@@ -160,7 +168,7 @@ class RedirectRoot(Operation):
 class RedirectEntryPoint(Operation):
     """`redirect-entry-point`: to scheme://host:port + target, unless that is where we are."""
 
-    code: ClassVar[int] = 7
+    code: ClassVar[int] = OperationCode.REDIRECT_ENTRY_POINT
     scheme: bytes = b"https"
     port: int = 443
     permanent: bool = False
@@ -173,7 +181,7 @@ class RedirectEntryPoint(Operation):
 class EditRequestHeaders(Operation):
     """Replace each header; an empty value deletes it (`features.md` 3.10)."""
 
-    code: ClassVar[int] = 8
+    code: ClassVar[int] = OperationCode.EDIT_REQUEST_HEADERS
     edits: tuple[tuple[bytes, bytes], ...] = ()
 
     def payload(self) -> bytes:
@@ -184,7 +192,7 @@ class EditRequestHeaders(Operation):
 class SecureRequest(Operation):
     """The request part of the security headers (`features.md` 3.11, steps 1 to 5)."""
 
-    code: ClassVar[int] = 9
+    code: ClassVar[int] = OperationCode.SECURE_REQUEST
     allowed_hosts: tuple[bytes, ...] = ()
     proxy_headers: tuple[bytes, ...] = ()
     ssl_proxy_headers: tuple[tuple[bytes, bytes], ...] = ()
@@ -215,7 +223,8 @@ class MaxConnections(Operation):
     """429 when the key already has `amount` requests in progress (`features.md` 3.15). The engine
     gives the count back at the end of the exchange by itself."""
 
-    code: ClassVar[int] = 10
+    code: ClassVar[int] = OperationCode.MAX_CONNECTIONS
+    of_backend: ClassVar[bool] = True
     slot: int = 0
     amount: int = 0
     extractor: Extractor = Extractor.CLIENT_IP
@@ -231,7 +240,8 @@ class MaxConnections(Operation):
 class RateLimit(Operation):
     """Token buckets per key (`features.md` 3.16); a bucket is (nanoseconds per token, burst)."""
 
-    code: ClassVar[int] = 11
+    code: ClassVar[int] = OperationCode.RATE_LIMIT
+    of_backend: ClassVar[bool] = True
     slot: int = 0
     extractor: Extractor = Extractor.CLIENT_IP
     header: bytes = b""
@@ -254,7 +264,8 @@ class CircuitBreaker(Operation):
     """503 while open (`features.md` 3.19). `program` is the expression in postfix form, see
     `fastproxy/expression.py`; observed answers are recorded at the end of the exchange."""
 
-    code: ClassVar[int] = 12
+    code: ClassVar[int] = OperationCode.CIRCUIT_BREAKER
+    of_backend: ClassVar[bool] = True
     slot: int = 0
     program: bytes = b""
 
@@ -269,7 +280,8 @@ class Affinity(Operation):
     `attributes` is the text behind the value, e.g. `; Path=/; HttpOnly`.
     """
 
-    code: ClassVar[int] = 13
+    code: ClassVar[int] = OperationCode.AFFINITY
+    of_backend: ClassVar[bool] = True
     cookie: bytes = b""
     attributes: bytes = b"; Path=/"
 
@@ -282,7 +294,7 @@ class EditResponseHeaders(Operation):
     """Replace each header of a backend's response; an empty value deletes it. In a value, `\\x01`
     stands for the nonce of this request (base64 of 16 random bytes, without padding)."""
 
-    code: ClassVar[int] = 14
+    code: ClassVar[int] = OperationCode.EDIT_RESPONSE_HEADERS
     phase: ClassVar[Phase] = Phase.RESPONSE
     edits: tuple[tuple[bytes, bytes], ...] = ()
     only_ssl: bool = False  # only when the client side counts as TLS (see SecureRequest)
@@ -295,7 +307,7 @@ class EditResponseHeaders(Operation):
 class FixLocation(Operation):
     """Location `http://HOST[/...]` becomes https when the exchange is SSL (3.11.7)."""
 
-    code: ClassVar[int] = 15
+    code: ClassVar[int] = OperationCode.FIX_LOCATION
     phase: ClassVar[Phase] = Phase.RESPONSE
     host: bytes = b""
 
@@ -308,7 +320,7 @@ class ErrorPages(Operation):
     """Responses whose status lies in a range are replaced: the engine parks the exchange and calls
     the Python filter's `on_intercept` (`features.md` 3.9). Ranges are inclusive."""
 
-    code: ClassVar[int] = 16
+    code: ClassVar[int] = OperationCode.ERROR_PAGES
     ranges: tuple[tuple[int, int], ...] = ()
     config: Config | None = None
 
@@ -324,7 +336,7 @@ class Scripted(Operation):
     `compile.py` replaces the configuration by its filter slot; workers hold the live filter there.
     """
 
-    code: ClassVar[int] = 17
+    code: ClassVar[int] = OperationCode.SCRIPTED
     in_phase: Phase = Phase.REQUEST
     config: Config | None = None
 
@@ -339,7 +351,7 @@ class Compress(Operation):
     response is encoded already or shorter than 512 bytes; a response of unknown length starts at
     its first flush."""
 
-    code: ClassVar[int] = 18
+    code: ClassVar[int] = OperationCode.COMPRESS
 
     def payload(self) -> bytes:
         return b""
@@ -350,7 +362,7 @@ class OfferEntryPointCertificate(Operation):
     """pass-tls-cert: https endpoints are offered the entry point's own certificate, and its client
     CAs replace the trusted roots (`features.md` 3.18)."""
 
-    code: ClassVar[int] = 19
+    code: ClassVar[int] = OperationCode.OFFER_CERTIFICATE
 
     def payload(self) -> bytes:
         return b""
@@ -361,7 +373,7 @@ class RewriteRegex(Operation):
     """ReplacePathRegex: replace every match in the decoded path (`features.md` 3.5). The
     configuration's filter is the compiled expression (`engine.regex.Regex`)."""
 
-    code: ClassVar[int] = 20
+    code: ClassVar[int] = OperationCode.REWRITE_REGEX
     pieces: Pieces = ()
     config: Config | None = None
 
@@ -374,7 +386,7 @@ class RedirectRegex(Operation):
     """`redirect-regex`: to the URL with every match replaced, unless that is the same URL
     (`features.md` 3.7). The expression comes as in RewriteRegex."""
 
-    code: ClassVar[int] = 21
+    code: ClassVar[int] = OperationCode.REDIRECT_REGEX
     pieces: Pieces = ()
     permanent: bool = False
     config: Config | None = None
@@ -388,7 +400,7 @@ class RememberedHeaders(Operation):
     """Add the header fields which the filter of the operation that follows made for an earlier
     request of the connection (`Exchange.remember_headers`), and leave that operation out."""
 
-    code: ClassVar[int] = 23
+    code: ClassVar[int] = OperationCode.REMEMBERED_HEADERS
     config: Config | None = None
 
     def payload(self) -> bytes:
@@ -400,7 +412,7 @@ class RememberedUser(Operation):
     """Basic authentication of users whose password was right lately (`Exchange.remember_user`): do
     what the filter of the operation that follows would do, and leave that operation out."""
 
-    code: ClassVar[int] = 24
+    code: ClassVar[int] = OperationCode.REMEMBERED_USER
     config: Config | None = None
     header_field: bytes = b""  # gets the user's name
     remove_header: bool = False  # Authorization is not forwarded
@@ -414,7 +426,7 @@ class RememberedNonce(Operation):
     """Digest authentication with a nonce that was right before (`Exchange.remember_nonce`): do what
     the filter of the operation that follows would do, and leave that operation out."""
 
-    code: ClassVar[int] = 25
+    code: ClassVar[int] = OperationCode.REMEMBERED_NONCE
     config: Config | None = None
     header_field: bytes = b""  # gets the user's name
     remove_header: bool = False  # Authorization is not forwarded
@@ -431,7 +443,7 @@ class AskServer(Operation):
     follows would ask, and leave that operation out when it admits the request. `start` is the
     request line and Host."""
 
-    code: ClassVar[int] = 26
+    code: ClassVar[int] = OperationCode.ASK_SERVER
     config: Config | None = None
     trust: bool = False  # in the client's X-Forwarded-*
     start: bytes = b""
@@ -450,7 +462,7 @@ class Buffer(Operation):
     `fastproxy/expression.py`; empty: each request is sent once. What stands behind this operation
     runs for each attempt."""
 
-    code: ClassVar[int] = 22
+    code: ClassVar[int] = OperationCode.BUFFER
     max_request: int = 0
     mem_request: int = 0
     max_response: int = 0

@@ -225,7 +225,7 @@ cdef int _rate_reply(Engine* engine, int64_t delay) noexcept nogil:
     return STEP_REPLY
 
 
-cdef int circuit_breaker(Stream* stream, Payload* payload) noexcept nogil:
+cdef int circuit_breaker(Stream* stream, Head* head, Payload* payload) noexcept nogil:
     cdef const char* start = payload.at
     cdef uint32_t slot = u32(payload)
     cdef Engine* engine = stream.engine

@@ -17,6 +17,13 @@ from fastproxy.engine.compress cimport compress_wish
 from fastproxy.engine.digest cimport remembered_nonce
 from fastproxy.engine.forward_auth cimport ask_server
 from fastproxy.engine.head cimport UPGRADE_WEBSOCKET, Head
+from fastproxy.engine.operation_codes cimport (
+    ADD_PREFIX, AFFINITY, ALLOW_NETWORKS, ASK_SERVER, BUFFER, CIRCUIT_BREAKER, COMPRESS,
+    EDIT_REQUEST_HEADERS, EDIT_RESPONSE_HEADERS, ERROR_PAGES, FIX_LOCATION, MAX_CONNECTIONS,
+    OFFER_CERTIFICATE, OPERATION_CODES, OPERATION_OF_BACKEND, RATE_LIMIT, REDIRECT_ENTRY_POINT,
+    REDIRECT_REGEX, REDIRECT_ROOT, REMEMBERED_HEADERS, REMEMBERED_NONCE, REMEMBERED_USER,
+    REPLACE_PATH, REWRITE_PREFIX, REWRITE_REGEX, SCRIPTED, SECURE_REQUEST, STRIP_PREFIXES,
+)
 from fastproxy.engine.payload cimport Payload, u32
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_OVER, plain_reply
 from fastproxy.engine.step_access cimport allow_networks
@@ -30,34 +37,9 @@ from fastproxy.engine.step_regex cimport redirect_regex, rewrite_regex
 from fastproxy.engine.step_users cimport remembered_user
 from fastproxy.engine.stream cimport ROUTE_REQUEST_STEPS, ROUTE_RESPONSE_STEPS, Engine, Stream
 
-cdef enum Code:
-    # the same numbers as in operations.py; a test compares them
-    STRIP_PREFIXES = 1
-    ADD_PREFIX = 2
-    REPLACE_PATH = 3
-    REWRITE_PREFIX = 4
-    ALLOW_NETWORKS = 5
-    REDIRECT_ROOT = 6
-    REDIRECT_ENTRY_POINT = 7
-    EDIT_REQUEST_HEADERS = 8
-    SECURE_REQUEST = 9
-    MAX_CONNECTIONS = 10
-    RATE_LIMIT = 11
-    CIRCUIT_BREAKER = 12
-    AFFINITY = 13
-    EDIT_RESPONSE_HEADERS = 14
-    FIX_LOCATION = 15
-    ERROR_PAGES = 16
-    SCRIPTED = 17
-    COMPRESS = 18
-    OFFER_CERTIFICATE = 19  # done where the endpoints are connected to
-    REWRITE_REGEX = 20
-    REDIRECT_REGEX = 21
-    BUFFER = 22
-    REMEMBERED_HEADERS = 23
-    REMEMBERED_USER = 24
-    REMEMBERED_NONCE = 25
-    ASK_SERVER = 26
+ctypedef int (*RequestOperation)(Stream*, Head*, Payload*) noexcept nogil
+
+cdef RequestOperation[OPERATION_CODES] _request_operations
 
 
 cdef int _scripted(Stream* stream, Head* head, Payload* payload) noexcept nogil:
@@ -92,10 +74,7 @@ cdef int request_steps(Stream* stream, Head* head, uint32_t start) noexcept nogi
     while at < end:
         operation = _next(&at, &payload)
         stream.step = <uint32_t> (at - base)
-        if operation == SCRIPTED:
-            code = _scripted(stream, head, &payload)
-        else:
-            code = _step(operation, stream, head, &payload)
+        code = _run(operation, stream, head, &payload)
         if code == STEP_OVER:
             _next(&at, &payload)
             stream.step = <uint32_t> (at - base)
@@ -113,55 +92,22 @@ cdef int request_steps_over(Stream* stream, Head* head) noexcept nogil:
     return request_steps(stream, head, <uint32_t> (at - base))
 
 
-cdef int _step(int code, Stream* stream, Head* head, Payload* payload) noexcept nogil:
-    if code == STRIP_PREFIXES:
-        return strip_prefixes(stream, head, payload)
-    if code == ADD_PREFIX:
-        return add_prefix(stream, head, payload)
-    if code == REPLACE_PATH:
-        return replace_path(stream, head, payload)
-    if code == REWRITE_PREFIX:
-        return rewrite_prefix(stream, head, payload)
-    if code == ALLOW_NETWORKS:
-        return allow_networks(stream, head, payload)
-    if code == REDIRECT_ROOT:
-        return redirect_root(stream, head, payload)
-    if code == REDIRECT_ENTRY_POINT:
-        return redirect_entry_point(stream, head, payload)
-    if code == EDIT_REQUEST_HEADERS:
-        return edit_request(stream, head, payload)
-    if code == SECURE_REQUEST:
-        return secure_request(stream, head, payload)
-    if code == MAX_CONNECTIONS:
-        return max_connections(stream, head, payload)
-    if code == RATE_LIMIT:
-        return rate_limit(stream, head, payload)
-    if code == CIRCUIT_BREAKER:
-        return circuit_breaker(stream, payload)
-    if code == AFFINITY:
-        return affinity(stream, head, payload)
-    if code == ERROR_PAGES:
-        return error_pages(stream, head, payload)
-    if code == COMPRESS:
-        stream.compress = compress_wish(head)
-        return STEP_GO_ON
-    if code == REWRITE_REGEX:
-        return rewrite_regex(stream, head, payload)
-    if code == REDIRECT_REGEX:
-        return redirect_regex(stream, head, payload)
-    if code == REMEMBERED_HEADERS:
-        return remembered_headers(stream, head, payload)
-    if code == REMEMBERED_USER:
-        return remembered_user(stream, head, payload)
-    if code == REMEMBERED_NONCE:
-        return remembered_nonce(stream, head, payload)
-    if code == ASK_SERVER:
-        return ask_server(stream, head, payload)
-    if code == BUFFER:
-        return buffer(stream, head, payload)
-    if code == OFFER_CERTIFICATE:
-        return STEP_GO_ON
+cdef inline int _run(uint16_t code, Stream* stream, Head* head, Payload* payload) noexcept nogil:
+    return _request_operations[code if code < OPERATION_CODES else 0](stream, head, payload)
+
+
+cdef int _unknown(Stream* stream, Head* head, Payload* payload) noexcept nogil:
+    """An operation this version does not have, or one of another phase: fail closed."""
     return plain_reply(stream.engine, 500, "Internal Server Error")
+
+
+cdef int _nothing(Stream* stream, Head* head, Payload* payload) noexcept nogil:
+    return STEP_GO_ON
+
+
+cdef int _compress(Stream* stream, Head* head, Payload* payload) noexcept nogil:
+    stream.compress = compress_wish(head)
+    return STEP_GO_ON
 
 
 cdef int backend_steps(Stream* stream, Head* head) noexcept nogil:
@@ -169,12 +115,13 @@ cdef int backend_steps(Stream* stream, Head* head) noexcept nogil:
     cdef const char* at = stream.table.block + stream.route.request.offset
     cdef const char* end = at + stream.route.request.size
     cdef Payload payload
-    cdef uint16_t operation
+    cdef uint16_t operation, of_backend
     cdef int code
     while at < end:
+        of_backend = (<const OperationRecord*> at).flags & OPERATION_OF_BACKEND
         operation = _next(&at, &payload)
-        if MAX_CONNECTIONS <= operation <= AFFINITY:
-            code = _step(operation, stream, head, &payload)
+        if of_backend:
+            code = _run(operation, stream, head, &payload)
             if code != STEP_GO_ON:
                 return code
     return STEP_GO_ON
@@ -218,3 +165,37 @@ cdef void end_steps(Stream* stream) noexcept nogil:
     while at < end:
         if _next(&at, &payload) == SCRIPTED:
             _scripted(stream, NULL, &payload)
+
+
+cdef void _fill() noexcept:
+    """Which function does what; the operations that stand here are those of the request."""
+    cdef int code
+    for code in range(OPERATION_CODES):
+        _request_operations[code] = _unknown
+    _request_operations[<int> ADD_PREFIX] = add_prefix
+    _request_operations[<int> AFFINITY] = affinity
+    _request_operations[<int> ALLOW_NETWORKS] = allow_networks
+    _request_operations[<int> ASK_SERVER] = ask_server
+    _request_operations[<int> BUFFER] = buffer
+    _request_operations[<int> CIRCUIT_BREAKER] = circuit_breaker
+    _request_operations[<int> COMPRESS] = _compress
+    _request_operations[<int> EDIT_REQUEST_HEADERS] = edit_request
+    _request_operations[<int> ERROR_PAGES] = error_pages
+    _request_operations[<int> MAX_CONNECTIONS] = max_connections
+    _request_operations[<int> OFFER_CERTIFICATE] = _nothing  # done where the endpoints are connected to
+    _request_operations[<int> RATE_LIMIT] = rate_limit
+    _request_operations[<int> REDIRECT_ENTRY_POINT] = redirect_entry_point
+    _request_operations[<int> REDIRECT_REGEX] = redirect_regex
+    _request_operations[<int> REDIRECT_ROOT] = redirect_root
+    _request_operations[<int> REMEMBERED_HEADERS] = remembered_headers
+    _request_operations[<int> REMEMBERED_NONCE] = remembered_nonce
+    _request_operations[<int> REMEMBERED_USER] = remembered_user
+    _request_operations[<int> REPLACE_PATH] = replace_path
+    _request_operations[<int> REWRITE_PREFIX] = rewrite_prefix
+    _request_operations[<int> REWRITE_REGEX] = rewrite_regex
+    _request_operations[<int> SCRIPTED] = _scripted
+    _request_operations[<int> SECURE_REQUEST] = secure_request
+    _request_operations[<int> STRIP_PREFIXES] = strip_prefixes
+
+
+_fill()

@@ -1,4 +1,4 @@
-"""Operations: the numbers in the Cython sources are those of `operations.py`."""
+"""Operations: what `operations.py` writes is what the Cython sources read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastproxy.engine import operations
+from fastproxy.engine.operation_codes import OperationCode
 
 ENGINE = Path(operations.__file__).parent
 
@@ -21,17 +22,23 @@ def constants(source, prefix="", enum=""):
     return {name: int(number) for name, number in rows}
 
 
-def test_codes():
-    own = {
-        kind.__name__: kind.code
+def kinds() -> list[type[operations.Operation]]:
+    return [
+        kind
         for kind in vars(operations).values()
         if isinstance(kind, type) and issubclass(kind, operations.Operation) and kind.code
-    }
-    theirs = {
-        name.title().replace("_", ""): n for name, n in constants("steps.pyx", enum="Code").items()
-    }
-    shortened = {"OfferEntryPointCertificate": "OfferCertificate"}
-    assert {shortened.get(name, name): number for name, number in own.items()} == theirs
+    ]
+
+
+def test_every_operation_has_a_code_of_its_own():
+    assert sorted(kind.code for kind in kinds()) == sorted(OperationCode)
+
+
+def test_every_operation_of_the_request_is_executed():
+    """Each one stands in the table of functions of steps.pyx, and no other does."""
+    listed = re.findall(r"_request_operations\[<int> (\w+)\]", (ENGINE / "steps.pyx").read_text())
+    own = {kind.code for kind in kinds() if kind.phase == operations.Phase.REQUEST}
+    assert sorted(OperationCode[name] for name in listed) == sorted(own)
 
 
 @pytest.mark.parametrize(

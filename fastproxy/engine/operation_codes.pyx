@@ -1,0 +1,1 @@
+"""See operation_codes.pxd."""
