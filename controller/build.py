@@ -9,18 +9,47 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from controller.reading import annotation_field
 from fastproxy import findings
 from fastproxy.compile import NOTHING, compile_table
+from fastproxy.feature import PREFIXES
 from fastproxy.features import FEATURES
 from fastproxy.findings import Finding
 from fastproxy.model import Desired, ObjectReference
 from fastproxy.settings import Settings
 
+NOBODY = ObjectReference("", "", "")
+
 
 def build_findings(desired: Desired, settings: Settings) -> tuple[Finding, ...]:
     """Compile for nothing but what goes wrong."""
     compiled = compile_table(desired, settings, FEATURES, NOTHING, lambda entries: b"")
-    return failures_as_findings(desired, compiled.failures)
+    return built_findings(desired, compiled.failures, compiled.remarks)
+
+
+def built_findings(
+    desired: Desired, failures: Iterable[tuple[str, str]], remarks: Iterable[tuple[str, str, str]]
+) -> tuple[Finding, ...]:
+    """`failures` are route name and reason, `remarks` route name, annotation and reason."""
+    return failures_as_findings(desired, failures) + _remarks_as_findings(desired, remarks)
+
+
+def _remarks_as_findings(
+    desired: Desired, remarks: Iterable[tuple[str, str, str]]
+) -> tuple[Finding, ...]:
+    told: dict[str, list[tuple[str, str]]] = {}
+    for name, annotation, sentence in remarks:
+        told.setdefault(name, []).append((annotation, sentence))
+    if not told:
+        return ()
+    found = [
+        findings.NEVER_FIRES(
+            route.origin or NOBODY, annotation_field(PREFIXES[0] + annotation), sentence=sentence
+        )
+        for route in desired.routes
+        for annotation, sentence in told.get(route.name, ())
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 def failures_as_findings(
@@ -30,10 +59,9 @@ def failures_as_findings(
     failed = dict(failures)
     if not failed:
         return ()
-    nobody = ObjectReference("", "", "")
     return tuple(
         findings.ROUTE_NOT_BUILT(
-            route.origin or nobody,
+            route.origin or NOBODY,
             "metadata.annotations",
             name=route.name,
             reason=failed[route.name],

@@ -15,6 +15,7 @@ from controller import yaml_text
 from controller.fields import Malformed, as_list
 from controller.objects import KubernetesObject, parse_object, reference_of, unknown_version
 from controller.provenance import Place
+from controller.shape import shape_findings
 from fastproxy import findings
 from fastproxy.findings import Finding
 from fastproxy.model import ObjectReference
@@ -33,6 +34,8 @@ class Contents:
     file: str  # the path as it is shown
     objects: list[Located] = field(default_factory=list)
     problems: list[Finding] = field(default_factory=list)
+    meant: list[Located] = field(default_factory=list)  # malformed, as they were probably meant
+    skipped: list[Finding] = field(default_factory=list)  # of kinds that nobody looks at
     faulty: bool = False  # something in it is not used
 
     def add(self, number: int, line: int, end: int, document: yaml_text.Document) -> None:
@@ -63,10 +66,13 @@ class Contents:
             self._add_malformed(data, problem, whole)
 
     def _add_item(self, item: Any, place: Place) -> None:
+        self.problems += shape_findings(item, place)
         try:
             found = parse_object(item)
         except Malformed as problem:
             self._add_malformed(item, problem, place)
+            if problem.object is not None:
+                self.meant.append((problem.object, place))
             return
         if found is not None:
             self.objects.append((found, place))
@@ -76,25 +82,27 @@ class Contents:
                 findings.UNKNOWN_VERSION(
                     *(reference_of(item), "apiVersion", "", self.file, line),
                     kind=item["kind"],
-                    version=item["apiVersion"],
+                    version=item.get("apiVersion") or "(none)",
                     known=", ".join(known),
                 )
             )
+        else:
+            self.skipped.append(_skipped(item, place))
 
     def _add_malformed(self, item: Any, problem: Malformed, place: Place) -> None:
-        line = place.line_of(problem.field)
-        self._add_fault(
-            findings.MALFORMED(
-                *(reference_of(item), problem.field, "", self.file, line),
-                sentence=problem.sentence,
+        for fault in problem.faults:
+            line = place.line_of(fault.field)
+            self._add_fault(
+                findings.MALFORMED(
+                    *(reference_of(item), fault.field, "", self.file, line),
+                    sentence=fault.sentence,
+                )
             )
-        )
 
     def add_broken(self, number: int, line: int, reason: str, data: Any = None) -> None:
         self._add_fault(
             findings.BROKEN_DOCUMENT(
                 *(reference_of(data), f"document {number}", "", self.file, line),
-                number=number,
                 reason=reason,
             )
         )
@@ -105,6 +113,14 @@ class Contents:
 
     def add_unreadable(self, line: int, reason: str) -> None:
         self._add_fault(unreadable_file(self.file, reason, line))
+
+
+def _skipped(item: Any, place: Place) -> Finding:
+    kind, version = item.get("kind"), item.get("apiVersion")
+    name = f"{kind} ({version})" if kind and version else "no kind or no apiVersion"
+    return findings.KIND_SKIPPED(
+        *(reference_of(item), "kind", "", place.file, place.line_of("kind")), kind=name, many=""
+    )
 
 
 def unreadable_file(file: str, reason: str, line: int = 0) -> Finding:

@@ -32,9 +32,10 @@ import orjson
 
 from controller.api import ConfigurationError, connect
 from controller.backoff import Backoff
-from controller.build import failures_as_findings
+from controller.build import built_findings
 from controller.describe import describe
 from controller.feeds import SECRETS_PATIENCE
+from controller.objects import KubernetesObject
 from controller.pace import Pace
 from controller.provenance import NOWHERE, Place, located
 from controller.snapshot import Name, Snapshot
@@ -107,6 +108,7 @@ class Controller:
         source_findings: Sequence[Finding] = (),
         complete: Complete = lambda secrets: None,
         places: Mapping[ObjectReference, Place] = NOWHERE,
+        meant: Sequence[KubernetesObject] = (),
     ) -> Snapshot:
         """Make the snapshot what is to be published, and log what is newly wrong with it.
 
@@ -121,7 +123,7 @@ class Controller:
                 break
             snapshot = fuller
             self._update(snapshot)
-        self.source_findings = tuple(source_findings)
+        self.source_findings = (*source_findings, *self._translator.examine(meant))
         self._places = places
         self._log_new()
         return snapshot
@@ -156,8 +158,11 @@ class Controller:
             if not self._publisher.publish(desired):
                 self._moved = None
                 return False
-            failures = getattr(self._publisher, "failures", ())
-            self.build_findings = failures_as_findings(desired, failures)
+            self.build_findings = built_findings(
+                desired,
+                getattr(self._publisher, "failures", ()),
+                getattr(self._publisher, "remarks", ()),
+            )
             self._log_new()
         self._published = desired
         self._moved = {}
@@ -280,7 +285,11 @@ class Loop:
         taken = self._source.take()
         try:
             snapshot = self._controller.translate(
-                taken.snapshot, taken.findings, self._source.complete, taken.places
+                taken.snapshot,
+                taken.findings,
+                self._source.complete,
+                taken.places,
+                taken.meant,
             )
         except Exception:
             log.exception("translation failed; the last configuration stays in force")

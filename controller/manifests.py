@@ -46,6 +46,8 @@ class Loaded(NamedTuple):
     snapshot: Snapshot
     findings: tuple[Finding, ...]
     places: Mapping[ObjectReference, Place] = NOWHERE
+    meant: tuple[KubernetesObject, ...] = ()  # malformed objects, as they were probably meant
+    skipped: tuple[Finding, ...] = ()  # what nobody looks at
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class _File:
     whole: bool = False  # the objects are all those of a text without fault
     kept: bool = False  # and what is there now is not that text
     again: bool = False  # it could not be read for a reason that may pass
+    meant: tuple[Located, ...] = ()  # see Loaded
+    skipped: tuple[Finding, ...] = ()
 
 
 NOTHING = _File()
@@ -199,7 +203,17 @@ class Manifests:
                 (kept.add if file.kept else kept.discard)(reference)
                 objects[reference] = item
                 places[reference] = place
-        self._loaded = Loaded(self._follow(objects), tuple(problems), places)
+        meant = [pair for _, file in sorted(self._files.items()) for pair in file.meant]
+        for item, place in meant:
+            places.setdefault(item.reference, place)
+        skipped = tuple(f for _, file in sorted(self._files.items()) for f in file.skipped)
+        self._loaded = Loaded(
+            self._follow(objects),
+            tuple(problems),
+            places,
+            tuple(item for item, _ in meant),
+            skipped,
+        )
         return self._loaded
 
     def _follow(self, objects: dict[ObjectReference, KubernetesObject]) -> Snapshot:
@@ -244,7 +258,14 @@ def _read_file(path: Path, shown: str, stamp: Stamp | str, known: _File) -> _Fil
         problems, faulty = [unreadable_file(shown, f"a bug of ours ({problem!r})")], True
     else:
         if not (faulty and known.whole):
-            return _File(stamp, tuple(contents.objects), tuple(problems), not faulty)
+            return _File(
+                stamp,
+                tuple(contents.objects),
+                tuple(problems),
+                whole=not faulty,
+                meant=tuple(contents.meant),
+                skipped=tuple(contents.skipped),
+            )
     if known.objects:
         problems = [replace(p, effect=KEPT) if p.severity is ERROR else p for p in problems]
     return replace(known, stamp=stamp, findings=tuple(problems), kept=True, again=again)

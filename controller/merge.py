@@ -22,7 +22,7 @@ from controller.reading import Reading
 from controller.rules_text import EVERYTHING, Rule, host_rule
 from fastproxy import findings
 from fastproxy.feature import OnInvalid
-from fastproxy.features import path_rules, protocol, weights
+from fastproxy.features import entry_points, path_rules, protocol, weights
 from fastproxy.features.path_rules import PathRules
 from fastproxy.findings import Finding
 from fastproxy.model import Backend, Config, Endpoint, Route
@@ -78,7 +78,7 @@ def merge(name: str, parts: Sequence[Part], settings: Settings) -> Merged:
     if first is not None and not _drops(first.reading) and not _drops(service):
         route = _route(name, name, first, routes, settings)
         if not route.entry_points:
-            problems.append(_no_entry_point(first, settings))
+            problems += _no_entry_point(first, settings)
             route = None
     return Merged(route, name if created else None, service, tuple(kept), tuple(problems))
 
@@ -92,7 +92,7 @@ def merge_default(part: Part, settings: Settings) -> Merged:
         rule = Rule("", EVERYTHING.matchers)
         route = _route(part.name, DEFAULT_BACKEND, part, {"/": rule}, settings)
         if not route.entry_points:
-            problems.append(_no_entry_point(part, settings))
+            problems += _no_entry_point(part, settings)
             route = None
     return Merged(route, DEFAULT_BACKEND, part.service, (part,), tuple(problems))
 
@@ -106,13 +106,16 @@ def merge_backend(merged: Merged, subsets_of: FindSubsets) -> MergedBackend | No
     for part in merged.parts:
         for target in part.targets:
             found = resolve(target, subsets_of(target.namespace, target.service))
-            endpoints += found.endpoints
+            spoken = [endpoint for endpoint in found.endpoints if endpoint.scheme != "h2c"]
+            endpoints += spoken
             at = part.field if part.name == DEFAULT_ROUTE else f"{part.field}.backend"
             service, port = target.service, target.port.name or target.port.number
             if found.unusable and target.external_name == "":
                 problems.append(findings.EMPTY_EXTERNAL_NAME(part.origin, at, service=service))
             elif found.unusable:
                 problems.append(findings.UNUSABLE_PORT(part.origin, at, service=service))
+            elif len(spoken) < len(found.endpoints):
+                problems.append(findings.H2C_REFUSED(part.origin, at, service=service))
             elif not found.endpoints:
                 problems.append(findings.NO_ENDPOINTS(part.origin, at, service=service, port=port))
     backend = Backend(merged.backend_name, united(endpoints))
@@ -127,9 +130,12 @@ def merge_backend(merged: Merged, subsets_of: FindSubsets) -> MergedBackend | No
     return MergedBackend(backend, tuple(problems))
 
 
-def _no_entry_point(part: Part, settings: Settings) -> Finding:
+def _no_entry_point(part: Part, settings: Settings) -> list[Finding]:
+    if part.reading.config(entry_points.FEATURE) is not None:
+        return []  # told once for the whole Ingress
+    names = ", ".join(settings.default_entry_points)
     known = ", ".join(sorted(settings.entry_points))
-    return findings.NO_ENTRY_POINT(part.origin, part.field, name=part.name, known=known)
+    return [findings.NO_ENTRY_POINT(part.origin, "spec", names=names, known=known)]
 
 
 def _forbids_route(reading: Reading) -> bool:

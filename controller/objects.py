@@ -22,7 +22,9 @@ from controller.fields import (
     as_port,
     as_text,
     as_texts,
+    collected,
     present,
+    wrong,
 )
 from fastproxy.model import ObjectReference
 
@@ -205,7 +207,8 @@ def _rule(rule: Mapping[str, Any], at: str) -> IngressRule:
         path_type = as_text(item.get("pathType"), f"{here}.pathType") or IMPLEMENTATION_SPECIFIC
         if path_type not in (EXACT, PREFIX, IMPLEMENTATION_SPECIFIC):
             known = ", ".join((EXACT, PREFIX, IMPLEMENTATION_SPECIFIC))
-            raise Malformed(f"{here}.pathType", f"must be one of {known}, not {path_type!r}")
+            sentence = f"must be one of {known}, not {path_type!r}"
+            path_type = wrong(f"{here}.pathType", sentence, IMPLEMENTATION_SPECIFIC)
         backend = item.get("backend")
         paths.append(
             IngressPath(
@@ -338,7 +341,7 @@ def _secret(data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Ide
         try:
             values[key] = base64.b64decode("".join(text.split()), validate=True)
         except (binascii.Error, ValueError):
-            raise Malformed(f"data[{key}]", "is not base64") from None
+            wrong(f"data[{key}]", "is not base64", None)
     for key, text in as_texts(data.get("stringData"), "stringData").items():
         values[key] = text.encode()
     return Secret(*identity, values)
@@ -408,6 +411,8 @@ def unknown_version(data: Any) -> tuple[str, ...]:
     document = data if isinstance(data, dict) else {}
     kind, version = document.get("kind"), document.get("apiVersion")
     known = READERS[kind][0] if isinstance(kind, str) and kind in READERS else ()
+    if version is None:
+        return known
     if not isinstance(version, str) or version in known:
         return ()
     groups = {name.rpartition("/")[0] for name in known}
@@ -417,11 +422,16 @@ def unknown_version(data: Any) -> tuple[str, ...]:
 def parse_kind(
     kind: str, data: Any, default_namespace: str = DEFAULT_NAMESPACE
 ) -> KubernetesObject:
-    """Read an object whose kind is already known. Raises `Malformed`."""
-    document = present(data, "the object")
-    metadata = as_mapping(document.get("metadata"), "metadata")
-    name = as_text(metadata.get("name"), "metadata.name")
-    if not name:
-        raise Malformed("metadata.name", "is missing")
-    namespace = as_text(metadata.get("namespace"), "metadata.namespace") or default_namespace
-    return READERS[kind][1](document, metadata, _Identity(namespace, name))
+    """Read an object whose kind is already known. Raises `Malformed` with all that is wrong."""
+    with collected() as faults:
+        document = present(data, "the object")
+        metadata = as_mapping(document.get("metadata"), "metadata")
+        name = as_text(metadata.get("name"), "metadata.name")
+        if not name:
+            raise Malformed("metadata.name", "is missing")
+        namespace = as_text(metadata.get("namespace"), "metadata.namespace") or default_namespace
+        item = READERS[kind][1](document, metadata, _Identity(namespace, name))
+    if faults:
+        first, *more = faults
+        raise Malformed(*first, *more, object=item)
+    return item

@@ -17,6 +17,7 @@ from types import MappingProxyType
 import yaml
 
 from controller import folder, yaml_text
+from fastproxy.feature import PREFIXES
 from fastproxy.findings import Finding
 from fastproxy.model import ObjectReference
 
@@ -69,11 +70,16 @@ def _below(node: yaml.Node, step: str) -> tuple[int, yaml.Node | None]:
         item = node.value[int(step)]
         return item.start_mark.line, item
     if isinstance(node, yaml.MappingNode):
-        for name in (step, OTHER_NAMES.get(step)):
+        for name in (step, OTHER_NAMES.get(step), _other_spelling(step)):
             for key, value in reversed(node.value):  # of a key given twice the last one counts
                 if key.value == name:
                     return key.start_mark.line, value
     return 0, None
+
+
+def _other_spelling(step: str) -> str | None:
+    prefix, slash, name = step.partition("/")
+    return PREFIXES[1] + name if prefix + slash == PREFIXES[0] else None
 
 
 @functools.lru_cache(maxsize=16)
@@ -92,14 +98,25 @@ def _composed(path: Path, line: int, end: int) -> yaml.Node | None:
 def located(
     findings: Iterable[Finding], places: Mapping[ObjectReference, Place]
 ) -> tuple[Finding, ...]:
-    """The findings with file and line, as far as they are known."""
+    """The findings with file and line, as far as they are known; what several paths of an Ingress
+    have in common is told once."""
+    groups: dict[tuple[object, ...], list[Finding]] = {}
+    for finding in findings:
+        own = "" if finding.field.startswith("spec.rules[") else finding.field
+        key = (finding.code, finding.object, own, finding.sentence, finding.effect, finding.file)
+        groups.setdefault(key, []).append(finding)
     try:
-        return tuple(_located(finding, places.get(finding.object)) for finding in findings)
+        return tuple(_located(group, places.get(group[0].object)) for group in groups.values())
     finally:
         _composed.cache_clear()  # the trees are large, the lines are remembered
 
 
-def _located(finding: Finding, place: Place | None) -> Finding:
+def _located(group: list[Finding], place: Place | None) -> Finding:
+    finding = group[0]
+    fields = tuple(dict.fromkeys(f.field for f in group))
+    if len(fields) > 1:
+        effect = finding.effect.replace("This path answers", f"{len(fields)} paths answer")
+        finding = replace(finding, effect=effect, also=fields[1:])
     if place is None or finding.file:
         return finding
     return replace(finding, file=place.file, line=place.line_of(finding.field))

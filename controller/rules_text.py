@@ -112,3 +112,62 @@ def unescaped(text: str) -> str | None:
     if "\\" not in text and '"' not in text and "\n" not in text:
         return text
     return string_body(text)
+
+
+PLACEHOLDER = re.compile(r"\$\{|\$\(|\{\{|<[^<>]*>|%\(|%[A-Z_]+%")
+NO_HOST = re.compile(r"[^A-Za-z0-9._*-]")
+TEMPLATE = re.compile(r"\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}")
+# What means something in a regular expression and hardly ever stands in a path.
+EXPRESSION = re.compile(
+    r"\.[*+]|\(\?|\([^()]*[|*+?\\\[][^()]*\)|\([^()]*\([^()]*\)[^()]*\)|\[[^\[\]]*\]"
+    r"|\\[a-zA-Z.]|^/?\^|\$$|\)[?*+]"
+)
+
+
+def unreachable(host: str) -> str:
+    """Why no request has this host (HTTP answers it 400), and what to do; empty when one can."""
+    # With a `*` it is a template, in which `{name:regex}` has a meaning.
+    rest = TEMPLATE.sub("", host) if "*" in host and "{{" not in host else host
+    if NO_HOST.search(rest) is None:
+        return ""
+    if PLACEHOLDER.search(rest):
+        return "it holds a placeholder which nobody has filled in"
+    if "://" in rest:
+        bare = rest.partition("://")[2].partition("/")[0]
+        return f"it is a URL; write the host alone, {bare}"
+    if rest.strip() != rest:
+        return "it begins or ends with a blank; remove it"
+    if "," in rest or ";" in rest or " " in rest:
+        return "it names several; write a rule for each host"
+    if "/" in rest:
+        bare, _, path = rest.partition("/")
+        return f"it holds a path; write host {bare} and path /{path}"
+    if not rest.isascii():
+        try:
+            return f"write it as clients send it, {rest.encode('idna').decode()}"
+        except UnicodeError:
+            return "it is no name"
+    if "{" in rest or "(" in rest or "[" in rest:
+        return "it is compared as text, not as an expression; a host may only begin with `*.`"
+    found = NO_HOST.search(rest)
+    return f"it holds {found[0]!r}, which no host may have" if found else ""
+
+
+def compared_as_text(path: str) -> str:
+    """Why a path does not do what it looks like; empty when it looks like nothing else."""
+    rest = path if "{{" in path or "${" in path else TEMPLATE.sub("", path)
+    if PLACEHOLDER.search(rest):
+        return "it holds a placeholder which nobody has filled in"
+    if rest.strip() != rest:
+        return "it begins or ends with a blank; remove it"
+    if "?" in rest and not EXPRESSION.search(rest):
+        return "no path holds a `?`, which begins the query; leave it out"
+    if "#" in rest:
+        return "no request holds a `#`; leave it out"
+    if "://" in rest:
+        return "it is a URL; write the path alone"
+    if EXPRESSION.search(rest):
+        return "it is no regular expression; write the path before the expression, such as /api"
+    if "*" in rest:
+        return f"`*` is no wildcard; write {path.partition('*')[0]}, all that begins so matches"
+    return ""

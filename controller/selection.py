@@ -17,6 +17,7 @@ from fastproxy.features import INGRESS_CLASS
 from fastproxy.notes import string_body
 from fastproxy.settings import Kubernetes
 
+DEFAULT_CLASS = "traefik"
 CONTROLLERS = frozenset(("fastproxy.io/ingress-controller", "traefik.io/ingress-controller"))
 
 KEY = r"(?:[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"
@@ -117,8 +118,33 @@ class Selection:
             known = classes.get(("", ingress.class_name))
             if known is not None and known.controller in CONTROLLERS:
                 return True
-            return bool(self._class) and ingress.class_name == self._class
+            # 1.7 knew no such field, and files name it without an IngressClass: it is read as the
+            # annotation then. An IngressClass of another controller is another matter.
+            return ingress.class_name == (self._class or (DEFAULT_CLASS if known is None else None))
         return not self._class
+
+    def by_name_only(self, ingress: Ingress, classes: Mapping[Name, IngressClass]) -> bool:
+        """Whether it names a class by a field whose IngressClass does not exist."""
+        name = ingress.class_name
+        by_field = name is not None and class_annotation(ingress) is None
+        return by_field and ("", name) not in classes
+
+    @property
+    def wanted(self) -> str:
+        """The class that is served."""
+        return self._class or DEFAULT_CLASS
+
+
+def class_of(ingress: Ingress) -> str:
+    """The class an Ingress names, by whatever means; empty for none."""
+    annotation = class_annotation(ingress)
+    return (ingress.class_name or "") if annotation is None else annotation
+
+
+def class_field(ingress: Ingress) -> str:
+    """Where it names it."""
+    keys = [key for key in INGRESS_CLASS.keys if key in ingress.annotations]
+    return f"metadata.annotations[{keys[0]}]" if keys else "spec.ingressClassName"
 
 
 def class_annotation(ingress: Ingress) -> str | None:

@@ -33,6 +33,7 @@ class Taken(NamedTuple):
     snapshot: Snapshot
     findings: tuple[Finding, ...]
     places: Mapping[ObjectReference, Place] = NOWHERE  # where objects stand in files
+    meant: tuple[KubernetesObject, ...] = ()  # malformed objects, as they were probably meant
 
 
 class Source(Protocol):
@@ -82,7 +83,7 @@ class ManifestsSource:
         return self._newest is not None
 
     def take(self) -> Taken:
-        return Taken(*self._newest) if self._newest is not None else Taken(Snapshot(), ())
+        return Taken(*self._newest[:4]) if self._newest is not None else Taken(Snapshot(), ())
 
     def complete(self, secrets: frozenset[Name]) -> Snapshot | None:
         return None  # the files are there to be read by anybody who reads our memory
@@ -106,13 +107,13 @@ class Cache:
         self._fetched: dict[Name, str] = {}  # versions the watch has not come to yet
         self._lock = threading.Lock()
         self._pending: dict[ObjectReference, KubernetesObject | None] = {}
-        self._malformed: dict[ObjectReference, Finding] = {}
+        self._malformed: dict[ObjectReference, Malformed] = {}
         self._snapshot = Snapshot()
 
     def deliver(self, changes: Sequence[Change]) -> None:
         parsed = [(ObjectReference(*change.key), change.object) for change in changes]
         objects: dict[ObjectReference, KubernetesObject | None] = {}
-        broken: dict[ObjectReference, Finding | None] = {}
+        broken: dict[ObjectReference, Malformed | None] = {}
         for reference, data in parsed:
             objects[reference] = broken[reference] = None
             if data is None:
@@ -120,9 +121,7 @@ class Cache:
             try:
                 objects[reference] = parse_kind(reference.kind, data)
             except Malformed as problem:
-                broken[reference] = findings.MALFORMED(
-                    reference, problem.field, sentence=problem.sentence
-                )
+                broken[reference] = problem
         versions = {change.key[1:]: version_of(change.object) for change in changes}
         with self._lock:
             for reference, item in objects.items():
@@ -132,16 +131,16 @@ class Cache:
                         continue
                     self._fetched.pop(name, None)
                 self._pending[reference] = self._bare(item)
-            for reference, finding in broken.items():
-                if finding is not None:
-                    self._malformed[reference] = finding
+            for reference, fault in broken.items():
+                if fault is not None:
+                    self._malformed[reference] = fault
                 else:
                     self._malformed.pop(reference, None)
 
     def take(self) -> Taken:
         with self._lock:
             pending, self._pending = self._pending, {}
-            malformed = tuple(self._malformed.values())
+            malformed = dict(self._malformed)
         present = []
         for reference, item in pending.items():
             if isinstance(item, Secret) and item.withheld and reference[1:] in (self._wanted or ()):
@@ -155,7 +154,13 @@ class Cache:
                 present.append(bare)
         absent = [reference for reference, item in pending.items() if item is None]
         self._snapshot = self._snapshot.with_changes(present, absent)
-        return Taken(self._snapshot, malformed)
+        problems = tuple(
+            findings.MALFORMED(reference, fault.field, sentence=fault.sentence)
+            for reference, problem in malformed.items()
+            for fault in problem.faults
+        )
+        meant = tuple(problem.object for problem in malformed.values() if problem.object)
+        return Taken(self._snapshot, problems, meant=meant)
 
     def _bare(self, item: KubernetesObject | None) -> KubernetesObject | None:
         """Take the content of a Secret away if it is known that nobody wants it."""

@@ -20,6 +20,7 @@ from controller.contribution import (
     part_name,
 )
 from controller.endpoints import Target, matching_ports
+from controller.idle import idle
 from controller.names import unknown_annotations
 from controller.objects import (
     BackendReference,
@@ -29,7 +30,7 @@ from controller.objects import (
 )
 from controller.reading import Reader, Reading, annotation_field, twice
 from controller.rules_text import Rule
-from controller.selection import Selection, class_annotation
+from controller.selection import Selection, class_annotation, class_field, class_of
 from controller.snapshot import Snapshot
 from controller.weights import Weighed, weigh
 from fastproxy import findings
@@ -58,6 +59,17 @@ class Contributor:
         if not self.selection.in_scope(ingress):
             return None
         return _Work(self, ingress, Lookups(snapshot, ingress.namespace)).run()
+
+    def read_service(self, service: Service, lookups: Lookups) -> tuple[Reading, list[Finding]]:
+        """Read the annotations of a Service; with what is wrong with them."""
+        reading = self.service_reader.read(service.annotations, lookups.secret_data)
+        found = [remark.about(service.reference) for remark in reading.remarks]
+        found += unknown_annotations(service.annotations, Scope.SERVICE, service.reference)
+        return reading, found
+
+    def examine_service(self, service: Service, snapshot: Snapshot) -> list[Finding]:
+        """What is wrong with a Service, whether an Ingress names it or not."""
+        return self.read_service(service, Lookups(snapshot, service.namespace))[1]
 
     def needs_class(self, ingress: Ingress) -> ObjectReference | None:
         if ingress.class_name is None or class_annotation(ingress) is not None:
@@ -89,6 +101,7 @@ class _Work:
             self.findings.append(findings.INVALID_CLASS(self.reference, at, value=annotation))
             return self._result()
         if not self.contributor.selection.is_ours(ingress, self.lookups.snapshot.classes):
+            self._class_spelling()
             return self._result()
         base = self._read("")
         self.findings += [
@@ -96,6 +109,8 @@ class _Work:
             for ignored, winner in ObjectNotes(ingress.annotations).twice((INGRESS_CLASS,))
         ]
         self.findings += unknown_annotations(ingress.annotations, Scope.INGRESS, self.reference)
+        self.findings += idle(ingress)
+        self._entry_points(base)
         if not self._tls(base):
             return self._result()
         default = None
@@ -107,6 +122,30 @@ class _Work:
             return self._result(default)
         parts = self._parts(base)
         return self._result(default, tuple(parts), processed=True)
+
+    def _class_spelling(self) -> None:
+        """Tell of a class which only a capital letter or a blank keeps from being ours."""
+        value, wanted = class_of(self.ingress), self.contributor.selection.wanted
+        if value.strip().lower() == wanted.lower():
+            self.findings.append(
+                findings.CLASS_SPELLING(
+                    self.reference, class_field(self.ingress), value=repr(value), wanted=wanted
+                )
+            )
+
+    def _entry_points(self, base: Reading) -> None:
+        """One finding, however many routes: merging them drops each."""
+        chosen = base.config(entry_points.FEATURE)
+        if chosen is not None and not chosen.known:
+            key = ObjectNotes(self.ingress.annotations).key(entry_points.ENTRY_POINTS) or ""
+            self.findings.append(
+                findings.NO_ENTRY_POINT(
+                    self.reference,
+                    annotation_field(key),
+                    names=", ".join(chosen.names),
+                    known=", ".join(sorted(self.settings.entry_points)),
+                )
+            )
 
     def _result(
         self,
@@ -278,6 +317,12 @@ class _Work:
             return None
         elif rules_text.is_address(host):
             self.findings.append(findings.HOST_IS_ADDRESS(self.reference, at, host=raw))
+        elif reason := rules_text.unreachable(host):
+            shown = repr(raw) if raw.strip() != raw else raw
+            self.findings.append(
+                findings.UNREACHABLE_HOST(self.reference, at, host=shown, reason=reason)
+            )
+            return None
         return host
 
     def _path(self, raw: str, at: str) -> str | None:
@@ -291,6 +336,11 @@ class _Work:
                 )
             )
             return None
+        elif reason := rules_text.compared_as_text(path):
+            shown = repr(raw) if raw.strip() != raw else raw
+            self.findings.append(
+                findings.PATH_IS_TEXT(self.reference, f"{at}.path", path=shown, reason=reason)
+            )
         elif path and not path.startswith("/"):
             self.findings.append(findings.RELATIVE_PATH(self.reference, f"{at}.path", path=raw))
         return path
@@ -357,8 +407,6 @@ class _Work:
         )
 
     def _service_reading(self, service: Service) -> Reading:
-        reader = self.contributor.service_reader
-        reading = reader.read(service.annotations, self.lookups.secret_data)
-        self.findings += [remark.about(service.reference) for remark in reading.remarks]
-        self.findings += unknown_annotations(service.annotations, Scope.SERVICE, service.reference)
+        reading, found = self.contributor.read_service(service, self.lookups)
+        self.findings += found
         return reading

@@ -29,7 +29,7 @@ from controller.contribution import DEFAULT_BACKEND, DEFAULT_ROUTE, Contribution
 from controller.groups import Groups, Sorted
 from controller.merge import Merged, merge, merge_backend, merge_default
 from controller.named import NamedBackends, unusable
-from controller.objects import EndpointSlice
+from controller.objects import EndpointSlice, Ingress, KubernetesObject, Service
 from controller.snapshot import Name, Snapshot
 from controller.steps import Contributor
 from fastproxy import findings
@@ -91,6 +91,17 @@ class Translator:
             self._feed(name, change)
         self._last = self._assembled(change)
         return self._last
+
+    def examine(self, objects: Iterable[KubernetesObject]) -> tuple[Finding, ...]:
+        """What is wrong with objects that are not served, beside why they are not."""
+        found: list[Finding] = []
+        for item in objects:
+            if isinstance(item, Ingress):
+                contribution = self._contributor.contribute(item, self._snapshot)
+                found += contribution.findings if contribution is not None else ()
+            elif isinstance(item, Service):
+                found += self._contributor.examine_service(item, self._snapshot)
+        return tuple(dict.fromkeys(found))
 
     # -- what a change touches --
 

@@ -46,6 +46,7 @@ class Compiled:
     matcher: bytes = field(default=b"", repr=False)
     wanted: tuple[Certificate, ...] = field(default=(), repr=False)  # what `certificates` is from
     moved: frozenset[str] = frozenset()  # backends whose endpoints are not those of `groups`
+    remarks: tuple[tuple[str, str, str], ...] = ()  # route, annotation, what it cannot do there
 
     def with_moves(self, moved: Mapping[int, BackendSpecification]) -> Compiled:
         """Return this generation with other endpoints for some backends."""
@@ -96,6 +97,7 @@ def compile_table(
         places,
         matcher,
         desired.certificates,
+        remarks=tuple((p.route.name, *remark) for p in pieces if p.remarks for remark in p.remarks),
     )
 
 

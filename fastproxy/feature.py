@@ -81,7 +81,8 @@ class Annotation(Generic[T]):
     on_invalid: OnInvalid = OnInvalid.DEFAULT
     prefixed: bool = True  # False: only `aliases` exist
     quoted: bool = False  # the raw value must be a legal quoted-string body (`provider.md` 8)
-    keys_inside: Shape | None = None  # of a YAML value: every key that somebody reads
+    # Of a YAML value: every key that somebody reads.
+    keys_inside: Shape | None = field(default=None, hash=False)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -147,6 +148,7 @@ class BuildContext:
     entry_point: str
     entry_points: Mapping[str, Any]  # name -> settings.EntryPoint
     counters: Callable[[str, int], int]  # (kind, size) -> slot in shared memory, stable by route
+    warn: Callable[[str, str], None] = lambda annotation, sentence: None  # a finding
 
 
 class Filter:

@@ -17,8 +17,9 @@ from fastproxy.model import ObjectReference
 
 
 class Severity(StrEnum):
-    ERROR = "error"  # part of the object is not served
+    ERROR = "error"  # part of the object is not served, or not as protected as it says
     WARNING = "warning"  # served, but not as written
+    NOTE = "note"  # nothing is wrong: what was looked at, and what was assumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,9 @@ class Finding:
     sentence: str  # what is wrong and what to do about it
     effect: str = ""  # what happens to traffic, a sentence
     file: str = ""  # where the object comes from, if not from an API server
-    line: int = dataclass_field(
-        default=0, compare=False
-    )  # of the field; moves with what stands above
+    # Of the field; moves with what stands above.
+    line: int = dataclass_field(default=0, compare=False)
+    also: tuple[str, ...] = ()  # more fields of the object with the same cause
 
     @property
     def subject(self) -> tuple[str, ObjectReference, str, str]:
@@ -44,7 +45,7 @@ class Finding:
         """`file:line`, as compilers write it; empty for what comes from an API server."""
         return f"{self.file}:{self.line}" if self.file and self.line else self.file
 
-    def as_fields(self) -> dict[str, str | int]:
+    def as_fields(self) -> dict[str, str | int | list[str]]:
         """Every fact by its name: for JSON, in `/api/findings`, lint and the log."""
         return {
             "code": self.code,
@@ -53,6 +54,7 @@ class Finding:
             "namespace": self.object.namespace,
             "name": self.object.name,
             "field": self.field,
+            "also": list(self.also),
             "sentence": self.sentence,
             "effect": self.effect,
             "file": self.file,
@@ -63,7 +65,8 @@ class Finding:
         """One line for people: code, object, field, where it stands, what is wrong, its effect."""
         about = str(self.object) if self.object.kind else ""
         where = f"({self.place})" if place and self.file else ""
-        head = " ".join(filter(None, (self.code, about, self.field, where)))
+        more = f"and {len(self.also)} more" if self.also else ""
+        head = " ".join(filter(None, (self.code, about, self.field, more, where)))
         sentence = self.sentence if self.sentence.endswith(".") else f"{self.sentence}."
         return " ".join(filter(None, (f"{head}:", sentence, self.effect)))
 
@@ -173,6 +176,14 @@ UNUSABLE_PORT = _error(
     "The endpoint is left out.",
 )
 
+H2C_REFUSED = _error(
+    "FP236",
+    "endpoints that speak h2c",
+    "Service {service} speaks HTTP/2 without TLS (h2c), which is not supported; offer HTTP/1.1 and "
+    "remove h2c from the annotation protocol or from appProtocol.",
+    "This path answers 503.",
+)
+
 # -- rules, hosts and paths --
 
 RULE_WITHOUT_HTTP = _warning(
@@ -247,6 +258,19 @@ MERGED_ANNOTATIONS = _warning(
     "Both Ingresses share one route and their endpoints are united.",
 )
 
+UNREACHABLE_HOST = _error(
+    "FP233",
+    "host of no request",
+    "No request has the host {host}: {reason}.",
+    "This path answers 404.",
+)
+PATH_IS_TEXT = _error(
+    "FP234",
+    "path of no request",
+    "The path {path} is compared as text: {reason}.",
+    "Requests that do not have this very text in their path answer 404.",
+)
+
 # -- default backend --
 
 DUPLICATE_DEFAULT_BACKEND = _error(
@@ -271,13 +295,20 @@ INVALID_CLASS = _error(
     "All paths of this Ingress answer 404.",
 )
 
+CLASS_SPELLING = _error(
+    "FP235",
+    "class spelt differently",
+    "The class {value} is not {wanted}; classes are compared letter by letter.",
+    "All paths of this Ingress answer 404.",
+)
+
 # -- entry points --
 
 NO_ENTRY_POINT = _error(
     "FP135",
     "no entry point",
-    "None of the entry points of the route {name} exists; name one of: {known}.",
-    "This route answers 404.",
+    "No entry point is called {names}; the entry points are {known}.",
+    "All paths of this Ingress answer 404.",
 )
 
 # -- certificates --
@@ -402,6 +433,14 @@ PROTECTION_MISPLACED = _error(
     "It is ignored; what it was to protect or limit is open.",
 )
 
+ANNOTATIONS_MISPLACED = _error(
+    "FP227",
+    "annotations at the wrong place",
+    "Nobody reads annotations here ({names}); move them to metadata.annotations.",
+    "They are ignored; what they were to protect or limit is open.",
+)
+NEVER_FIRES = _warning("FP228", "annotation that cannot work", "{sentence}", "It has no effect.")
+
 ROUTE_NOT_BUILT = _error(
     "FP170",
     "route cannot be built",
@@ -422,7 +461,7 @@ MALFORMED = _error("FP181", "malformed object", "It {sentence}.", "The object co
 BROKEN_DOCUMENT = _error(
     "FP182",
     "broken document",
-    "Document {number} of the file is not YAML: {reason}.",
+    "It is not YAML: {reason}.",
     "The objects of this document count as absent; the others of the file are used.",
 )
 DEFINED_TWICE = _warning(
@@ -438,6 +477,16 @@ UNREADABLE_FILE = _error(
     "The objects of this file count as absent.",
 )
 
+UNKNOWN_FIELD = _warning(
+    "FP231", "unknown field", "There is no field {name} here{hint}.", "It is ignored."
+)
+FIELD_OF_ANOTHER_VERSION = _warning(
+    "FP232",
+    "field of another API version",
+    "{version} has no field {name}; write {instead}.",
+    "It is read as it is meant; an API server refuses the object.",
+)
+
 UNKNOWN_VERSION = _error(
     "FP185",
     "unknown version of a kind",
@@ -447,7 +496,7 @@ UNKNOWN_VERSION = _error(
 KEY_TWICE = _error(
     "FP201",
     "key given twice",
-    "The key {path} is given twice, first in line {first}; keep one of them.",
+    "It is given twice, first in line {first}; keep one of them.",
     "The last one is used.",
 )
 UNREADABLE_DIRECTORY = _error(
@@ -471,6 +520,49 @@ DIRECTORY_REPLACED = _error(
 )
 
 
+# -- what lint looked at --
+
+
+def _note(code: str, title: str, template: str, effect: str) -> Kind:
+    return _entry(Kind(code, Severity.NOTE, title, template, effect))
+
+
+KIND_SKIPPED = _note(
+    "FP241",
+    "kind that is not looked at",
+    "Objects of kind {kind} are not looked at.{many}",
+    "fastproxy does nothing with it.",
+)
+CLASS_SKIPPED = _note(
+    "FP242",
+    "Ingress of another class",
+    "Its class is {value}; served is {wanted}.",
+    "Nothing of it is served here.",
+)
+SCOPE_SKIPPED = _note(
+    "FP243",
+    "Ingress out of scope",
+    "[kubernetes] namespaces or labelselector of the settings leave it out.",
+    "Nothing of it is served here.",
+)
+CLASS_WITHOUT_OBJECT = _note(
+    "FP246",
+    "class without IngressClass",
+    "No IngressClass is called {value}; the name is read as that of the annotation "
+    "kubernetes.io/ingress.class would be.",
+    "It is served.",
+)
+NOTHING_SERVED = _note(
+    "FP245", "no Ingress", "There is no Ingress here.", "Nothing of this is served."
+)
+ASSUMED = _note(
+    "FP244",
+    "settings assumed",
+    "No settings file was found; assumed are {assumed}. Name yours by --configfile.",
+    "With other settings other findings are possible.",
+)
+
+
 def as_json(findings: Iterable[Finding]) -> str:
     """What `/api/findings` and `fastproxy lint --format json` show, in a stable order."""
     return json.dumps([f.as_fields() for f in sorted(findings, key=order)], indent=2)
@@ -480,9 +572,10 @@ INTRODUCTION = """# Findings
 
 Everything that can be wrong with an object has a code that never changes its meaning. Findings go
 to the log, to Events of the Ingress, to `/api/findings` (with `[api]`), and to `fastproxy lint`.
-An *error* means that part of the object is not served, a *warning* that it is served, but not as
-written. A file with an error, and a directory that cannot be read, keeps all it held before; then
-the effect says so instead of what is written here, which holds at the start.
+An *error* means that part of the object is not served, or not as protected as it says; a *warning*
+that it is served, but not as written. A *note* says what lint has not looked at, or assumed.
+A file with an error, and a directory that cannot be read, keeps all it held before; then the effect
+says so instead of what is written here, which holds at the start.
 
 This file is generated from `fastproxy/findings.py`.
 

@@ -176,6 +176,11 @@ class Publisher:
         """Routes of the live generation that could not be built: name and reason."""
         return self._live.failures
 
+    @property
+    def remarks(self) -> tuple[tuple[str, str, str], ...]:
+        """What cannot work in the live generation: route, annotation and why."""
+        return self._live.remarks
+
     def publish(self, desired: Desired) -> bool:
         """Make `desired` live in every worker; False when one refused it (the old one stays).
 

@@ -54,6 +54,7 @@ class Piece:
     filters: tuple[tuple[int, Config], ...]
     statistics_slot: int
     certificate_of: str = ""
+    remarks: tuple[tuple[str, str], ...] = ()  # annotation, what it cannot do here
 
     @property
     def entry_point(self) -> int:
@@ -85,6 +86,10 @@ class _Operations:
     end: bytes = b""
     filters: dict[int, Config] = field(default_factory=dict)
     scripted: bool = False
+    remarks: dict[tuple[str, str], None] = field(default_factory=dict)
+
+    def warn(self, annotation: str, sentence: str) -> None:
+        self.remarks[annotation, sentence] = None
 
 
 class Wiring:
@@ -123,8 +128,11 @@ class Wiring:
                 try:
                     piece = self._piece(route, backend, name, entry_point, piece)
                 except Exception as error:
-                    log.exception("route %s on %s cannot be built, not served", route.name, name)
-                    failures.append(str(error))
+                    # A mistake of the user is a finding (FP170); anything else is one of ours.
+                    if not isinstance(error, ValueError):
+                        log.exception("route %s on %s cannot be built", route.name, name)
+                    annotation = getattr(error, "annotation", "")
+                    failures.append(f"{annotation}: {error}" if annotation else str(error))
                     break  # as in 1.7: what was wired before stays, what comes after is not
             pieces.append(piece)
         for gone in before.values():
@@ -166,7 +174,7 @@ class Wiring:
             for feature, config in self._wired(route, backend):
                 if feature.build is None:
                     continue
-                context = self._context(route, backend, name, feature, config, claimed)
+                context = self._context(route, backend, name, feature, config, claimed, found.warn)
                 operations = tuple(feature.build(config, context))
                 if any(isinstance(o, OfferEntryPointCertificate) for o in operations):
                     certificate_of = name
@@ -187,6 +195,7 @@ class Wiring:
             (entry_point, route.matchers, route.priority, route.name),
             self._row(route, backend, entry_point, found, flags, backend_slot),
             tuple(claims), tuple(found.filters.items()), statistics, certificate_of,
+            tuple(found.remarks),
         )  # fmt: skip
 
     def _row(
@@ -241,7 +250,7 @@ class Wiring:
 
     def _context(
         self, route: Route, backend: Backend, name: str, feature: Feature, config: Config,
-        claimed: Callable[[str, tuple[Any, ...], Any], int],
+        claimed: Callable[[str, tuple[Any, ...], Any], int], warn: Callable[[str, str], None],
     ) -> BuildContext:  # fmt: skip
         calls = iter(range(1 << 20))
 
@@ -249,7 +258,7 @@ class Wiring:
             # A limit that changes starts anew, as a changed route does in 1.7.
             return claimed(kind, (feature.name, next(calls)), (config, size))
 
-        return BuildContext(route, backend, name, self.settings.entry_points, counters)
+        return BuildContext(route, backend, name, self.settings.entry_points, counters, warn)
 
 
 def _encode(

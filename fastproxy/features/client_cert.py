@@ -136,9 +136,10 @@ def build(config: PassClientCert, context: BuildContext) -> Sequence[Operation]:
     entry_point = context.entry_points.get(context.entry_point)
     tls = entry_point.tls if entry_point is not None else None
     if tls is None or not (tls.client_ca or tls.client_ca_files):
-        log.warning(
-            "route %s: entry point %s has no clientCA, so %s never fires",
-            *(context.route.name, context.entry_point, PASS_CLIENT_CERT.name),
+        context.warn(
+            PASS_CLIENT_CERT.name,
+            f"the entry point {context.entry_point} asks no client for a certificate; give it "
+            "tls.clientCA",
         )
         return [removal]
     return [removal, RememberedHeaders(config), Scripted(config=config)]

@@ -35,12 +35,12 @@ def read(notes: Notes, refs: Refs) -> EntryPoints | None:
         return None
     known = tuple(dict.fromkeys(name for name in names if name in refs.entry_points))
     unknown = [name for name in names if name not in refs.entry_points]
-    if unknown:
+    if unknown and known:  # without any the translation says that nothing is served
         notes.warn(
             ENTRY_POINTS,
             f"no entry point is called {', '.join(map(shown, unknown))}; the entry points are "
-            f"{', '.join(sorted(refs.entry_points))}"
-            + ("" if known else "; the routes of this Ingress are not served"),
+            f"{', '.join(sorted(refs.entry_points))}",
+            f"The routes are offered on {', '.join(known)}.",
         )
     return EntryPoints(names, known)
 

@@ -25,8 +25,9 @@ PROTOCOL = Annotation(
     name="protocol",
     parse=protocol,
     default="",
-    doc="Protocol of the endpoints: `http`, `https` or `h2c`; default: by the Service's port.",
-    example="h2c",
+    doc="Protocol of the endpoints: `http` or `https`; default: by the Service's port. `h2c` is "
+    "not supported: the paths answer 503.",
+    example="https",
     on_invalid=OnInvalid.ENDPOINTS,
 )
 

@@ -33,7 +33,7 @@ DOCUMENTS = [
     ("kind: Pod\napiVersion: v1\nmetadata: {name: p}\n", [], []),
     ("kind: Ingress\napiVersion: networking.k8s.io/v2\nmetadata: {name: i}\n", [], ["FP185"]),
     ("kind: Service\napiVersion: serving.knative.dev/v1\nmetadata: {name: i}\n", [], []),
-    ("kind: Ingress\nmetadata: {name: i}\n", [], []),
+    ("kind: Ingress\nmetadata: {name: i}\n", [], ["FP185"]),
     ("just text\n", [], ["FP181"]),
     ("apiVersion: v1\nkind: List\nitems:\n- " + service("a").replace("\n", "\n  "), ["a"], []),
     ("apiVersion: v1\nkind: ServiceList\nitems:\n- {metadata: {name: a}}\n- 7\n", ["a"], ["FP181"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from controller import rules_text
 from controller.objects import EXACT, IMPLEMENTATION_SPECIFIC, PREFIX
 from controller.rules_text import fits, has_port, host_rule, is_address, path_rule, unescaped
 from fastproxy.features.path_rules import PathRules
@@ -128,3 +129,77 @@ TEXTS = [
 @pytest.mark.parametrize(("text", "expected"), TEXTS)
 def test_quoted_string_bodies(text: str, expected: str | None) -> None:
     assert unescaped(text) == expected
+
+
+# host, part of the reason why no request has it ("": one can)
+HOSTS = [
+    ("", ""),
+    ("a.example", ""),
+    ("A_b-1.example", ""),
+    ("*.a.example", ""),
+    ("a.*.example", ""),
+    ("*{x:[0-9]+}.example", ""),
+    ("<NAME>.example", "placeholder"),
+    ("${APP}.example", "placeholder"),
+    ("app.{{domain}}", "placeholder"),
+    ("$(APP).example", "placeholder"),
+    ("%HOST%", "placeholder"),
+    ("http://t.example", "write the host alone, t.example"),
+    ("https://t.example/x", "write the host alone, t.example"),
+    ("t.example/shop", "host t.example and path /shop"),
+    ("a.example,b.example", "a rule for each"),
+    ("a.example b.example", "a rule for each"),
+    ("a.example ", "blank"),
+    ("\ta.example", "blank"),
+    ("b\u00fccher.example", "xn--bcher-kva.example"),
+    ("{sub:[a-z]+}.example", "as text"),
+    ("(a|b).example", "as text"),
+    ("a@b.example", "'@'"),
+]
+
+
+@pytest.mark.parametrize(("host", "part"), HOSTS)
+def test_hosts_of_no_request(host: str, part: str) -> None:
+    reason = rules_text.unreachable(host)
+    assert bool(reason) == bool(part), reason
+    assert part in reason
+
+
+# path, part of what is said of it ("": nothing)
+PATHS = [
+    ("/", ""),
+    ("/a/b.html", ""),
+    ("/wiki/Foo_(bar)", ""),
+    ("/a+b,c;d=e@f", ""),
+    ("/{id:[0-9]+}/x", ""),
+    ("/{name}", ""),
+    ("/a$b", ""),
+    ("/~user", ""),
+    ("/api/*", "write /api/"),
+    ("/*", "write /"),
+    ("/api(/|$)(.*)", "no regular expression"),
+    ("/(.*)", "no regular expression"),
+    ("/.*", "no regular expression"),
+    ("/.+", "no regular expression"),
+    ("^/api", "no regular expression"),
+    ("/^api", "no regular expression"),
+    ("/api$", "no regular expression"),
+    ("/[a-z]+/x", "no regular expression"),
+    ("/(a|b)", "no regular expression"),
+    ("/a\\.b", "no regular expression"),
+    ("/(?:x)", "no regular expression"),
+    ("/a?b=c", "query"),
+    ("/a#b", "`#`"),
+    ("/a ", "blank"),
+    ("/${BASE}", "placeholder"),
+    ("/<name>", "placeholder"),
+    ("/{{ .Values.path }}", "placeholder"),
+    ("http://a/b", "URL"),
+]
+
+
+@pytest.mark.parametrize(("path", "part"), PATHS)
+def test_paths_that_look_like_something_else(path: str, part: str) -> None:
+    reason = rules_text.compared_as_text(path)
+    assert bool(reason) == bool(part), reason
+    assert part in reason

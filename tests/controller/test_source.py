@@ -30,7 +30,7 @@ def test_only_the_newest_state_is_kept() -> None:
     cache = Cache()
     cache.deliver([change("Service", service("a")), change("Service", service("b"))])
     cache.deliver([change("Service", service("a", port=81)), change("Service", None, "b")])
-    snapshot, found, _ = cache.take()
+    snapshot, found, *_ = cache.take()
     assert list(snapshot.services) == [("default", "a")]
     assert snapshot.services["default", "a"].ports[0].number == 81
     assert found == ()
@@ -50,11 +50,11 @@ def test_a_malformed_object_is_a_finding_and_absent() -> None:
     cache.deliver([change("Ingress", good), change("Ingress", bad)])
     bad["spec"] = {"rules": "nonsense"}
     cache.deliver([change("Ingress", bad)])
-    snapshot, found, _ = cache.take()
+    snapshot, found, *_ = cache.take()
     assert list(snapshot.ingresses) == [("default", "good")]
     assert [(f.code, f.object.name) for f in found] == [("FP181", "bad")]
     cache.deliver([change("Ingress", ingress("bad", "b.example"))])
-    snapshot, found, _ = cache.take()
+    snapshot, found, *_ = cache.take()
     assert len(snapshot.ingresses) == 2 and found == ()
 
 
@@ -87,7 +87,7 @@ def test_api() -> None:
         source = ApiSource(connect(server.url, environment={}), Kubernetes())
         source.start(lambda: None)
         wait_until(source.synced)
-        snapshot, found, _ = source.take()
+        snapshot, found, *_ = source.take()
         assert isinstance(snapshot.ingresses["default", "i"], Ingress)
         assert snapshot.subsets_of("default", "web") and found == ()
         server.stop()

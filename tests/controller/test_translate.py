@@ -37,7 +37,7 @@ ANNOTATIONS: tuple[Mapping[str, str], ...] = (
     {"ingress.kubernetes.io/frontend-entry-points": "nowhere"},
     {"ingress.kubernetes.io/rule-type": "PathStrip"},
     {"ingress.kubernetes.io/rule-type": "wrong"},
-    {"ingress.kubernetes.io/protocol": "h2c"},
+    {"ingress.kubernetes.io/protocol": "https"},
     {"ingress.kubernetes.io/service-weights": "s1: 30%"},
     {"ingress.kubernetes.io/service-weights": ""},
     {"ingress.kubernetes.io/service-weights": "s1: 30%\ns2: 70%"},

@@ -258,7 +258,9 @@ def test_names_that_come_later_are_not_looked_at(named: Named) -> None:
     for effect, number in ROWS:
         name = named.field.name(effect.under(number))
         for key in KEYS[effect.annotation][number + 1 :]:
-            assert told[name, f"metadata.annotations[{key}]"] == ["FP224"]
+            # An Ingress that the first spelling gives to others has no findings.
+            wanted = [] if effect.annotation == INGRESS_CLASS.name else ["FP224"]
+            assert told.get((name, f"metadata.annotations[{key}]"), []) == wanted
 
 
 @pytest.mark.parametrize("key", MISSPELT.values(), ids=str)

@@ -92,6 +92,7 @@ def test_json_holds_what_the_line_holds() -> None:
         "namespace": "default",
         "name": "shop",
         "field": "spec",
+        "also": [],
         "sentence": "no.",
         "effect": "This route answers 404.",
         "file": "a.yaml",
@@ -110,4 +111,4 @@ def test_a_finding_that_moves_or_is_said_anew_is_not_resolved() -> None:
 
 
 def test_severities_are_text() -> None:
-    assert [f"{severity}" for severity in Severity] == ["error", "warning"]
+    assert [f"{severity}" for severity in Severity] == ["error", "warning", "note"]

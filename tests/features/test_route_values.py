@@ -66,7 +66,6 @@ DEFAULTED = [
     (preserve_host, {"preserve-host": "yes"}, OnInvalid.DEFAULT, "boolean"),
     (preserve_host, {"preserve-host": ""}, OnInvalid.DEFAULT, "boolean"),
     (entry_points, {"frontend-entry-points": "http,nope"}, None, "'nope'"),
-    (entry_points, {"frontend-entry-points": "nope"}, None, "not served"),
 ]
 
 
