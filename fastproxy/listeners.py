@@ -150,6 +150,8 @@ def refuse_handshakes(listener: socket.socket) -> None:
 
 def _explained(name: str, point: EntryPoint, error: OSError) -> ListenError:
     remedies = {
+        errno.EMFILE: "no more descriptors may be open; raise the limit (ulimit -n) or have fewer"
+        " workers or entry points",
         errno.EADDRINUSE: "another program listens there; stop it or choose another port",
         errno.EACCES: "this user may not; choose a port from 1024, or allow it"
         " (CAP_NET_BIND_SERVICE)",

@@ -52,7 +52,7 @@ def configure(settings: Settings) -> None:
     handler.setFormatter(JsonFormatter() if is_json else CommonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(LEVELS[settings.log_level or "ERROR"])
+    root.setLevel(LEVELS[settings.log_level or "INFO"])
 
 
 def reopen() -> None:

@@ -135,7 +135,7 @@ def _aliases(settings: Settings) -> Settings:
         responding_timeouts=responding,
         traefik_log=log,
         access_log=access,
-        log_level=settings.log_level or ("DEBUG" if settings.debug else "ERROR"),
+        log_level=settings.log_level or ("DEBUG" if settings.debug else "INFO"),
         grace_time_out=0.0,
         idle_timeout=0.0,
         access_logs_file="",

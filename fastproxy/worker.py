@@ -12,7 +12,6 @@ import gc
 import logging
 import os
 import pickle
-import resource
 import signal
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 
 from fastproxy import documents, logs
 from fastproxy.channel import Channel, Message, close_all, memory_size, read_memory
+from fastproxy.descriptors import allowed
 from fastproxy.engine.change import BackendSpecification, Change
 from fastproxy.model import Certificate, Config, Endpoint
 from fastproxy.parent import Place
@@ -30,7 +30,6 @@ from fastproxy.publish import Delta, apply, only_endpoints
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-ROOM = 64  # descriptors kept free for a message: the live generation takes up to 62 (publish.py)
 POLL = 0.05  # seconds between looks at the open connections while draining
 LARGE = 1 << 18  # bytes of deltas that take milliseconds to read
 
@@ -309,7 +308,7 @@ async def _main(place: Place, build: Build, make_filter: MakeFilter) -> None:
     loop = asyncio.get_running_loop()
     channel = Channel(socket.socket(fileno=place.channel))
     channel.set_timeout(0)
-    channel.keep_room(min(ROOM, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 3))
+    channel.keep_room(allowed(0, len(place.listeners)).room)
     worker = Worker(place, channel, build(loop, place), make_filter)
     loop.add_signal_handler(signal.SIGTERM, worker.ending.set)
     # Ctrl-C reaches the whole process group; the parent decides what it means.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
-import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +13,7 @@ from typing import Any
 from fastproxy import logs
 from fastproxy.cli.check import start_problems
 from fastproxy.cli.reading import add_manifests, loaded, no_provider
+from fastproxy.descriptors import allowed, raise_limit
 from fastproxy.listeners import ListenError
 from fastproxy.parent import Parent, Place, Programs
 from fastproxy.settings import Settings
@@ -67,9 +66,7 @@ def _warn(text: str) -> None:
 def _start(settings: Settings, manifests: Path | None) -> int:
     from fastproxy import _shared
 
-    with contextlib.suppress(OSError, ValueError):  # a lower limit is no reason not to start
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    before, _ = raise_limit()
     try:
         shared = _shared.create_region()
     except OSError as error:
@@ -91,7 +88,23 @@ def _start(settings: Settings, manifests: Path | None) -> int:
         _warn(text)
     for name, point in sorted(parent.settings.entry_points.items()):
         log.info("entry point %s listens on %s", name, point.address)
+    _tell_room(parent.settings, len(parent.workers), before)
     return parent.run()
+
+
+def _tell_room(settings: Settings, workers: int, before: int) -> None:
+    wanted = settings.limits.max_connections
+    found = allowed(wanted, len(settings.entry_points))
+    raised = f", raised from {before}" if before < found.limit else ""
+    descriptors = f"{found.limit} descriptors may be open (ulimit -n{raised})"
+    if found.clients < wanted:
+        log.warning(
+            "each of %d workers takes %d connections of clients instead of the %d of"
+            " limits.maxConnections, because only %s; raise that limit",
+            *(workers, found.clients, wanted, descriptors),
+        )
+    else:
+        log.info("each of %d workers takes %d connections; %s", workers, wanted, descriptors)
 
 
 # Features and the controller stay out of the parent: they would be one more thing to fail there.

@@ -9,6 +9,7 @@ from libc.string cimport memcmp
 
 from fastproxy._core cimport BALANCER_EMPTY, BALANCER_ZERO, balancer_pick, balancer_update
 from fastproxy._shared_quality cimport quality_record, quality_weights
+from fastproxy.engine.complaint cimport WHY_NO_ENDPOINT, WHY_NO_WEIGHT, complain
 from fastproxy.engine.head cimport KIND_COOKIE, Head, head_add
 from fastproxy.engine.head_writer cimport Writer, write_text
 from fastproxy.engine.payload cimport Payload, Text, blob
@@ -100,6 +101,7 @@ cdef int pick_endpoint(Stream* stream, Head* head) noexcept nogil:
     if stream.flags & ROUTE_NOT_FOUND:
         return not_found(engine)
     if backend == NULL or backend.count == 0:
+        complain(stream, WHY_NO_ENDPOINT, 503)
         return plain_reply(engine, 503, "Service Unavailable")
     if backend.only != NULL:
         _take_endpoint(stream, backend, 0)
@@ -108,8 +110,10 @@ cdef int pick_endpoint(Stream* stream, Head* head) noexcept nogil:
         _rebalance(engine, backend)
     index = balancer_pick(backend.balancer)
     if index == BALANCER_EMPTY:
+        complain(stream, WHY_NO_ENDPOINT, 503)
         return plain_reply(engine, 503, "Service Unavailable")
     if index == BALANCER_ZERO:
+        complain(stream, WHY_NO_WEIGHT, 500)
         return plain_reply(engine, 500, "Internal Server Error")
     _take_endpoint(stream, backend, index)
     return STEP_GO_ON

@@ -16,10 +16,12 @@ import os
 import socket
 
 from fastproxy.aliases import Chains
+from fastproxy.complaints import Complaint, Complaints
+from fastproxy.descriptors import allowed
 from fastproxy.engine import operations
 from fastproxy.resolver import Resolver
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
@@ -27,13 +29,14 @@ from fastproxy._shared cimport region_close, region_open
 from fastproxy.engine.aliases cimport Aliases
 from fastproxy.engine.backends cimport Backends
 from fastproxy.engine.bridge cimport bridge_install
+from fastproxy.engine.complaint cimport complaints_install, complaints_take
 from fastproxy.engine.digest cimport ProofTable
 from fastproxy.engine.downstream cimport downstream_close_all, downstream_drain
 from fastproxy.engine.generation cimport Generation
 from fastproxy.engine.head cimport Scratch
 from fastproxy.engine.listener cimport Listener, listener_close, listener_new
 from fastproxy.engine.pool cimport PoolHandle
-from fastproxy.engine.posix cimport errno
+from fastproxy.engine.posix cimport errno, write
 from fastproxy.engine.reactor cimport (
     DEADLINE_ACCEPT, DEADLINE_BODY, DEADLINE_CONNECT, DEADLINE_CONTINUE, DEADLINE_HANDSHAKE,
     DEADLINE_HEAD, DEADLINE_IDLE, DEADLINE_LEFT, DEADLINE_LINGER, DEADLINE_NAME, DEADLINE_POOL,
@@ -57,6 +60,7 @@ cdef enum:
     PIPE_SIZE = 256 * 1024
     MANY_GONE = 1000  # connections
 
+cdef double FOREVER = 10 * 365 * 86400.0
 cdef double TRY_SECONDS = 2.0
 cdef double NAME_SECONDS = 5.0
 cdef double LEFT_SECONDS = 3.0
@@ -87,6 +91,9 @@ cdef void give_back_memory(Reactor* reactor) noexcept nogil:
     each TLS handshake that was under way) stays with malloc unless it is asked to return it."""
     cdef Engine* engine = <Engine*> reactor.context
     cdef Source* source
+    cdef uint64_t one = 1
+    if engine.complaint_count and engine.complaint_event >= 0:
+        write(engine.complaint_event, &one, sizeof(one))
     if engine.connections >= engine.most_connections:
         engine.most_connections = engine.connections
         return
@@ -124,9 +131,13 @@ cdef class DataPlane:
     cdef object sweeping_again
     cdef double swept_at
     cdef object shared_fd
+    cdef object complaints
+    cdef object telling  # the timer that tells what was counted of them
     cdef TlsPlane tls
 
     def __cinit__(self, loop, settings, *, worker, shared):
+        self.complaints = Complaints(loop.time)
+        self.telling = None
         self.engine = <Engine*> calloc(1, sizeof(Engine))
         if self.engine == NULL:
             raise MemoryError
@@ -156,6 +167,9 @@ cdef class DataPlane:
         self.backends.engine = self.engine
         upstream_install()
         bridge_install(self.engine, self)
+        complaints_install(self.engine)
+        self.engine.complaint_event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        loop.add_reader(self.engine.complaint_event, self._hear)
 
     cdef int _allocate(self, int worker, int shared) except -1:
         global _engine_of_matching
@@ -200,22 +214,25 @@ cdef class DataPlane:
         engine.unread_body = limits.unread_body
         engine.max_body = limits.request_body
         wire_limit_trailers(limits.trailer_block, limits.trailer_lines)
-        engine.max_connections = limits.max_connections
+        found = allowed(limits.max_connections, len(self.names))
+        engine.max_connections = found.clients
+        engine.most_sockets = found.most
         engine.requests_per_connection = limits.requests_per_connection
         # 0 is Go's library default of 2 (provider.md 2.1)
         engine.max_idle = self.settings.max_idle_conns_per_host or 2
         responding = self.settings.responding_timeouts
         forwarding = self.settings.forwarding_timeouts
         for kind, seconds in (
-            (DEADLINE_HEAD, limits.head_timeout),
-            (DEADLINE_IDLE, responding.idle_timeout),
+            # Without a limit they still stand in their lists: the oldest gives way to new ones.
+            (DEADLINE_HEAD, limits.head_timeout or FOREVER),
+            (DEADLINE_IDLE, responding.idle_timeout or FOREVER),
             (DEADLINE_BODY, limits.body_timeout),
             (DEADLINE_REQUEST, responding.read_timeout),
             (DEADLINE_WRITE, responding.write_timeout),
             (DEADLINE_STALL, limits.body_timeout),
             (DEADLINE_LEFT, LEFT_SECONDS),
             (DEADLINE_LINGER, 2.0),
-            (DEADLINE_HANDSHAKE, limits.tls_handshake_timeout),
+            (DEADLINE_HANDSHAKE, limits.tls_handshake_timeout or FOREVER),
             (DEADLINE_CONNECT, forwarding.dial_timeout),
             # where another address is left; Go does not wait less either
             (DEADLINE_TRY, min(forwarding.dial_timeout or TRY_SECONDS, TRY_SECONDS)),
@@ -226,7 +243,7 @@ cdef class DataPlane:
                 forwarding.response_header_timeout, limits.websocket_handshake_timeout,
             )), default=0.0)),
             (DEADLINE_UPSTREAM_STALL, limits.body_timeout),
-            (DEADLINE_POOL, limits.upstream_idle_timeout),
+            (DEADLINE_POOL, limits.upstream_idle_timeout or FOREVER),
             (DEADLINE_CONTINUE, limits.continue_timeout),
             (DEADLINE_TUNNEL, 0.0),
             (DEADLINE_QUESTION, operations.QUESTION_SECONDS),
@@ -438,6 +455,27 @@ cdef class DataPlane:
         """Replace the keys of TLS session tickets (`engine.tls_server.ServerContext`)."""
         self.tls.set_ticket_keys(keys)
 
+    # --- complaints ---
+
+    def _hear(self):
+        """Take over what the engine has counted."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self.engine.complaint_event)
+        self.complaints.hear(
+            [(Complaint(*row), count) for row, count in complaints_take(self.engine)]
+        )
+        self._tell_later()
+
+    def _tell(self):
+        self.complaints.tell()
+        self._tell_later()
+
+    def _tell_later(self):
+        if self.telling is not None:
+            self.telling.cancel()
+        due = self.complaints.due
+        self.telling = None if due is None else self.loop.call_at(due, self._tell)
+
     # --- life cycle ---
 
     def answer_ping(self, bint healthy, bint ready):
@@ -471,7 +509,12 @@ cdef class DataPlane:
         """Close every connection and leave the loop; the loop may be closed afterwards."""
         if self.closed:
             return
-        for timer in (self.sweeping, self.sweeping_again):
+        self._hear()
+        self.complaints.end()
+        self.loop.remove_reader(self.engine.complaint_event)
+        os.close(self.engine.complaint_event)
+        self.engine.complaint_event = -1
+        for timer in (self.sweeping, self.sweeping_again, self.telling):
             if timer is not None:
                 timer.cancel()
         self.closed = True

@@ -40,10 +40,10 @@ from fastproxy.engine.posix cimport (
 from fastproxy.engine.proxy_protocol cimport proxy_header
 from fastproxy.engine.reactor cimport (
     DEADLINE_BODY, DEADLINE_CONTINUE, DEADLINE_HANDSHAKE, DEADLINE_HEAD, DEADLINE_IDLE,
-    DEADLINE_LEFT, DEADLINE_REQUEST, DEADLINE_STALL, DEADLINE_TUNNEL, Source, clock_ns, deadline_clear,
-    deadline_set, source_add, source_run,
+    DEADLINE_LEFT, DEADLINE_REQUEST, DEADLINE_STALL, DEADLINE_TUNNEL, Deadline, Source, clock_ns,
+    deadline_clear, deadline_set, source_add, source_run,
 )
-from fastproxy.engine.stream cimport Engine
+from fastproxy.engine.stream cimport MAX_PROBES, Engine
 from fastproxy.engine.transport cimport (
     TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_read, transport_write,
 )
@@ -52,11 +52,16 @@ from fastproxy.engine.wire cimport wire_init
 
 cdef enum:
     LINGER_BYTES = 65536
+    LOOKS = 16  # at connections that may give way
+    SILENCE = 1000  # milliseconds after which a client that has said nothing may have to
     HANDSHAKING = 1000000  # nanoseconds of each turn; what is left over waits for the next
 
 
-cdef void downstream_accept(Engine* engine, int descriptor, uint32_t entry_point, const void* address) noexcept nogil:
-    """Take over an accepted socket and read from it at once."""
+cdef void downstream_accept(
+    Engine* engine, int descriptor, uint32_t entry_point, const void* address, bint over
+) noexcept nogil:
+    """Take over an accepted socket and read from it at once. `over`: there is no room for it, unless
+    it asks for `/ping` or `/ready`; there are at most MAX_PROBES of them."""
     cdef Downstream* downstream = downstream_new(engine)
     if downstream == NULL:
         close(descriptor)
@@ -85,6 +90,12 @@ cdef void downstream_accept(Engine* engine, int descriptor, uint32_t entry_point
     engine.connections_first = &downstream.source
     engine.connections += 1
     engine.counters.accepted += 1
+    if over:
+        if engine.over_count == MAX_PROBES:
+            downstream_close(<Downstream*> engine.over[0])
+        engine.over[engine.over_count] = &downstream.source
+        engine.over_count += 1
+        downstream.over = 1
     downstream.readable = 1
     if engine.entry_points[entry_point].proxy_protocol:
         downstream.state = DOWNSTREAM_PROXY
@@ -298,6 +309,67 @@ cdef void _on_deadline(Source* source, int kind) noexcept nogil:
         downstream_close(downstream)
 
 
+cdef bint _idle(const Downstream* downstream) noexcept nogil:
+    """It waits for the next request, of which nothing has come."""
+    return (
+        downstream.state == DOWNSTREAM_HEAD and downstream.window == NULL
+        and downstream.output.first == NULL and downstream.pending_size == 0
+    )
+
+
+cdef void _close_unless_asked(Downstream* downstream) noexcept nogil:
+    """Close an idle connection, unless a request has arrived that no event has told of yet."""
+    downstream.readable = 1
+    downstream_read_head(downstream)
+    if not downstream.source.dead and _idle(downstream):
+        downstream_close(downstream)
+
+
+cdef bint _close_idle(Engine* engine, Deadline* deadline) noexcept nogil:
+    """Close the first of a list that is still idle after a look at its socket."""
+    cdef Downstream* downstream
+    cdef Deadline* following
+    cdef int _i
+    for _i in range(LOOKS):
+        if deadline == NULL:
+            return False
+        following = deadline.next
+        downstream = <Downstream*> deadline.source
+        if _idle(downstream):
+            _close_unless_asked(downstream)
+            # Otherwise the list may be another by now; the next turn looks again.
+            return downstream.source.dead
+        deadline = following
+    return False
+
+
+cdef bint _close_silent(Engine* engine, int kind) noexcept nogil:
+    """Close the oldest client that has connected some time ago and said nothing at all."""
+    cdef Deadline* deadline = engine.reactor.deadlines[kind].first
+    cdef int64_t soonest = engine.reactor.now + engine.reactor.deadlines[kind].duration - SILENCE
+    cdef Downstream* downstream
+    cdef int _i
+    for _i in range(LOOKS):
+        if deadline == NULL or deadline.expires > soonest:
+            return False
+        downstream = <Downstream*> deadline.source
+        if downstream.state == DOWNSTREAM_PROXY or (
+            downstream.state == DOWNSTREAM_HANDSHAKE and downstream.ssl == NULL
+        ) or (_idle(downstream) and not downstream.readable and downstream.requests == 0):
+            downstream_close(downstream)
+            return True
+        deadline = deadline.next
+    return False
+
+
+cdef bint downstream_give_way(Engine* engine) noexcept nogil:
+    """Make room for a new client: the connection that has been idle between requests for longest is
+    closed, else one that has never said anything; False when all are in use."""
+    if _close_idle(engine, engine.reactor.deadlines[<int> DEADLINE_IDLE].first):
+        return True
+    return _close_silent(engine, DEADLINE_HEAD) or _close_silent(engine, DEADLINE_HANDSHAKE)
+
+
 cdef void downstream_drain(Engine* engine) noexcept nogil:
     """Close connections between requests; the others close after their response."""
     cdef Downstream* downstream = <Downstream*> engine.connections_first
@@ -305,13 +377,8 @@ cdef void downstream_drain(Engine* engine) noexcept nogil:
     engine.draining = 1
     while downstream != NULL:
         following = downstream.next_connection
-        if (
-            downstream.state == DOWNSTREAM_HEAD and downstream.window == NULL
-            and downstream.output.first == NULL and downstream.pending_size == 0 and downstream.requests
-        ):
-            downstream_read_head(downstream)  # a request may have arrived that we have not seen yet
-            if not downstream.source.dead and downstream.state == DOWNSTREAM_HEAD and downstream.window == NULL:
-                downstream_close(downstream)
+        if _idle(downstream) and downstream.requests:
+            _close_unless_asked(downstream)
         downstream = following
 
 

@@ -57,6 +57,7 @@ cdef struct Downstream:
     uint8_t ended  # tunnel: 1 = client has ended, 2 = endpoint has ended, 4 = the client knows
     uint8_t untold  # the socket had no room for the end of our half yet
     uint8_t parked  # Python has the stream
+    uint8_t over  # accepted beyond the limit: only a probe is answered
     uint8_t collecting  # the request body is wanted whole, by buffering
     int64_t body_received
     char client[48]
@@ -66,6 +67,7 @@ cdef Downstream* downstream_new(Engine* engine) noexcept nogil
 cdef void downstream_set_client(Downstream* downstream, const void* address) noexcept nogil
 cdef void downstream_name_client(Downstream* downstream) noexcept nogil
 cdef void downstream_close(Downstream* downstream) noexcept nogil
+cdef void downstream_count(Downstream* downstream) noexcept nogil
 cdef void downstream_reset(Downstream* downstream) noexcept nogil
 cdef void downstream_release(Downstream* downstream) noexcept nogil
 cdef void downstream_end(Downstream* downstream) noexcept nogil

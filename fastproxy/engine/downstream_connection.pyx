@@ -124,8 +124,23 @@ cdef void downstream_close(Downstream* downstream) noexcept nogil:
         downstream.previous_connection.next_connection = downstream.next_connection
     if downstream.next_connection != NULL:
         downstream.next_connection.previous_connection = downstream.previous_connection
+    downstream_count(downstream)
     engine.connections -= 1
     source_retire(&downstream.source)
+
+
+cdef void downstream_count(Downstream* downstream) noexcept nogil:
+    """From now on it is one of those the limit allows."""
+    cdef Engine* engine = downstream.engine
+    cdef uint32_t kept = 0, i
+    if not downstream.over:
+        return
+    downstream.over = 0
+    for i in range(engine.over_count):
+        if engine.over[i] != &downstream.source:
+            engine.over[kept] = engine.over[i]
+            kept += 1
+    engine.over_count = kept
 
 
 cdef void downstream_reset(Downstream* downstream) noexcept nogil:

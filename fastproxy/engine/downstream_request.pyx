@@ -16,7 +16,8 @@ from fastproxy.engine.downstream_answer cimport (
     downstream_finish, downstream_refuse, downstream_reply,
 )
 from fastproxy.engine.downstream_connection cimport (
-    DOWNSTREAM_BUSY, DOWNSTREAM_DRAIN, Downstream, downstream_close, downstream_drop_window,
+    DOWNSTREAM_BUSY, DOWNSTREAM_DRAIN, Downstream, downstream_close, downstream_count,
+    downstream_drop_window,
     downstream_keep_pending, downstream_of, downstream_reset,
 )
 from fastproxy.engine.downstream_response cimport (
@@ -36,7 +37,7 @@ from fastproxy.engine.reactor cimport (
 )
 from fastproxy.engine.replay cimport replay_send, replay_steps
 from fastproxy.engine.replies cimport STEP_COLLECT, STEP_GO_ON, STEP_OVER, STEP_PARK, plain_reply
-from fastproxy.engine.routing cimport route_request
+from fastproxy.engine.routing cimport route_probe, route_request
 from fastproxy.engine.splice cimport splice_body, splice_rest, splice_worthwhile
 from fastproxy.engine.step_access cimport drop_claims, trusts
 from fastproxy.engine.step_buffer cimport first_attempt
@@ -209,7 +210,12 @@ cdef void _dispatch(Downstream* downstream) noexcept nogil:
     downstream.body_received = downstream.wire.body_size
     if head.has_forwarded and not trusts(&engine.entry_points[stream.entry_point], stream.address):
         drop_claims(head)
-    if downstream.tls_varies and engine.tls.misdirected(downstream.ssl, head.name, head.name_size):
+    if downstream.over and engine.connections - engine.over_count < engine.max_connections:
+        downstream_count(downstream)
+    if downstream.over:
+        downstream.keep_alive = 0
+        code = route_probe(stream, head)
+    elif downstream.tls_varies and engine.tls.misdirected(downstream.ssl, head.name, head.name_size):
         code = plain_reply(engine, 421, status_text(421))
     else:
         code = route_request(stream, head)

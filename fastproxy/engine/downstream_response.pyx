@@ -10,6 +10,7 @@ from libc.string cimport memcpy
 
 from fastproxy.engine.balancing cimport record_quality
 from fastproxy.engine.compress cimport compress_decide, compress_piece, compress_plan
+from fastproxy.engine.complaint cimport CUT, complain_failure
 from fastproxy.engine.downstream_answer cimport (
     REPLY_PIECE, downstream_answered, downstream_intercept, downstream_reply, downstream_reply_on,
 )
@@ -313,6 +314,8 @@ cdef void downstream_failed(Stream* stream, int failure) noexcept nogil:
     cdef Engine* engine = downstream.engine
     downstream.head_waiting = 0
     if stream.response_started:
+        if downstream.state != DOWNSTREAM_TUNNEL:
+            complain_failure(stream, stream.pool, failure, CUT)
         stream.status = 502
         if downstream.until_close or downstream.state == DOWNSTREAM_TUNNEL:
             downstream_reset(downstream)

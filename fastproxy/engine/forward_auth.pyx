@@ -19,6 +19,9 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcpy
 
 from fastproxy.engine.buffers cimport queue_clear
+from fastproxy.engine.complaint cimport (
+    WHY_AUTH_TIMEOUT, WHY_AUTH_TOO_LONG, complain_about, complain_failure,
+)
 from fastproxy.engine.gather cimport GATHERED, Gather, gather_add, gather_free, gather_new
 from fastproxy.engine.head cimport (
     KIND_AUTHORIZATION, KIND_CONTENT_LENGTH, KIND_EXPECT, KIND_HOST, KIND_OTHER, KIND_X_FORWARDED_FOR,
@@ -30,7 +33,7 @@ from fastproxy.engine.payload cimport Payload, Text, blob, u32
 from fastproxy.engine.reactor cimport DEADLINE_QUESTION, Source, deadline_clear, deadline_set
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_OVER, STEP_PARK, plain_reply
 from fastproxy.engine.saved cimport SavedHead, head_forget, head_save
-from fastproxy.engine.stream cimport Engine, Pool, Stream, StreamOwner
+from fastproxy.engine.stream cimport FAIL_REFUSED, Engine, Pool, Stream, StreamOwner
 from fastproxy.engine.upstream_request cimport stream_forget_head, upstream_abort, upstream_begin
 from fastproxy.engine.wire cimport Field
 
@@ -193,6 +196,7 @@ cdef int ask_server(Stream* stream, Head* head, Payload* payload) noexcept nogil
     question.stream.pool = pool
     pool.references += 1
     if upstream_begin(&question.stream, writer.data, writer.size, NULL, 0, 1):
+        complain_failure(stream, pool, FAIL_REFUSED, 500)
         _settle(question)
         return plain_reply(engine, 500, "")
     deadline_set(&question.clock, &question.clock.deadline, DEADLINE_QUESTION)
@@ -369,6 +373,7 @@ cdef void _on_body(Stream* stream, char* data, size_t size, uint8_t last) noexce
     cdef Question* question = <Question*> stream
     question.received += size
     if question.received > LIMIT:
+        complain_about(question.client, stream.pool, WHY_AUTH_TOO_LONG, 500)
         _fail(question)
         return
     if question.answer != NULL and gather_add(question.answer, data, size, 0, 0) != GATHERED:
@@ -382,11 +387,15 @@ cdef void _on_body(Stream* stream, char* data, size_t size, uint8_t last) noexce
 
 
 cdef void _on_failed(Stream* stream, int failure) noexcept nogil:
-    _fail(<Question*> stream)
+    cdef Question* question = <Question*> stream
+    complain_failure(question.client, stream.pool, failure, 500)
+    _fail(question)
 
 
 cdef void _on_deadline(Source* clock, int kind) noexcept nogil:
-    _fail(<Question*> (<char*> clock - <size_t> &(<Question*> NULL).clock))
+    cdef Question* question = <Question*> (<char*> clock - <size_t> &(<Question*> NULL).clock)
+    complain_about(question.client, question.stream.pool, WHY_AUTH_TIMEOUT, 500)
+    _fail(question)
 
 
 cdef void _nothing(Stream* stream) noexcept nogil:

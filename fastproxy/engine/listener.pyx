@@ -1,14 +1,16 @@
 """Accepting connections from a listening socket that belongs to the parent process.
 
-The socket is watched level-triggered, so a backlog is never forgotten. Accepting pauses while the
-worker has all the connections it may have or the descriptor table is full, and is tried again with
-every tick.
+The socket is watched level-triggered, so a backlog is never forgotten. A worker that has all the
+connections it may have closes the one that has been idle for longest. When all are in use, accepting
+pauses and is tried again with every tick; only the entry point of `/ping` goes on, with a few
+connections on which nothing else is answered: who asks whether we live must not wait for a client.
 """
 
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 
-from fastproxy.engine.downstream cimport downstream_accept
+from fastproxy.engine.complaint cimport WHY_PAUSED, complain_plainly
+from fastproxy.engine.downstream cimport downstream_accept, downstream_give_way
 from fastproxy.engine.posix cimport (
     EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLL_CTL_DEL, EPOLLIN, IPPROTO_TCP, SOCK_CLOEXEC,
     SOCK_NONBLOCK, TCP_NODELAY, accept4, epoll_ctl, errno, setsockopt, sockaddr, sockaddr_storage,
@@ -18,6 +20,7 @@ from fastproxy.engine.reactor cimport (
     DEADLINE_ACCEPT, Source, deadline_set, source_add, source_retire,
 )
 from fastproxy.engine.stream cimport Engine
+from fastproxy.engine.upstream_connection cimport upstream_give_way
 
 cdef enum:
     BATCH = 32
@@ -30,20 +33,34 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
     cdef sockaddr_storage address
     cdef socklen_t size
     cdef int descriptor, _i
+    cdef bint over = False
     for _i in range(BATCH):
-        if engine.connections >= engine.max_connections:
-            _pause(listener)
-            return
+        if _full(engine):
+            if _i:
+                return  # whether another one waits is not known; then the next turn is told
+            if not downstream_give_way(engine):
+                over = engine.entry_points[listener.entry_point].ping
+                if not over:
+                    complain_plainly(engine, WHY_PAUSED)
+                    _pause(listener)
+                    return
         size = sizeof(address)
         descriptor = accept4(source.descriptor, <sockaddr*> &address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if descriptor < 0:
             if errno == EAGAIN:
                 return
             if _exhausted():
+                if upstream_give_way(engine) or downstream_give_way(engine):
+                    continue
                 _pause(listener)
                 return
             continue  # only this connection has failed (accept(2), error handling)
-        downstream_accept(engine, descriptor, listener.entry_point, &address)
+        downstream_accept(engine, descriptor, listener.entry_point, &address, over)
+        over = False
+
+
+cdef inline bint _full(const Engine* engine) noexcept nogil:
+    return engine.connections - engine.over_count >= engine.max_connections
 
 
 cdef inline bint _exhausted() noexcept nogil:
@@ -57,10 +74,7 @@ cdef void _pause(Listener* listener) noexcept nogil:
 
 cdef void _on_deadline(Source* source, int kind) noexcept nogil:
     cdef Listener* listener = <Listener*> source
-    if listener.engine.connections >= listener.engine.max_connections:
-        deadline_set(source, &source.deadline, DEADLINE_ACCEPT)
-    else:
-        source_add(listener.engine.reactor, source, source.descriptor, EPOLLIN)
+    source_add(listener.engine.reactor, source, source.descriptor, EPOLLIN)
 
 
 cdef void _free(Source* source) noexcept nogil:
@@ -99,6 +113,6 @@ cdef void listener_close(Listener* listener) noexcept nogil:
             if errno == EAGAIN or _exhausted():
                 break
             continue
-        downstream_accept(listener.engine, descriptor, listener.entry_point, &address)
+        downstream_accept(listener.engine, descriptor, listener.entry_point, &address, False)
     epoll_ctl(listener.engine.reactor.epoll, EPOLL_CTL_DEL, listener.source.descriptor, NULL)
     source_retire(&listener.source)

@@ -8,6 +8,7 @@ a limit is such an attempt as well: the limits repeat it themselves (step_limits
 from fastproxy.engine.attempts cimport another_attempt
 from fastproxy.engine.balancing cimport pick_endpoint, record_quality, reply_cookie
 from fastproxy.engine.buffers cimport queue_clear
+from fastproxy.engine.complaint cimport complain_failure
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY, failure_reply
 from fastproxy.engine.step_limits cimport retry_limit
 from fastproxy.engine.stream cimport FAIL_CONNECT_TIMEOUT, FAIL_NONE, Stream
@@ -29,5 +30,6 @@ cdef int retry(Stream* stream, int failure) noexcept nogil:
             return STEP_GO_ON
     queue_clear(&stream.unsent)
     failure_reply(stream.engine, failure)
+    complain_failure(stream, stream.pool, failure, stream.engine.reply.status)
     reply_cookie(stream)
     return STEP_REPLY

@@ -11,6 +11,7 @@ from fastproxy._core cimport (
     MATCH_ADD_SLASH, MATCH_REMOVE_SLASH, NO_ROUTE, MatchRequest, MatchResult, core_match,
 )
 from fastproxy.engine.aliases cimport AliasTable, aliases_find, may_have_alias
+from fastproxy.engine.complaint cimport WHY_FULL, complain
 from fastproxy.engine.head cimport Head, same_text
 from fastproxy.engine.head_writer cimport Writer, write_text
 from fastproxy.engine.llhttp cimport METHOD_GET, METHOD_HEAD
@@ -52,6 +53,14 @@ cdef int _ping(Engine* engine, const Head* head) noexcept nogil:
     else:
         return STEP_GO_ON
     return plain_reply(engine, 200, "OK") if good else plain_reply(engine, 503, "Service Unavailable")
+
+
+cdef int route_probe(Stream* stream, Head* head) noexcept nogil:
+    """A connection beyond the limit: `/ping` and `/ready` are answered, everything else is not."""
+    if _ping(stream.engine, head) == STEP_REPLY:
+        return STEP_REPLY
+    complain(stream, WHY_FULL, 503)
+    return plain_reply(stream.engine, 503, "Service Unavailable")
 
 
 cdef int route_request(Stream* stream, Head* head) noexcept nogil:

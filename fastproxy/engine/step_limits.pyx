@@ -8,6 +8,7 @@ from fastproxy._shared_breaker cimport breaker_admit
 from fastproxy._shared_connections cimport connections_take
 from fastproxy._shared_rate cimport rate_take
 from fastproxy.engine.attempts cimport another_attempt
+from fastproxy.engine.complaint cimport WHY_BREAKER, complain
 from fastproxy.engine.head cimport KIND_X_FORWARDED_FOR, KIND_X_REAL_IP, Head, field_kind, head_find
 from fastproxy.engine.head_writer cimport Writer, write_number, write_text
 from fastproxy.engine.payload cimport Payload, Text, blob, i64, u32
@@ -232,6 +233,7 @@ cdef int circuit_breaker(Stream* stream, Head* head, Payload* payload) noexcept 
     if engine.shared == NULL:
         return STEP_GO_ON
     if not breaker_admit(engine.shared, slot, engine.reactor.now_ns):
+        complain(stream, WHY_BREAKER, 503)
         return plain_reply(engine, 503, "Service Unavailable")
     stream.breaker = start
     stream.started_ns = engine.reactor.now_ns

@@ -3,6 +3,7 @@
 from libc.stdint cimport uint32_t
 from libc.string cimport memcmp
 
+from fastproxy.engine.complaint cimport WHY_NO_URL, complain
 from fastproxy.engine.head cimport (
     KIND_X_FORWARDED_PROTO, Head, head_find, head_find_kind, same_text,
 )
@@ -66,6 +67,7 @@ cdef int redirect_entry_point(Stream* stream, Head* head, Payload* payload) noex
     cdef bint https = seems_https(stream, head)
     cdef Writer writer
     if head.host_size == 0:
+        complain(stream, WHY_NO_URL, 502)
         return plain_reply(stream.engine, 502, "Bad Gateway")  # there is no such URL
     i = head.host_size
     while i and c'0' <= head.host[i - 1] <= c'9':

@@ -8,6 +8,7 @@ in Python stands in `tests/support/literal_regex.py`.
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memchr, memcmp
 
+from fastproxy.engine.complaint cimport WHY_NO_URL, complain
 from fastproxy.engine.head cimport Head, head_add, head_find
 from fastproxy.engine.head_writer cimport Writer, write_text
 from fastproxy.engine.payload cimport Payload, Text, blob, u32
@@ -351,6 +352,7 @@ cdef int redirect_regex(Stream* stream, Head* head, Payload* payload) noexcept n
     if outcome == TOO_LONG:
         return plain_reply(stream.engine, 414, "Request URI Too Long")
     if not _split(after, new.size, &url):
+        complain(stream, WHY_NO_URL, 502)
         return plain_reply(stream.engine, 502, "Bad Gateway")
     if new.size == old.size and memcmp(after, before, new.size) == 0:
         return STEP_GO_ON

@@ -23,6 +23,7 @@ from fastproxy.engine.wire cimport Trailers, Window, Wire
 cdef enum:
     NO_SLOT = 0xFFFFFFFF
     MAX_ADDRESSES = 8
+    MAX_PROBES = 16
     # with those of _block.pxd in LiveRoute.flags; these say that operations of the phase exist
     ROUTE_REQUEST_STEPS = 8
     ROUTE_RESPONSE_STEPS = 16
@@ -94,7 +95,6 @@ cdef struct Pool:
     const char* host  # inside url: host[:port] for the Host header
     uint32_t host_size
     void* tls_client
-    int64_t complained  # when a failed handshake was last logged
     char* name  # for SNI and verification
     uint32_t name_size
     uint32_t version  # changes with the addresses
@@ -295,6 +295,12 @@ cdef struct Counters:
     uint64_t upstream_failures
     uint64_t retries
 
+cdef struct Reason:
+    # Of the failure that is reported next. See complaint.pyx.
+    int why
+    int error
+    char text[160]
+
 cdef struct Engine:
     Reactor* reactor
     Region* shared
@@ -311,6 +317,10 @@ cdef struct Engine:
     Head request
     Head response
     Reply reply
+    Reason reason
+    void* complaints
+    uint32_t complaint_count
+    int complaint_event  # an eventfd that wakes Python; -1: nobody listens
     TlsApi tls
     Counters counters
     EntryPoint entry_points[64]
@@ -319,6 +329,10 @@ cdef struct Engine:
     int64_t handshake_ns
     uint32_t connections
     uint32_t max_connections
+    uint32_t upstreams  # connections to endpoints
+    uint32_t most_sockets  # connections on both sides for which there are descriptors
+    uint32_t over_count
+    Source* over[MAX_PROBES]  # connections beyond the limit, the oldest first
     uint32_t most_connections  # since memory was last given back
     uint32_t request_line
     uint32_t header_block

@@ -16,6 +16,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from fastproxy.engine.balancing cimport pick_endpoint
+from fastproxy.engine.complaint cimport complain_failure
 from fastproxy.engine.exchange_end cimport exchange_end
 from fastproxy.engine.head cimport Head, head_fields
 from fastproxy.engine.head_writer cimport Writer, write_field, write_text
@@ -192,6 +193,8 @@ cdef class SubRequest:
             if retry(self.stream, failure) == STEP_GO_ON:
                 return
             self.stream.status = <uint16_t> self.stream.engine.reply.status
+        else:
+            complain_failure(self.stream, self.stream.pool, failure, 0)
         if failure == FAIL_CONNECT_TIMEOUT or failure == FAIL_RESPONSE_TIMEOUT:
             self.future.set_exception(BackendTimeout("the endpoint did not answer in time"))
         else:

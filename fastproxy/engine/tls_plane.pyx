@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from libc.stdint cimport uint32_t, uint64_t
 
+from fastproxy.engine.complaint cimport WHY_TLS, reason_text
 from fastproxy.engine.stream cimport (
     FAIL_CLOSED, FAIL_INTERNAL, FAIL_REFUSED, FAIL_UNTRUSTED, Engine, EntryPoint, Upstream,
 )
@@ -28,10 +29,6 @@ from fastproxy.engine.tls_certificates import load_certificate
 from fastproxy.tls_options import TlsOptions, read_pem
 
 log = logging.getLogger("fastproxy.tls")
-
-cdef enum:
-    COMPLAINT_INTERVAL = 1000  # milliseconds between two log lines about one endpoint
-
 
 cdef bint _debugging = False
 
@@ -68,9 +65,7 @@ cdef void _tell(void* ssl, const char* client) noexcept with gil:
 cdef int _failed(Upstream* upstream) noexcept nogil:
     """Why a backend's handshake failed, for the answer to the client (`features.md` 1.2)."""
     cdef int failure = tls_failure(upstream.ssl)
-    if upstream.engine.reactor.now - upstream.pool.complained >= COMPLAINT_INTERVAL:
-        upstream.pool.complained = upstream.engine.reactor.now
-        _complain(upstream)
+    reason_text(upstream.engine, WHY_TLS, tls_error(upstream.ssl))
     if failure == TLS_FAILURE_RESET:
         return FAIL_REFUSED
     if failure == TLS_FAILURE_ALERT:
@@ -78,11 +73,6 @@ cdef int _failed(Upstream* upstream) noexcept nogil:
     if failure == TLS_FAILURE_INTERNAL:
         return FAIL_INTERNAL
     return FAIL_UNTRUSTED
-
-
-cdef void _complain(Upstream* upstream) noexcept with gil:
-    url = upstream.pool.url[:upstream.pool.url_size].decode("latin-1")
-    log.error("TLS to endpoint %s failed: %s", url, tls_error(upstream.ssl).decode("latin-1"))
 
 
 cdef class TlsPlane:

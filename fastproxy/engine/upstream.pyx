@@ -10,16 +10,20 @@ upstream_request and upstream_response.
 
 from libc.stdint cimport uint32_t
 
+from fastproxy.engine.complaint cimport (
+    WHY_CONNECT, WHY_CONNECT_TIMEOUT, WHY_NAME_TIMEOUT, WHY_RESPONSE_TIMEOUT, WHY_STALL,
+    WHY_TLS_TIMEOUT, WHY_UPGRADE_TIMEOUT, reason_is,
+)
 from fastproxy.engine.posix cimport (
     EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, SOL_SOCKET, SO_ERROR, getsockopt, socklen_t,
 )
 from fastproxy.engine.reactor cimport (
-    DEADLINE_CONNECT, DEADLINE_NAME, DEADLINE_POOL, DEADLINE_TRY, DEADLINE_UPSTREAM_HANDSHAKE,
-    Source,
+    DEADLINE_CONNECT, DEADLINE_NAME, DEADLINE_POOL, DEADLINE_TRY, DEADLINE_UPGRADE,
+    DEADLINE_UPSTREAM_HANDSHAKE, DEADLINE_UPSTREAM_STALL, Source,
 )
 from fastproxy.engine.stream cimport (
     FAIL_CONNECT_TIMEOUT, FAIL_NAME, FAIL_REFUSED, FAIL_RESPONSE_TIMEOUT, FAIL_TRUNCATED,
-    TUNNEL_CLOSING, TUNNEL_ENDED, Upstream,
+    TUNNEL_CLOSING, TUNNEL_ENDED, Engine, Upstream,
 )
 from fastproxy.engine.transport cimport TRANSPORT_AGAIN, transport_read
 from fastproxy.engine.upstream_connect cimport (
@@ -55,6 +59,7 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
         elif events & (EPOLLOUT | EPOLLERR | EPOLLHUP):
             getsockopt(source.descriptor, SOL_SOCKET, SO_ERROR, &error, &size)
             if error or events & EPOLLERR:
+                reason_is(upstream.engine, WHY_CONNECT, error)
                 upstream_try_next(upstream, FAIL_REFUSED)
             else:
                 upstream_connected(upstream)
@@ -93,13 +98,23 @@ cdef bint _only_tickets(Upstream* upstream) noexcept nogil:
 
 cdef void _on_deadline(Source* source, int kind) noexcept nogil:
     cdef Upstream* upstream = <Upstream*> source
+    cdef Engine* engine = upstream.engine
     if kind == DEADLINE_TRY:
+        reason_is(engine, WHY_CONNECT_TIMEOUT, 0)
         upstream_try_next(upstream, FAIL_CONNECT_TIMEOUT)
     elif kind == DEADLINE_NAME:
+        reason_is(engine, WHY_NAME_TIMEOUT, 0)
         upstream_fail(upstream, FAIL_NAME)
     elif kind == DEADLINE_CONNECT or kind == DEADLINE_UPSTREAM_HANDSHAKE:
+        reason_is(engine, WHY_CONNECT_TIMEOUT if kind == DEADLINE_CONNECT else WHY_TLS_TIMEOUT, 0)
         upstream_fail(upstream, FAIL_CONNECT_TIMEOUT)
     elif kind == DEADLINE_POOL:
         upstream_close(upstream)
     else:
+        reason_is(
+            engine,
+            WHY_UPGRADE_TIMEOUT if kind == DEADLINE_UPGRADE
+            else WHY_STALL if kind == DEADLINE_UPSTREAM_STALL else WHY_RESPONSE_TIMEOUT,
+            0,
+        )
         upstream_fail(upstream, FAIL_RESPONSE_TIMEOUT)

@@ -8,8 +8,9 @@ up yet wait in the same way, on a connection whose descriptor is a mere stand-in
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
+from fastproxy.engine.complaint cimport WHY_CONNECT, WHY_NAME, WHY_SOCKET, reason_is
 from fastproxy.engine.posix cimport (
-    EFD_CLOEXEC, EFD_NONBLOCK, EINPROGRESS, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM,
+    EFD_CLOEXEC, EFD_NONBLOCK, EINPROGRESS, EMFILE, ENFILE, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM,
     TCP_NODELAY, close, connect, errno, eventfd, setsockopt, sockaddr, socket,
 )
 from fastproxy.engine.reactor cimport (
@@ -19,8 +20,8 @@ from fastproxy.engine.stream cimport (
     FAIL_INTERNAL, FAIL_NAME, FAIL_NONE, FAIL_REFUSED, Engine, Pool, Stream, Upstream,
 )
 from fastproxy.engine.upstream_connection cimport (
-    pool_close_idle, upstream_attach, upstream_close, upstream_fail, upstream_flush, upstream_new,
-    upstream_unlink_waiting,
+    pool_close_idle, upstream_attach, upstream_close, upstream_fail, upstream_flush, upstream_give_way,
+    upstream_new, upstream_unlink_waiting,
 )
 
 
@@ -33,6 +34,7 @@ cdef int upstream_open_any(Stream* stream, Upstream** result) noexcept nogil:
         result[0] = _wait_for_name(stream.engine, pool)
         return FAIL_NAME if result[0] == NULL else FAIL_NONE
     if pool.address_count == 0:
+        reason_is(stream.engine, WHY_NAME, 0)
         return FAIL_NAME
     for i in range(pool.address_count):
         address = (pool.preferred + i) % pool.address_count
@@ -42,17 +44,28 @@ cdef int upstream_open_any(Stream* stream, Upstream** result) noexcept nogil:
     return FAIL_REFUSED
 
 
+cdef inline int _socket(const Pool* pool, uint32_t address) noexcept nogil:
+    return socket(
+        pool.addresses[address].ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0
+    )
+
+
 cdef Upstream* _open(Engine* engine, Pool* pool, uint32_t address) noexcept nogil:
     """Start to connect to one address of the pool; NULL with errno."""
     cdef int one = 1
-    cdef int descriptor = socket(
-        pool.addresses[address].ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0
-    )
+    cdef int descriptor
+    if engine.connections + engine.upstreams >= engine.most_sockets:
+        upstream_give_way(engine)
+    descriptor = _socket(pool, address)
+    if descriptor < 0 and (errno == EMFILE or errno == ENFILE) and upstream_give_way(engine):
+        descriptor = _socket(pool, address)
     if descriptor < 0:
+        reason_is(engine, WHY_SOCKET, errno)
         return NULL
     setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
     if connect(descriptor, <sockaddr*> &pool.addresses[address], pool.address_sizes[address]) < 0:
         if errno != EINPROGRESS:
+            reason_is(engine, WHY_CONNECT, errno)
             close(descriptor)
             return NULL
     engine.counters.upstream_connects += 1
@@ -66,6 +79,7 @@ cdef Upstream* _wait_for_name(Engine* engine, Pool* pool) noexcept nogil:
     if descriptor >= 0:
         upstream = upstream_new(engine, pool, descriptor, 0)
     if upstream == NULL:
+        reason_is(engine, WHY_SOCKET, errno)
         return NULL
     upstream.waiting = 1
     upstream.next_idle = pool.waiting
@@ -156,4 +170,5 @@ cdef void pool_resolved(Pool* pool) noexcept nogil:
     while pool.waiting != NULL:
         upstream = pool.waiting
         upstream_unlink_waiting(upstream)
+        reason_is(upstream.engine, WHY_NAME, 0)
         _move_on(upstream, 0, FAIL_REFUSED if pool.address_count else FAIL_NAME)

@@ -19,6 +19,7 @@ cdef void pool_close_idle(Pool* pool) noexcept nogil
 cdef void pool_free(Pool* pool) noexcept nogil
 cdef Upstream* upstream_new(Engine* engine, Pool* pool, int descriptor, uint32_t address) noexcept nogil
 cdef void upstream_close(Upstream* upstream) noexcept nogil
+cdef bint upstream_give_way(Engine* engine) noexcept nogil
 cdef void upstream_fail(Upstream* upstream, int failure) noexcept nogil
 cdef void upstream_send(Upstream* upstream, const iovec* vector, int count, size_t total) noexcept nogil
 cdef void upstream_flush(Upstream* upstream) noexcept nogil

@@ -18,7 +18,7 @@ from fastproxy.engine.posix cimport (
     EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, close, iovec, ssize_t,
 )
 from fastproxy.engine.reactor cimport (
-    DEADLINE_POOL, DEADLINE_RESPONSE, DEADLINE_UPGRADE, DEADLINE_UPSTREAM_STALL, Source,
+    DEADLINE_POOL, DEADLINE_RESPONSE, DEADLINE_UPGRADE, DEADLINE_UPSTREAM_STALL, Deadline, Source,
     deadline_clear, deadline_set, source_add, source_retire, source_run,
 )
 from fastproxy.engine.stream cimport TUNNEL_CLOSING, Engine, Pool, Stream, Upstream
@@ -115,6 +115,7 @@ cdef Upstream* upstream_new(Engine* engine, Pool* pool, int descriptor, uint32_t
         free(upstream)
         return NULL
     pool.connections += 1
+    engine.upstreams += 1
     return upstream
 
 
@@ -146,7 +147,17 @@ cdef void upstream_close(Upstream* upstream) noexcept nogil:
     wire_free(&upstream.wire)
     close(upstream.source.descriptor)
     upstream.pool.connections -= 1
+    upstream.engine.upstreams -= 1
     source_retire(&upstream.source)
+
+
+cdef bint upstream_give_way(Engine* engine) noexcept nogil:
+    """Close the connection that has been idle in a pool for longest; False without one."""
+    cdef Deadline* oldest = engine.reactor.deadlines[<int> DEADLINE_POOL].first
+    if oldest == NULL:
+        return False
+    upstream_close(<Upstream*> oldest.source)
+    return True
 
 
 cdef void upstream_fail(Upstream* upstream, int failure) noexcept nogil:

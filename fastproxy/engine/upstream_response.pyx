@@ -8,9 +8,10 @@ is not called again.
 from libc.stdint cimport uint32_t, uint8_t
 from libc.string cimport memcmp
 
+from fastproxy.engine.complaint cimport WHY_CLOSED, WHY_RESET, WHY_TOO_LONG, reason_is
 from fastproxy.engine.head cimport Head, response_head
 from fastproxy.engine.llhttp cimport F_SKIPBODY
-from fastproxy.engine.posix cimport ssize_t
+from fastproxy.engine.posix cimport errno, ssize_t
 from fastproxy.engine.reactor cimport DEADLINE_TUNNEL, deadline_clear, deadline_set, source_run
 from fastproxy.engine.splice cimport splice_body, splice_rest, splice_worthwhile
 from fastproxy.engine.stream cimport (
@@ -62,6 +63,7 @@ cdef void upstream_read_head(Upstream* upstream) noexcept nogil:
         code = wire_head(&upstream.wire, start)
         if code == WIRE_MORE:
             if _keep_head(upstream) < 0:
+                reason_is(engine, WHY_TOO_LONG, 0)
                 upstream_fail(upstream, FAIL_MALFORMED)
                 return
             _read_on(upstream)
@@ -270,6 +272,7 @@ cdef void _ended(Upstream* upstream, bint failed) noexcept nogil:
     """The endpoint has closed, or reading has failed."""
     cdef Stream* stream = upstream.stream
     cdef Engine* engine = upstream.engine
+    cdef int error = errno if failed and upstream.ssl == NULL else 0
     if upstream.wire.headers_done:
         if not failed and wire_finish(&upstream.wire) == WIRE_DONE:
             upstream_close(upstream)
@@ -280,6 +283,7 @@ cdef void _ended(Upstream* upstream, bint failed) noexcept nogil:
     if upstream.reused and not upstream.answered and not stream.fresh_only and stream.is_safe and stream.saved != NULL:
         _send_again(upstream)
         return
+    reason_is(engine, WHY_RESET if error else WHY_CLOSED, error)
     upstream_fail(upstream, FAIL_CLOSED)
 
 

@@ -6,8 +6,6 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +13,7 @@ from tests.safety.messages import Message
 from tests.support.load import NamedBackend
 from tests.support.processes import wait_until
 from tests.support.running import backend_manifest, ingress_manifest
-from tests.support.scripted import PATIENCE, Client, Origin, Peer, proxied, request, until
+from tests.support.scripted import PATIENCE, Client, Origin, Peer, until
 from tests.support.whole_program import Proxy
 
 SETTINGS = """
@@ -283,24 +281,6 @@ def test_requests_per_connection(proxy: Proxy) -> None:
         closing = [("Connection", "close") in client.ask("/").fields for _ in range(3)]
         assert closing == [False, False, True]
         assert client.ends()
-
-
-def test_connections_beyond_the_limit_wait(tmp_path: Path, origin: Origin) -> None:
-    services = {"shop": [("127.0.0.1", origin.port)]}
-    with (
-        proxied(tmp_path, services, "[limits]\nmaxConnections = 2\n") as proxy,
-        ExitStack() as stack,
-    ):
-        port = proxy.address[1]
-        one, two, three = (stack.enter_context(Client(port)) for _ in range(3))
-        assert [client.ask("/shop/x").status for client in (one, two)] == [200, 200]
-        three.send(request("/shop/x"))
-        three.socket.settimeout(0.3)
-        with pytest.raises(TimeoutError):
-            three.more()
-        one.socket.close()
-        three.socket.settimeout(PATIENCE)
-        assert three.response().status == 200
 
 
 def test_a_trailing_slash_is_kept(proxy: Proxy) -> None:

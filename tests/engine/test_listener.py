@@ -1,7 +1,7 @@
 """Accepting: what waits in the queue of a worker is served, whoever else has queued there.
 
-A full table of descriptors stands in tests/e2e/test_faults.py, the limit of connections in
-tests/e2e/test_options.py, worker and parent dying over a queue in tests/e2e/test_processes.py.
+The limit of connections and of descriptors stand in tests/e2e/test_connection_limits.py,
+worker and parent dying over a queue in tests/e2e/test_processes.py.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def test_defaults() -> None:
     assert read.default_entry_points == ("http",)
     assert read.kubernetes is None
     assert read.ping == Ping("traefik")
-    assert read.log_level == "ERROR"
+    assert read.log_level == "INFO"
     assert read.life_cycle.grace_time_out == 10.0
     assert read.responding_timeouts.idle_timeout == 180.0
     assert read.forwarding_timeouts.dial_timeout == 30.0
