@@ -137,6 +137,10 @@ class Feeds:
         log.warning("no list of Secrets yet; starting without, routes that need them fail closed")
         return True
 
+    def problem(self) -> str:
+        """What the first feed that is out of touch has met; empty while all are in touch."""
+        return next((feed.problem for feed in self.all if feed.problem and not feed.absent), "")
+
     def staleness(self) -> float:
         """Seconds since the first feed lost touch; 403 and unknown kinds do not count."""
         return max(

@@ -83,6 +83,7 @@ class Controller:
         self._found: tuple[object, ...] = ()  # what `_log_new` has looked at
         self._places = NOWHERE
         self._shown = False
+        self._began = time.perf_counter()
         self._options = settings.kubernetes or Kubernetes()
         self.translation = Translation()
         self.source_findings: tuple[Finding, ...] = ()
@@ -115,6 +116,8 @@ class Controller:
         `complete` gives another snapshot when the content of the Secrets that turned out to be
         needed was not in this one (or others were). The last one is returned.
         """
+        if not self.waiting:
+            self._began = time.perf_counter()
         self._update(snapshot)
         # What is missing may hide what else is needed: more than a few rounds mean that it changes.
         for _ in range(ROUNDS):
@@ -164,9 +167,28 @@ class Controller:
                 getattr(self._publisher, "remarks", ()),
             )
             self._log_new()
+        self._tell_live(desired, len(self._moved or ()) if self._published is not None else 0)
         self._published = desired
         self._moved = {}
         return True
+
+    def _tell_live(self, desired: Desired, moved: int) -> None:
+        """One line for each change that is published, the first complete picture included."""
+        seconds = time.perf_counter() - self._began
+        facts = {
+            "routes": len(desired.routes),
+            "backends": len(desired.backends),
+            "generation": self._publisher.generation,
+            "duration_ms": round(seconds * 1000, 1),
+        }
+        log.info(
+            "%s, %s live in %.0f ms%s",
+            _counted(len(desired.routes), "route"),
+            _counted(len(desired.backends), "backend"),
+            seconds * 1000,
+            f" (endpoints of {_counted(moved, 'backend')} moved)" if moved else "",
+            extra={"fields": facts},
+        )
 
     def tidy(self) -> None:
         self._publisher.tidy()
@@ -194,13 +216,32 @@ class Controller:
         self._found = found
         current = set(located(self.findings, self._places))
         for finding in sorted(current - self._logged, key=order):
-            log.log(LEVELS[finding.severity], "%s", finding.as_line())
+            facts = {"fields": _facts(finding)}
+            log.log(LEVELS[finding.severity], "%s", finding.as_line(), extra=facts)
         for finding in resolved(self._logged, current):
-            log.info("resolved: %s", finding.as_line())
+            facts = {"fields": {**_facts(finding), "resolved": True}}
+            log.info("resolved: %s", finding.as_line(), extra=facts)
         if current != self._logged or not self._shown:
             self._shown = True
             self._publisher.show(documents.FINDINGS, as_json(current).encode())
         self._logged = current
+
+
+def _facts(finding: Finding) -> dict[str, object]:
+    """A finding for the log in JSON, without what is empty."""
+    facts: dict[str, object] = {
+        "code": finding.code,
+        "object": str(finding.object) if finding.object.kind else "",
+        "field": finding.field,
+        "effect": finding.effect,
+        "file": finding.file,
+        "line": finding.line,
+    }
+    return {name: fact for name, fact in facts.items() if fact}
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 class Loop:
@@ -222,6 +263,9 @@ class Loop:
         self._publishing = Pace(settings.providers_throttle_duration, clock)
         self._refused = Backoff(clock)
         self._failed = Backoff(clock)
+        self._clock = clock
+        self._waiting_since: float | None = None
+        self._told_waiting = False
         self._away: bool | None = None
         self._settled = False
         self._woken = threading.Event()
@@ -250,6 +294,7 @@ class Loop:
             self._woken.clear()
             self._news = True
         if not self._source.synced():
+            self._note_waiting()
             return SYNC_POLL
         self._note_staleness()
         if self._news and self._translating.left() <= 0:
@@ -267,6 +312,17 @@ class Loop:
         self._controller.tidy()
         return None
 
+    def _note_waiting(self) -> None:
+        """Say once that there is no first picture, and why: until then every request is a 404."""
+        now = self._clock()
+        if self._waiting_since is None:
+            self._waiting_since = now
+        if not self._told_waiting and now - self._waiting_since >= AWAY:
+            self._told_waiting = True
+            log.warning(
+                "nothing is served yet: %s", self._source.problem() or "no list is complete"
+            )
+
     def _note_staleness(self) -> None:
         """Log and show when the source goes away for long, and when it is back."""
         seconds = self._source.staleness()
@@ -274,7 +330,11 @@ class Loop:
         if away == self._away:
             return
         if away:
-            log.warning("no contact for %.0f s; the last configuration stays in force", seconds)
+            problem = self._source.problem()
+            reason = f" ({problem})" if problem else ""
+            log.warning(
+                "no contact for %.0f s%s; the last configuration stays in force", seconds, reason
+            )
         elif self._away:
             log.warning("contact again; the configuration follows")
         self._away = away

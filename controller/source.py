@@ -55,6 +55,10 @@ class Source(Protocol):
         """Seconds by which the picture may be out of date."""
         ...
 
+    def problem(self) -> str:
+        """Why it is out of date, or not there; empty while nothing is wrong."""
+        ...
+
 
 class ManifestsSource:
     """A directory. It is stale while it cannot be read, or a look at it does not end."""
@@ -90,6 +94,9 @@ class ManifestsSource:
 
     def staleness(self) -> float:
         return self._manifests.staleness()
+
+    def problem(self) -> str:
+        return ""
 
 
 class Cache:
@@ -240,6 +247,9 @@ class ApiSource:
 
     def staleness(self) -> float:
         return self.feeds.staleness()
+
+    def problem(self) -> str:
+        return self.feeds.problem()
 
     def _deliver(self, changes: Sequence[Change]) -> None:
         self._cache.deliver(changes)

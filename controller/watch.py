@@ -39,6 +39,7 @@ WATCH_SECONDS = 240  # server-side end of a watch, plus jitter
 WATCH_JITTER = 60
 SILENCE = 90.0  # seconds; API servers send a bookmark every minute, resuming is cheap
 GRACE = 15.0  # seconds a server may be late in ending a watch
+UNREACHABLE = "unreachable"
 SHORT = 1.0  # seconds; a stream without events that ends sooner counts as a failure
 HEALTHY = 2.0  # seconds; after a stream of this age the back-off starts over
 LONGEST_LINE = 1 << 26  # bytes; etcd refuses objects of more than 1.5 MiB
@@ -203,6 +204,7 @@ class Feed:
         self._version = ""
         self._listed_at = float("-inf")
         self._opened_at: float | None = None
+        self.problem = ""  # what it has met since it was last in touch
         self._complaint = ""
         self.synced = False  # a complete list has been delivered
         self.refused = False  # the last answer was 403
@@ -317,8 +319,10 @@ class Feed:
         self._opened_at = self._clock()
         self.broken_since = None
         self.refused = False
+        self.problem = ""
         if self._complaint:
-            log.info("watch of %r works again", self)
+            level = logging.DEBUG if self._complaint == UNREACHABLE else logging.INFO
+            log.log(level, "watch of %r works again", self)
             self._complaint = ""
 
     def _lost(self) -> None:
@@ -338,9 +342,12 @@ class Feed:
         if error.gone and self._clock() - self._listed_at > SHORT:
             log.info("watch of %r expired, listing again", self)
             return 0.0
-        complaint = f"{error.status} {error.reason}"
+        self.problem = str(error)
+        complaint = f"{error.status} {error.reason}" if error.status else UNREACHABLE
         if complaint != self._complaint:
-            log.warning("watch of %r: %s", self, error)
+            # That the server is away is one fact for all watches, and the loop tells it.
+            level = logging.DEBUG if complaint == UNREACHABLE else logging.WARNING
+            log.log(level, "watch of %r: %s", self, error)
             self._complaint = complaint
         if error.reason == STREAM_BROKEN and age >= SHORT:
             return random.uniform(0.0, 0.2)  # a cut connection is no reason to stay away

@@ -29,8 +29,8 @@ _IGNORED = (signal.SIGHUP, signal.SIGUSR1)  # until the child says what they mea
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def spawn(main: Callable[[], None], keep: Collection[int]) -> int:
-    """Run `main` in a new process and return its id.
+def spawn(main: Callable[[], None], keep: Collection[int], role: str = "") -> int:
+    """Run `main` in a new process and return its id; `role` says which one it is, in the log.
 
     Only the descriptors in `keep` and the standard ones stay open there. It gets SIGTERM when the
     parent dies.
@@ -43,6 +43,7 @@ def spawn(main: Callable[[], None], keep: Collection[int]) -> int:
         return child
     code = CRASHED
     try:
+        logs.set_role(role)
         _prepare(parent, keep)
         main()
         code = 0

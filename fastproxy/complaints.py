@@ -166,7 +166,7 @@ class Complaints:
         """Tell everything that is counted, before the process ends."""
         for told in self._told.values():
             if told.more:
-                _write(told.complaint, told.more, told.pause)
+                _write(told.complaint, told.more, told.pause - max(0.0, told.until - self._clock()))
                 told.more = 0
 
     @property
@@ -188,6 +188,6 @@ def _write(complaint: Complaint, more: int, seconds: float) -> None:
     level = logging.WARNING if complaint.why in MILD else logging.ERROR
     text, fields = str(complaint), complaint.fields()
     if more:
-        text += f"; {more} more in {seconds:g} s"
+        text += f"; {more} more in {seconds:.0f} s"
         fields["suppressed"] = more
     log.log(level, "%s", text, extra={"fields": fields})

@@ -26,12 +26,18 @@ from fastproxy.generations import Generations, Stage
 from fastproxy.listeners import open_listeners, refuse_handshakes, without_taken
 from fastproxy.processors import usable_processors
 from fastproxy.settings import Settings
+from fastproxy.titles import show_title
 from fastproxy.tls_options import rotated
 
 log = logging.getLogger(__name__)
 
-FORWARDED = (signal.SIGHUP, signal.SIGUSR1)
+LISTENED = (signal.SIGHUP, signal.SIGUSR1)
 STOPPING = (signal.SIGTERM, signal.SIGINT)
+HANGUP = (
+    "SIGHUP: nothing is read again. Routes, Secrets and manifests are followed by themselves; the"
+    " settings and the files they name are read at the start only, so restart for those. SIGUSR1"
+    " opens log files anew"
+)
 TICKET_ROTATION = 6 * 3600.0  # seconds; a ticket lives two hours and its key four rotations
 SETTLE = 0.1  # seconds in which handshakes under way complete, before the listeners are closed
 START = 30.0  # seconds until a new worker must serve; generations wait for it
@@ -96,7 +102,7 @@ class Parent:
     def run(self) -> int:
         wake, woken = socket.socketpair(type=socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
-        for number in (*STOPPING, *FORWARDED, signal.SIGCHLD):
+        for number in (*STOPPING, *LISTENED, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         self._selector.register(wake, selectors.EVENT_READ)
         try:
@@ -110,6 +116,7 @@ class Parent:
                 self._on_time()
         finally:
             self._kill_all()
+        log.info("all processes have ended")
         return 0
 
     # Time.
@@ -185,7 +192,7 @@ class Parent:
         keep = [theirs.fileno(), self._shared, *(s.fileno() for _, s in child.listeners)]
         run = self._run_controller if child is self.controller else self._run_worker
         try:
-            child.pid = children.spawn(lambda: run(child, theirs), keep)
+            child.pid = children.spawn(lambda: run(child, theirs), keep, child.name)
         except OSError as error:
             ours.close()
             self._postpone(child, now, error)
@@ -208,6 +215,7 @@ class Parent:
         log.error("%s cannot be started (%s); trying again", child.name, error)
 
     def _run_worker(self, child: Child, channel: Channel) -> None:
+        show_title(f"fastproxy: {child.name}", f"fastproxy-w{child.number}")
         listeners = tuple((index, listener.fileno()) for index, listener in child.listeners)
         place = Place(
             *(child.number, self.settings, channel.fileno(), self._shared, listeners),
@@ -217,6 +225,7 @@ class Parent:
 
     def _run_controller(self, child: Child, channel: Channel) -> None:
         assert self._programs.controller is not None
+        show_title("fastproxy: controller", "fastproxy-ctl")
         self._programs.controller(channel.fileno(), self.settings, self._shared)
 
     def _on_readable(self, child: Child) -> None:
@@ -254,9 +263,10 @@ class Parent:
         for number in numbers:
             if number in STOPPING:
                 self._on_stop(number)
-            elif number in FORWARDED:
-                if number == signal.SIGUSR1:
-                    logs.reopen()
+            elif number == signal.SIGHUP:
+                log.info(HANGUP)
+            elif number == signal.SIGUSR1:
+                logs.reopen()
                 for child in self._children():
                     child.signal(number)
         self._reap()  # signals coalesce, so look whatever came

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastproxy import logs
+from fastproxy.cli import version
 from fastproxy.cli.check import start_problems
 from fastproxy.cli.reading import add_manifests, loaded, no_provider
 from fastproxy.descriptors import allowed, raise_limit
@@ -18,6 +20,7 @@ from fastproxy.listeners import ListenError
 from fastproxy.parent import Parent, Place, Programs
 from fastproxy.settings import Settings
 from fastproxy.settings_file import file_of
+from fastproxy.titles import show_title
 from fastproxy.tls_options import with_default_certificates
 
 log = logging.getLogger("fastproxy")
@@ -39,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     nothing = no_provider(manifests, settings.kubernetes is not None)
     problems += [nothing] if nothing else []
     if not problems:
+        logs.set_role("parent")
         try:
             if settings.traefik_log.file_path:  # as 1.7 does
                 Path(settings.traefik_log.file_path).parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
             problems = [f"traefikLog.filePath: cannot be written ({error}); correct it"]
     if problems:
         return _refused(problems)
+    file = str(path) if path else "the default settings"
+    log.info("%s starts as process %d with %s", version.text(), os.getpid(), file)
     for warning in (*found.warnings, *warnings):
         _warn(str(warning))
     return _start(settings, manifests)
@@ -86,10 +92,21 @@ def _start(settings: Settings, manifests: Path | None) -> int:
         return 2
     for text in parent.unheard:
         _warn(text)
+    show_title(f"fastproxy: parent {' '.join(sys.argv[1:])}", "fastproxy")
+    log.info("routes come from %s", _source(settings, manifests))
     for name, point in sorted(parent.settings.entry_points.items()):
         log.info("entry point %s listens on %s", name, point.address)
     _tell_room(parent.settings, len(parent.workers), before)
     return parent.run()
+
+
+def _source(settings: Settings, manifests: Path | None) -> str:
+    if manifests is not None:
+        return f"the manifests in {manifests}"
+    options = settings.kubernetes
+    if options is not None and options.endpoint:
+        return f"the API server {options.endpoint}"
+    return "the API server of the cluster"
 
 
 def _tell_room(settings: Settings, workers: int, before: int) -> None:
@@ -98,7 +115,9 @@ def _tell_room(settings: Settings, workers: int, before: int) -> None:
     raised = f", raised from {before}" if before < found.limit else ""
     descriptors = f"{found.limit} descriptors may be open (ulimit -n{raised})"
     if found.clients < wanted:
-        log.warning(
+        few = found.clients < 0.9 * wanted
+        log.log(
+            logging.WARNING if few else logging.INFO,
             "each of %d workers takes %d connections of clients instead of the %d of"
             " limits.maxConnections, because only %s; raise that limit",
             *(workers, found.clients, wanted, descriptors),

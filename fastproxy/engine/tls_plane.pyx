@@ -26,11 +26,17 @@ from fastproxy.engine.tls_server cimport (
     ServerContext, TlsServer, tls_accept, tls_greeted, tls_misdirected, tls_options_vary,
 )
 from fastproxy.engine.tls_certificates import load_certificate
+from fastproxy import logs
 from fastproxy.tls_options import TlsOptions, read_pem
 
 log = logging.getLogger("fastproxy.tls")
 
 cdef bint _debugging = False
+
+
+cdef int _level():
+    """Of what every worker finds: one of them tells it."""
+    return logging.ERROR if logs.speaks_for_all() else logging.DEBUG
 
 
 cdef void* _accept(void* server, int descriptor) noexcept nogil:
@@ -114,9 +120,7 @@ cdef class TlsPlane:
         return 0
 
     cdef void* _new_server(self, str name, options) except NULL:
-        cdef ServerContext server = ServerContext(options)
-        for warning in server.warnings:
-            log.error("entry point %s: %s", name, warning)
+        cdef ServerContext server = ServerContext(options)  # the parent has told its warnings
         self._servers[name] = server
         return &server.server
 
@@ -160,7 +164,7 @@ cdef class TlsPlane:
             try:
                 ClientContext([source])
             except (OSError, ValueError) as error:
-                log.error("rootCAs: %s", error)
+                log.log(_level(), "rootCAs: %s", error)
             else:
                 good.append(source)
         return good if self._settings.root_cas else None
@@ -181,7 +185,7 @@ cdef class TlsPlane:
             try:
                 certificates[slot] = (value, ServerCertificate(value))
             except (ValueError, IndexError) as error:
-                log.error("certificate %s is not used: %s", value.name, error)
+                log.log(_level(), "certificate %s is not used: %s", value.name, error)
                 certificates.pop(slot, None)
         ordered = sorted(certificates.values(), key=lambda pair: pair[0].name)
         sets = {}

@@ -46,6 +46,9 @@ class Script:
     def staleness(self) -> float:
         return self.stale
 
+    def problem(self) -> str:
+        return "connection refused" if self.stale else ""
+
     def put(self, *documents: dict[str, Any]) -> None:
         parsed = [parse_object(document) for document in documents]
         self.snapshot = self.snapshot.with_changes([item for item in parsed if item])

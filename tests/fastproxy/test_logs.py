@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ def keep_logging() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    logs.set_role("")
 
 
 def written(file: Path, level: str, format_name: str) -> list[str]:
@@ -74,3 +76,38 @@ def test_a_rotated_file_is_opened_anew(tmp_path: Path) -> None:
     logging.getLogger("test").error("after")
     assert "after" in (tmp_path / "log").read_text()
     assert "after" not in (tmp_path / "log.1").read_text()
+
+
+FACTS = {"code": "FP101", "object": "Ingress default/shop", "line": 7}
+
+
+def one_line(file: Path, format_name: str) -> str:
+    logs.configure(Settings(log_level="INFO", traefik_log=TraefikLog(str(file), format_name)))
+    logging.getLogger("test").info("said", extra={"fields": FACTS})
+    (line,) = file.read_text().splitlines()
+    return line
+
+
+def test_facts_role_and_milliseconds_in_json(tmp_path: Path) -> None:
+    logs.set_role("worker 3")
+    values = json.loads(one_line(tmp_path / "log", "json"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", values.pop("time"))
+    expected = {"level": "info", "msg": "said", "role": "worker 3", "pid": os.getpid(), **FACTS}
+    assert values == expected
+
+
+@pytest.mark.parametrize(
+    ("role", "end"), [("worker 3", ' role="worker 3"'), ("parent", " role=parent")]
+)
+def test_text_names_the_role(role: str, end: str, tmp_path: Path) -> None:
+    logs.set_role(role)
+    assert one_line(tmp_path / "log", "common").endswith(f'level=info msg="said"{end}')
+
+
+ROLES = [("", True), ("worker 0", True), ("worker 1", False), ("controller", False)]
+
+
+@pytest.mark.parametrize(("role", "speaks"), ROLES)
+def test_who_tells_what_all_find(role: str, speaks: bool) -> None:
+    logs.set_role(role)
+    assert logs.speaks_for_all() is speaks
