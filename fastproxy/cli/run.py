@@ -51,11 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
             problems = [f"traefikLog.filePath: cannot be written ({error}); correct it"]
     if problems:
         return _refused(problems)
-    file = str(path) if path else "the default settings"
-    log.info("%s starts as process %d with %s", version.text(), os.getpid(), file)
-    for warning in (*found.warnings, *warnings):
-        _warn(str(warning))
-    return _start(settings, manifests)
+    told = [str(warning) for warning in (*found.warnings, *warnings)]
+    return _start(settings, manifests, str(path) if path else "the default settings", told)
 
 
 def _refused(problems: Sequence[str]) -> int:
@@ -69,7 +66,7 @@ def _warn(text: str) -> None:
     log.handle(log.makeRecord(log.name, logging.WARNING, __file__, 0, text, (), None))
 
 
-def _start(settings: Settings, manifests: Path | None) -> int:
+def _start(settings: Settings, manifests: Path | None, file: str, warnings: Sequence[str]) -> int:
     from fastproxy import _shared
 
     before, _ = raise_limit()
@@ -90,7 +87,8 @@ def _start(settings: Settings, manifests: Path | None) -> int:
     except ListenError as error:
         print(f"fastproxy: {error}", file=sys.stderr)
         return 2
-    for text in parent.unheard:
+    log.info("%s starts as process %d with %s", version.text(), os.getpid(), file)
+    for text in (*warnings, *parent.unheard):
         _warn(text)
     show_title(f"fastproxy: parent {' '.join(sys.argv[1:])}", "fastproxy")
     log.info("routes come from %s", _source(settings, manifests))
