@@ -83,6 +83,8 @@ cdef extern from *:
 # Every start and stride is a multiple of the page size, so that slots can be punched out.
 cdef enum:
     PAGE = 4096
+    SECRET_AT = 16                   # behind magic and version
+    SECRET_SIZE = 16
     WORKERS = 1024
     SLOTS = 8192                     # per kind
     TICKETS = 262144                 # requests in progress per worker that hold a count

@@ -11,6 +11,7 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+from fastproxy._shared_layout cimport SECRET_AT, SECRET_SIZE
 from fastproxy._shared_nonces cimport nonce_advance
 from fastproxy.engine.digest cimport remember_nonce
 from fastproxy.engine.head cimport Head, head_add, head_fields, head_remove, head_text
@@ -188,6 +189,13 @@ cdef class Exchange:
 
     def remove_header(self, str name):
         _remove(self._live(), name)
+
+    @property
+    def parent_secret(self):
+        self._alive()
+        if self.stream.engine.shared == NULL:
+            raise RuntimeError("digest authentication needs the shared counters")
+        return (<const char*> self.stream.engine.shared.base + SECRET_AT)[:SECRET_SIZE]
 
     def advance_nonce(self, bytes nonce, uint32_t count, int64_t issued, int64_t lifetime, int64_t now):
         self._alive()

@@ -218,3 +218,19 @@ def test_who_is_admitted_arrives_as_the_first_time(site) -> None:
             ]
             assert head.values("Authorization") == []
         assert site.asked == 0
+
+
+def test_a_nonce_of_another_parent_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of another replica, or from before a restart: workers there do not know its counts."""
+    one, other = Site(monkeypatch), Site(monkeypatch)
+    try:
+        there, here = Client(one.plane.port), Client(other.plane.port)
+        session = Session(one, there)
+        for _ in range(2):
+            refused = here.ask("/a?b=c", session.header(2))
+            assert refused.status == 401
+            assert refused.values("WWW-Authenticate")[0].endswith(', qop="auth", stale=true')
+        assert session.send(2) == 200
+    finally:
+        one.close()
+        other.close()

@@ -48,6 +48,7 @@ class MemoryExchange:
         self.route = "shop.example/cart"
         self.backend = "shop.example/cart"
         self.user = ""
+        self.parent_secret = b"of this parent.."
         self.remembered: list[tuple[str, str | None]] = []
         self._headers = list(headers)
         self._body = body

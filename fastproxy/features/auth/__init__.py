@@ -40,6 +40,7 @@ from fastproxy.features.auth.config import (
 )
 from fastproxy.features.auth.digest import LIFETIME, DigestAuth
 from fastproxy.features.auth.forward import ForwardAuth, question
+from fastproxy.features.auth.passwords import COSTS, kind_of
 from fastproxy.settings import ClientTls
 
 __all__ = ["FEATURE", "Auth", "Basic", "Digest", "Forward"]
@@ -166,6 +167,12 @@ def read(notes: Notes, refs: Refs) -> Auth | None:
         method = Basic(basic_users(lines)) if kind == "basic" else Digest(digest_users(lines))
     except ValueError as problem:
         raise Invalid(AUTH_SECRET.name, str(problem), OnInvalid.DROP) from None
+    if kind == "basic" and (lost := [n for n, line in enumerate(lines, 1) if hopeless(line)]):
+        notes.warn(
+            AUTH_SECRET,
+            f"no password fits the hash in {'line' if len(lost) == 1 else 'lines'} {', '.join(map(str, lost[:10]))} of the users; "
+            f"store bcrypt of a cost from {COSTS[0]} to {COSTS[-1]}, MD5-crypt or {{SHA}}",
+        )
     return Auth(method, notes.get(HEADER_FIELD), notes.get(REMOVE_HEADER))
 
 
@@ -180,6 +187,11 @@ def without_type(notes: Notes) -> None:
             "These routes are open to everybody, without authentication.",
             findings.ANNOTATION_UNPROTECTED,
         )
+
+
+def hopeless(line: bytes) -> bool:
+    """Whether a `user:hash` line holds a hash that nobody can match."""
+    return kind_of(line.partition(b":")[2]) is None
 
 
 def refuse(annotation: Annotation[str], sentence: str) -> Invalid:

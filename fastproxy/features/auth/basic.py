@@ -3,8 +3,8 @@
 The engine remembers credentials that were right for one generation, and requests with them do not
 come here any more (`engine/step_users.pyx`); those of slow hashes are remembered here too, by a
 keyed digest, so that each pair is checked once. Slow hashes run in a small process-wide executor
-with a bounded queue; a full queue answers 503. An unknown user costs the check of a dummy hash, the
-slowest there is, so that names cannot be told by time.
+with a bounded queue; a full queue answers 503. Who is refused waits equally long whether the user
+exists or not (see `passwords`), so that names cannot be told by time.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ import binascii
 import hashlib
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from fastproxy.feature import Filter
 from fastproxy.features.auth.config import REALM, Auth, Basic, admit, unauthorized
-from fastproxy.features.auth.passwords import SHA, is_slow, slowness, verify
+from fastproxy.features.auth.passwords import (
+    is_slow,
+    kind_of,
+    verify,
+    verify_at_equal_cost,
+)
 from fastproxy.reply import Reply, plain
 
 if TYPE_CHECKING:
@@ -31,6 +36,7 @@ THREADS = 2
 MAX_WAITING = 64  # checks in the executor, running or waiting
 MAX_REMEMBERED = 512  # right credentials per filter
 
+NOBODY: tuple[int | None, bytes] = (None, b"")
 CHALLENGE = unauthorized(f'Basic realm="{REALM}"')
 
 
@@ -41,13 +47,15 @@ class Checker:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
         self._room = waiting
 
-    def check(self, password: bytes, stored: bytes) -> asyncio.Future[bool] | None:
-        """A future of `verify`, or None when the queue is full."""
+    def check(
+        self, password: bytes, stored: bytes | None, others: Sequence[bytes]
+    ) -> asyncio.Future[bool] | None:
+        """A future of `verify_at_equal_cost`, or None when the queue is full."""
         if self._room == 0:
             return None
         self._room -= 1
         future = asyncio.get_running_loop().run_in_executor(
-            self._executor, verify, password, stored
+            self._executor, verify_at_equal_cost, password, stored, others
         )
         future.add_done_callback(self._done)
         return future
@@ -60,13 +68,29 @@ CHECKER = Checker()
 
 
 class BasicAuth(Filter):
-    __slots__ = ("_checker", "_config", "_dummy", "_key", "_pending", "_remembered", "_users")
+    __slots__ = (
+        "_checker",
+        "_config",
+        "_key",
+        "_pending",
+        "_quick",
+        "_remembered",
+        "_slow",
+        "_users",
+    )
 
     def __init__(self, config: Auth, checker: Checker = CHECKER) -> None:
         assert isinstance(config.method, Basic)
         self._config = config
-        self._users = dict(config.method.users)
-        self._dummy = max(self._users.values(), key=slowness, default=SHA)
+        # Whoever can never be right is as unknown as anybody.
+        self._users = {
+            name: (kind, stored)
+            for name, stored in dict(config.method.users).items()
+            if name and (kind := kind_of(stored)) is not None
+        }
+        examples = dict(self._users.values())  # a hash of each kind
+        self._quick = next((examples[kind] for kind in examples if not is_slow(kind)), None)
+        self._slow = {kind: examples[kind] for kind in sorted(examples) if is_slow(kind)}
         self._checker = checker
         self._key = secrets.token_bytes(32)
         self._remembered: OrderedDict[bytes, None] = OrderedDict()
@@ -77,35 +101,39 @@ class BasicAuth(Filter):
         if found is None:
             return CHALLENGE
         user, password = found
-        known = bool(user) and user in self._users
-        stored = self._users[user] if known else self._dummy
-        if not is_slow(stored):
-            right = verify(password, stored) and known
+        kind, stored = self._users.get(user, NOBODY)
+        quick = kind is not None and not is_slow(kind)
+        right = False
+        if self._quick is not None:
+            right = verify(password, stored if quick else self._quick) and quick
+        if right or not self._slow:
             return self._finish(exchange, user, right)
         digest = hashlib.blake2b(user + b"\0" + password, key=self._key).digest()
         if digest in self._remembered:
             self._remembered.move_to_end(digest)
             return self._finish(exchange, user, True)
-        return self._slow(exchange, user, password, stored, known, digest)
+        others = [example for other, example in self._slow.items() if other != kind]
+        checked = None if quick or kind is None else stored
+        return self._check(exchange, user, password, checked, others, digest)
 
-    async def _slow(
+    async def _check(
         self,
         exchange: Exchange,
         user: bytes,
         password: bytes,
-        stored: bytes,
-        known: bool,
+        stored: bytes | None,
+        others: Sequence[bytes],
         digest: bytes,
     ) -> Reply | None:
         future = self._pending.get(digest)
         if future is None:
-            future = self._checker.check(password, stored)
+            future = self._checker.check(password, stored, others)
             if future is None:
                 return plain(503)
             self._pending[digest] = future
             future.add_done_callback(lambda _: self._pending.pop(digest, None))
         # One client's going away must not take the answer from the others who wait for it.
-        right = await asyncio.shield(future) and known
+        right = await asyncio.shield(future)
         if right:
             self._remembered[digest] = None
             if len(self._remembered) > MAX_REMEMBERED:

@@ -1,11 +1,20 @@
 """Digest authentication (RFC 2617, MD5, qop=auth).
 
 A nonce is 12 bytes: the time, three random bytes and a keyed digest of both, so that every worker
-recognises the nonces of all; the key is made of the users' secrets. The highest count each nonce
-has come with stands in memory shared by all workers, so that no request is accepted twice. The
-table forgets what was used longest ago and then refuses nonces of that time; nonces end after a
-day. The engine remembers the nonces of requests that were admitted, and checks later requests with
-them by itself (`engine/digest.pyx`); what it does not admit comes here.
+recognises the nonces of all. The key is made of the users' secrets and of a random one which the
+workers of one parent share. Of the users' secrets alone it would be the same for another parent,
+whose workers do not know the counts; and whoever is shown a nonce could try passwords against it
+at home.
+
+The highest count each nonce has come with stands in memory shared by all workers, so that no
+request is accepted twice. The table forgets what was used longest ago and then refuses nonces of
+that time; nonces end after a day. The engine remembers the nonces of requests that were admitted,
+and checks later requests with them by itself (`engine/digest.pyx`); what it does not admit comes
+here.
+
+Who knows the password and comes with a nonce that is not accepted - of another replica or from
+before a restart, used, ended - is told so by `stale=true`, and his client tries again without
+asking him (RFC 2617, 3.2.1).
 """
 
 from __future__ import annotations
@@ -17,7 +26,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
@@ -67,43 +76,56 @@ class Nonces:
         return int(self._clock())
 
 
+class Realm:
+    """The nonces of one users file, and its opaque, as one parent's workers make them."""
+
+    def __init__(
+        self, users: Sequence[tuple[bytes, bytes]], secret: bytes, clock: Callable[[], float]
+    ) -> None:
+        listed = b"\n".join(user + b":" + stored for user, stored in users)
+        key = hashlib.blake2b(listed, key=secret, person=b"fastproxy nonce").digest()
+        opaque = hashlib.blake2b(listed, key=key, person=b"fp opaque", digest_size=12).digest()
+        self.nonces = Nonces(key, clock)
+        self.opaque = base64.b64encode(opaque).decode()
+
+
 class DigestAuth(Filter):
-    __slots__ = ("_config", "_dummy", "_nonces", "_opaque", "_users")
+    __slots__ = ("_clock", "_config", "_dummy", "_realm", "_users")
 
     def __init__(self, config: Auth, clock: Callable[[], float] = time.time) -> None:
         assert isinstance(config.method, Digest)
         self._config = config
         self._users = dict(config.method.users)
         self._dummy = secrets.token_hex(16).encode()
-        secret = b"\n".join(user + b":" + stored for user, stored in config.method.users)
-        key = hashlib.blake2b(secret, person=b"fastproxy nonce").digest()
-        self._nonces = Nonces(key, clock)
-        opaque = hashlib.blake2b(secret, person=b"fp opaque", key=key, digest_size=12).digest()
-        self._opaque = base64.b64encode(opaque).decode()
+        self._clock = clock
+        self._realm: Realm | None = None
 
     def on_request(self, exchange: Exchange) -> Reply | None:
-        user = self._user(exchange)
-        if user is None:
-            return unauthorized(
-                f'Digest realm="{REALM}", nonce="{self._nonces.issue()}", '
-                f'opaque="{self._opaque}", algorithm="MD5", qop="auth"'
-            )
-        admit(self._config, exchange, user)
-        return None
-
-    def _user(self, exchange: Exchange) -> bytes | None:
-        """The name of an authenticated user. An unknown user never is (FIX 19)."""
+        if self._realm is None:
+            users = [*self._users.items()]
+            self._realm = Realm(users, exchange.parent_secret, self._clock)
         given = parameters(exchange.header("Authorization"))
+        user = None if given is None else self._knows(exchange, given)
+        if given is not None and user is not None and self._accepts(exchange, given, user):
+            admit(self._config, exchange, user)
+            return None
+        return unauthorized(
+            f'Digest realm="{REALM}", nonce="{self._realm.nonces.issue()}", '
+            f'opaque="{self._realm.opaque}", algorithm="MD5", qop="auth"'
+            + ("" if user is None else ", stale=true")
+        )
+
+    def _knows(self, exchange: Exchange, given: Mapping[str, str]) -> bytes | None:
+        """The name of a user who shows that he knows the password, with whatever nonce. An unknown
+        user never does (FIX 19)."""
         if (
-            given is None
-            or given.get("opaque") != self._opaque
-            or given.get("algorithm", "MD5") != "MD5"
+            given.get("algorithm", "MD5") != "MD5"
             or given.get("qop") != "auth"
             or not COUNT.fullmatch(given.get("nc", ""))
             or not same_target(given.get("uri", ""), exchange)
         ):
             return None
-        user, nonce = given.get("username", "").encode("latin-1"), given.get("nonce", "")
+        user = given.get("username", "").encode("latin-1")
         stored = self._users.get(user, self._dummy)
         expected = md5_hex(
             stored,
@@ -111,16 +133,21 @@ class DigestAuth(Filter):
             md5_hex(exchange.method.encode("latin-1"), given.get("uri", "").encode("latin-1")),
         )
         right = hmac.compare_digest(expected, given.get("response", "").encode("latin-1"))
-        issued = self._nonces.issued(nonce)
-        if not right or user not in self._users or issued is None:
-            return None
-        fresh = exchange.advance_nonce(
-            nonce.encode(), int(given["nc"], 16), issued, LIFETIME, self._nonces.now()
-        )
-        if not fresh:
-            return None
-        exchange.remember_nonce(nonce.encode(), user, stored, self._opaque.encode(), issued)
-        return user
+        return user if right and user in self._users else None
+
+    def _accepts(self, exchange: Exchange, given: Mapping[str, str], user: bytes) -> bool:
+        """Whether the nonce and its count may be used now, which uses them."""
+        assert self._realm is not None
+        realm, nonce, opaque = self._realm, given.get("nonce", ""), self._realm.opaque
+        issued = realm.nonces.issued(nonce)
+        if issued is None or given.get("opaque") != opaque:
+            return False
+        now = realm.nonces.now()
+        count = int(given["nc"], 16)
+        if not exchange.advance_nonce(nonce.encode(), count, issued, LIFETIME, now):
+            return False
+        exchange.remember_nonce(nonce.encode(), user, self._users[user], opaque.encode(), issued)
+        return True
 
 
 def parameters(header: str | None) -> dict[str, str] | None:

@@ -18,6 +18,8 @@ KEY = b"-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n"
 REFS = Refs(
     secrets={
         "users": {"any": b"ann:{SHA}x\r\n\nbob:y\n"},
+        "good": {"any": b"ann:{SHA}x\njim:$apr1$a$b"},
+        "hopeless": {"any": b"ann:x\njim:$2y$18$" + b"a" * 53},
         "again": {"any": b"ann:a\nann:b"},
         "digest": {"auth": b"ann:traefik:0123\nbob:other:4567"},
         "empty": {"auth": b"\n\r\n"},
@@ -103,7 +105,9 @@ def test_annotations_become_authentication(annotations, expected):
 
 
 TOLD = [
-    (basic(**{"auth-remove-header": "on"}), OnInvalid.DEFAULT, "boolean"),
+    (basic("good", **{"auth-remove-header": "on"}), OnInvalid.DEFAULT, "boolean"),
+    (basic(), None, "line 2 of the users"),
+    (basic("hopeless"), None, "lines"),
     (forward(auth_trust_headers="on"), OnInvalid.DEFAULT, "boolean"),
     (forward(auth_tls_insecure=""), OnInvalid.DEFAULT, "boolean"),
     (forward(auth_response_headers="X-A, b c"), None, "header name"),

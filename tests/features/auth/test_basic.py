@@ -7,6 +7,7 @@ import base64
 import shutil
 import subprocess
 import threading
+import time
 
 import bcrypt
 import pytest
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 
 from fastproxy.features.auth import Auth, Basic
 from fastproxy.features.auth import basic as module
+from fastproxy.features.auth import passwords
 from fastproxy.features.auth.basic import BasicAuth, Checker
-from fastproxy.features.auth.passwords import md5_crypt, verify
+from fastproxy.features.auth.passwords import kind_of, md5_crypt, verify
 from fastproxy.reply import Reply, plain
 from tests.support.exchange import MemoryExchange, run
 
@@ -117,9 +119,9 @@ class Counting(Checker):
         super().__init__(**options)
         self.calls = 0
 
-    def check(self, password, stored):
+    def check(self, password, stored, others):
         self.calls += 1
-        return super().check(password, stored)
+        return super().check(password, stored, others)
 
 
 async def ask(live, text):
@@ -148,9 +150,81 @@ def test_unknown_users_cost_a_check_too():
     assert checker.calls == 1
 
 
+SHA = b"{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="
+APR = b"$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/"
+DEAR = bcrypt.hashpw(b"secret", bcrypt.gensalt(6))
+TOO_DEAR = b"$2y$18$" + BCRYPT[7:]
+# the hashes of a file, and the kinds a failed check of anybody costs
+FILES = [
+    ([SHA], [0]),
+    ([APR], [1]),
+    ([BCRYPT], [4]),
+    ([SHA, SHA, APR, BCRYPT, DEAR, BCRYPT], [0, 1, 4, 6]),
+    ([BCRYPT, DEAR], [4, 6]),
+    ([DEAR, BCRYPT], [4, 6]),
+    ([SHA, b"plain text"], [0]),
+    ([APR, b"$2y$10$cut"], [1]),
+    ([BCRYPT, TOO_DEAR], [4]),
+    ([BCRYPT, BCRYPT + b"x", BCRYPT[:28] + b"z" + BCRYPT[29:]], [4]),
+    ([b"plain text"], []),
+    ([], []),
+]
+
+
+@pytest.mark.parametrize(("hashes", "kinds"), FILES)
+def test_whoever_is_refused_costs_one_check_of_every_kind(monkeypatch, hashes, kinds):
+    """So the time says nothing about whether a user exists."""
+    checked = []
+
+    def counted(password, stored, verify=verify):
+        checked.append(kind_of(stored))
+        return verify(password, stored)
+
+    for place in (module, passwords):
+        monkeypatch.setattr(place, "verify", counted)
+    users = tuple((f"user{number}".encode(), stored) for number, stored in enumerate(hashes))
+    live = BasicAuth(Auth(Basic(users)), Checker())
+    for name in ["nobody", "", *(name.decode() for name, _ in users)]:
+        checked.clear()
+        assert asyncio.run(ask(live, f"{name}:wrong")) == REFUSED
+        assert sorted(checked) == kinds, name
+
+
+def test_the_time_does_not_tell_who_exists():
+    hashes = {
+        "sha": SHA,
+        "apr": APR,
+        "cheap": BCRYPT,
+        "dear": bcrypt.hashpw(b"secret", bcrypt.gensalt(9)),
+        "plain": b"secret",
+    }
+    users = tuple((name.encode(), stored) for name, stored in hashes.items())
+    live = BasicAuth(Auth(Basic(users)), Checker())
+    least: dict[str, float] = {}
+    for _ in range(5):  # the least of several is what the work takes
+        for name in [*hashes, "nobody"]:
+            started = time.perf_counter()
+            assert asyncio.run(ask(live, f"{name}:wrong")) == REFUSED
+            took = time.perf_counter() - started
+            least[name] = min(least.get(name, took), took)
+    assert max(least.values()) < 1.5 * min(least.values()), least
+
+
+@pytest.mark.parametrize("own", [SHA, APR, BCRYPT, DEAR])
+def test_right_passwords_of_every_kind_are_right_beside_others(own):
+    users = (("cheap", SHA), ("apr", APR), ("slow", BCRYPT), ("dear", DEAR), ("ann", own))
+    live = BasicAuth(Auth(Basic(tuple((name.encode(), stored) for name, stored in users))))
+    assert [asyncio.run(ask(live, "ann:secret")) for _ in range(2)] == [None, None]
+
+
+def test_of_equal_users_the_last_counts_also_when_nobody_can_be_him():
+    live = BasicAuth(Auth(Basic(((b"ann", SHA), (b"ann", b"plain text")))))
+    assert asyncio.run(ask(live, "ann:secret")) == REFUSED
+
+
 def test_a_full_queue_answers_503(monkeypatch):
     gate = threading.Event()
-    monkeypatch.setattr(module, "verify", lambda password, stored: gate.wait(10))
+    monkeypatch.setattr(passwords, "verify", lambda password, stored: gate.wait(10))
     live = BasicAuth(Auth(USERS), Checker(threads=1, waiting=2))
 
     async def scenario():
@@ -166,7 +240,7 @@ def test_a_full_queue_answers_503(monkeypatch):
 
 def test_a_client_that_goes_away_takes_nothing_from_the_others(monkeypatch):
     gate = threading.Event()
-    monkeypatch.setattr(module, "verify", lambda password, stored: gate.wait(10))
+    monkeypatch.setattr(passwords, "verify", lambda password, stored: gate.wait(10))
     live = BasicAuth(Auth(USERS))
 
     async def scenario():
@@ -182,7 +256,7 @@ def test_a_client_that_goes_away_takes_nothing_from_the_others(monkeypatch):
 
 def test_what_is_remembered_is_bounded(monkeypatch):
     monkeypatch.setattr(module, "MAX_REMEMBERED", 3)
-    monkeypatch.setattr(module, "verify", lambda password, stored: True)
+    monkeypatch.setattr(passwords, "verify", lambda password, stored: True)
     live = BasicAuth(Auth(USERS))
 
     async def scenario():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import time
 
 import pytest
 
@@ -48,6 +50,12 @@ def answer(
     """The header of a client which does it right, but for `changes`."""
     if nonce is None:
         nonce, sent_opaque = challenge(live)
+    header = header_of(nonce, sent_opaque, ha1=ha1, method=method, **changes)
+    exchange = MemoryExchange(target, method="GET", headers=[("Authorization", header)])
+    return live.on_request(exchange) is None
+
+
+def header_of(nonce, sent_opaque, *, ha1=HA1, method="GET", **changes):
     fields = {
         "username": "ann",
         "realm": "traefik",
@@ -70,8 +78,7 @@ def answer(
         for key, value in fields.items()
         if value is not None
     )
-    exchange = MemoryExchange(target, method="GET", headers=[("Authorization", f"Digest {text}")])
-    return live.on_request(exchange) is None
+    return f"Digest {text}"
 
 
 CHANGES = [
@@ -148,6 +155,62 @@ def test_nonces_end_after_a_day():
     assert answer(live, *seen, nc="1")
     clock.now += 1
     assert not answer(live, *seen, nc="2")
+
+
+def told(live, nonce, opaque, **changes):
+    """The challenge a client gets that does everything right with this nonce; "" when admitted."""
+    header = header_of(nonce, opaque, **changes)
+    exchange = MemoryExchange("/a/b?c", headers=[("Authorization", header)])
+    exchange.parent_secret = live.parent
+    reply = live.live.on_request(exchange)
+    return "" if reply is None else dict(reply.headers)["WWW-Authenticate"]
+
+
+class Parent:
+    """A filter in the workers of one parent process."""
+
+    def __init__(self, config=CONFIG, clock=time.time):
+        self.parent = os.urandom(16)
+        self.live = DigestAuth(config, clock)
+
+    def challenge(self):
+        exchange = MemoryExchange("/a/b?c")
+        exchange.parent_secret = self.parent
+        found = dict(self.live.on_request(exchange).headers)["WWW-Authenticate"]
+        assert not found.endswith("stale=true")
+        match = re.search('nonce="([^"]+)", opaque="([^"]+)"', found)
+        return match[1], match[2]
+
+
+def test_a_nonce_of_another_parent_is_stale():
+    """Of another replica, or from before a restart: its counts are not known here."""
+    one, other = Parent(), Parent()
+    nonce, opaque = one.challenge()
+    assert told(one, nonce, opaque) == ""
+    assert told(other, nonce, opaque).endswith('qop="auth", stale=true')
+    assert told(other, nonce, other.challenge()[1]).endswith(", stale=true")
+    fresh = re.search('nonce="([^"]+)", opaque="([^"]+)"', told(other, nonce, opaque))
+    assert told(other, fresh[1], fresh[2]) == ""
+
+
+def test_stale_is_only_told_to_whoever_knows_the_password():
+    clock = Clock()
+    live = Parent(clock=clock)
+    nonce, opaque = live.challenge()
+    assert told(live, nonce, opaque, nc="1") == ""
+    assert told(live, nonce, opaque, nc="1").endswith(", stale=true")  # used
+    assert told(live, "AAAAAAAAAAAAAAAA", opaque).endswith(", stale=true")
+    assert told(live, nonce, "x", nc="2").endswith(", stale=true")
+    for changes in ({"ha1": "0" * 32}, {"username": "eve"}, {"response": "0" * 32}, {"uri": "/b"}):
+        assert told(live, nonce, opaque, nc="1", **changes).endswith('qop="auth"'), changes
+        assert told(live, "AAAAAAAAAAAAAAAA", "x", **changes).endswith('qop="auth"'), changes
+    clock.now += LIFETIME + 1
+    assert told(live, nonce, opaque, nc="3").endswith(", stale=true")  # ended
+
+
+def test_a_challenge_is_no_check_of_guessed_passwords():
+    """Nothing in it follows from the users alone, which somebody could compare guesses with."""
+    assert not {*Parent().challenge()} & {*Parent().challenge()}
 
 
 PARAMETERS = [
