@@ -21,7 +21,8 @@ MEANINGS = {
     "Settings.providers_throttle_duration": "least time between two published configurations",
     "Settings.max_idle_conns_per_host": "idle connections kept for each endpoint and worker",
     "Settings.insecure_skip_verify": "do not verify the certificates of https endpoints",
-    "Settings.root_cas": "PEM files or texts that replace the system's roots for https endpoints",
+    "Settings.root_cas": "PEM files or texts that replace the system's roots for https "
+    "endpoints and forward authentication",
     "Settings.allow_min_weight_zero": "false: weight 0 counts as 1; true: such an endpoint gets no new requests",
     "Settings.keep_trailing_slash": "do not redirect `Path` rules to the form with or without a last slash",
     "Settings.log_level": "`INFO` when empty (Traefik 1.7: `ERROR`), `DEBUG` with `debug`",

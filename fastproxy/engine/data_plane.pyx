@@ -439,13 +439,13 @@ cdef class DataPlane:
         return self.backends.pool(endpoint, tls)
 
     async def resolved(self, PoolHandle handle, timeout):
-        """Wait until the pool's name has an address; False when it has none in time."""
-        deadline = self.loop.time() + timeout
-        while handle.pool.address_count == 0:
-            if self.loop.time() >= deadline:
-                return False
-            await asyncio.sleep(0.02)
-        return True
+        """Wait until the pool's name was looked up, at most as long as the requests of clients do;
+        False when it has no address then."""
+        if not handle.pool.resolved:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(timeout, NAME_SECONDS)):
+                    await handle.looked_up(self.loop)
+        return handle.pool.address_count > 0
 
     def take_pool(self, PoolHandle handle, size_t stream):
         handle.pool.references += 1

@@ -10,5 +10,6 @@ cdef class PoolHandle:
     cdef readonly str host
     cdef readonly int port
     cdef object watch
+    cdef list waiting  # futures of `looked_up`
     cdef ClientContext tls
     cdef void use_tls(self, ClientContext context)

@@ -30,6 +30,7 @@ cdef class PoolHandle:
         self.pool = <Pool*> calloc(1, sizeof(Pool))
         if self.pool == NULL:
             raise MemoryError
+        self.waiting = []
         self.url = endpoint.url
         self.host = endpoint.host
         self.port = endpoint.port
@@ -46,6 +47,12 @@ cdef class PoolHandle:
         self.pool.name = <char*> malloc(len(name) + 1)
         memcpy(self.pool.name, data, len(name))
         self.pool.name_size = len(name)
+
+    def looked_up(self, loop):
+        """A future that is done when the first lookup of the name has ended."""
+        future = loop.create_future()
+        self.waiting.append(future)
+        return future
 
     def set_addresses(self, addresses):
         """Replace the addresses (text) that the name stands for; requests may wait for them."""
@@ -76,6 +83,10 @@ cdef class PoolHandle:
         self.pool.address_count = count
         self.pool.preferred = 0
         pool_resolved(self.pool)
+        waiting, self.waiting = self.waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
 
     def close(self):
         if self.watch is not None:

@@ -20,7 +20,6 @@ from fastproxy.engine.complaint cimport complain_failure
 from fastproxy.engine.exchange_end cimport exchange_end
 from fastproxy.engine.head cimport Head, head_fields
 from fastproxy.engine.head_writer cimport Writer, write_field, write_text
-from fastproxy.engine.pool cimport PoolHandle
 from fastproxy.engine.replies cimport STEP_GO_ON, STEP_REPLY
 from fastproxy.engine.retry cimport retry
 from fastproxy.engine.steps cimport backend_steps, response_steps
@@ -108,12 +107,12 @@ cdef class SubRequest:
         """Any URL: a pool for it, its name resolved."""
         endpoint = endpoint_of(scheme, authority)
         self.pool_handle = plane.pool_of(endpoint, tls)
-        known = (<PoolHandle> self.pool_handle).pool.address_count != 0
+        plane.take_pool(self.pool_handle, <size_t> self.stream)  # so that it stays until then
+        known = self.stream.pool.address_count != 0
         if not known:  # apart from the question above, or gcc 14 warns
             known = await plane.resolved(self.pool_handle, timeout)
         if not known:
             raise BackendError(f"cannot resolve {endpoint.host}")
-        plane.take_pool(self.pool_handle, <size_t> self.stream)
 
     cdef int send(self, Head* head, str method, str path, str authority, headers, bytes body) except -1:
         """Write and send a request made by Python; `head` is the client's, by which the backend's

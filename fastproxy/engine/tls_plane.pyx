@@ -129,7 +129,8 @@ cdef class TlsPlane:
 
         `key` is "" for backends; the name of an entry point whose certificate is offered and whose
         client authorities are trusted (pass-tls-cert, `features.md` 3.18); a `settings.ClientTls`,
-        or None for its defaults, for servers that are no backends (forward authentication).
+        or None for its defaults, for servers that are no backends (forward authentication). Whoever
+        names no authorities trusts those of `rootCAs` (FIX 27).
         Raises OSError and ValueError for a `ClientTls` that cannot be used.
         """
         cdef ClientContext context = self._clients.get(key)
@@ -140,8 +141,8 @@ cdef class TlsPlane:
 
     def _new_client(self, key):
         insecure = self._settings.insecure_skip_verify
-        if key is None:
-            return ClientContext()
+        if key is None:  # `insecureSkipVerify` is about backends, as in 1.7
+            return ClientContext(self._roots())
         if key == "":
             return ClientContext(self._roots(), insecure=insecure)
         if isinstance(key, str):
@@ -152,7 +153,7 @@ cdef class TlsPlane:
         if key.cert or key.key:
             certificate = load_certificate("client", read_pem(key.cert), read_pem(key.key))
         return ClientContext(
-            (key.ca,) if key.ca else None,
+            (key.ca,) if key.ca else self._roots(),
             insecure=key.insecure_skip_verify,
             certificate=certificate,
         )

@@ -265,3 +265,51 @@ def test_trust_in_forwarded_headers(proxy, servers, entry_point, sources, method
     assert seen.headers.get_all("X-Forwarded-For") == [sources]
     assert seen.headers.get_all("X-Forwarded-Method") == [method]
     assert seen.headers.get_all("X-Forwarded-Uri") == ["/a?b"]
+
+
+# --- whom forward authentication trusts ---
+
+OTHER = trustme.CA()
+ROOTED = (
+    forward("asks", ASKS_TLS, {}),
+    forward("asks with a certificate", ASKS_MUTUAL, {"auth-tls-secret": "client"}),
+    forward("asks without verifying", ASKS_TLS, {"auth-tls-insecure": "true"}),
+    Row("plain"),
+)
+# lines of the settings -> status of the rows above, and of "plain" on the entry points below
+TRUST = {
+    "rootCAs": ('rootCAs = ["ROOTS"]', (200, 200, 200), {"system": 200, "other": 500}),
+    "other rootCAs": ('rootCAs = ["OTHERS"]', (500, 500, 200), {"system": 500, "other": 500}),
+    # about backends, as in 1.7
+    "insecureSkipVerify": ("insecureSkipVerify = true", (500, 500, 200), {"system": 500}),
+}
+
+
+@pytest.mark.parametrize(("lines", "statuses", "points"), TRUST.values(), ids=TRUST)
+def test_root_authorities_hold_for_forward_authentication(
+    tmp_path: Path, servers: dict[str, Backend], lines: str, statuses, points
+) -> None:
+    files = {"ROOTS": AUTHORITY, "OTHERS": OTHER}
+    for name, authority in files.items():
+        (tmp_path / name).write_bytes(authority.cert_pem.bytes())
+        lines = lines.replace(name, str(tmp_path / name))
+    asks = ASKS_TLS.replace("TLSPORT", str(servers["TLSPORT"].ports[0]))
+    made = {
+        "system": f'[entryPoints.system.auth.forward]\naddress = "{asks}"\n',
+        "other": f'[entryPoints.other.auth.forward]\naddress = "{asks}"\n'
+        f'[entryPoints.other.auth.forward.tls]\nca = "{tmp_path / "OTHERS"}"\n',
+    }
+    with Field(
+        tmp_path,
+        ROOTED,
+        settings=lines,
+        entry_points=made,
+        default_entry_points='["http", "system", "other"]',
+        manifests=secret("client", {"tls.crt": CERTIFICATE, "tls.key": KEY}),
+        words={name: str(server.ports[0]) for name, server in servers.items()},
+    ) as proxy:
+        for row, status in zip(ROOTED, statuses, strict=False):
+            assert proxy.send(row).status == status, row.title
+        for name, status in points.items():
+            answer = proxy.ask(Ask("/", entry_point=name), proxy.host(ROOTED[-1]))
+            assert answer.status == status, name

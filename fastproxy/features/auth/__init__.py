@@ -167,10 +167,10 @@ def read(notes: Notes, refs: Refs) -> Auth | None:
         method = Basic(basic_users(lines)) if kind == "basic" else Digest(digest_users(lines))
     except ValueError as problem:
         raise Invalid(AUTH_SECRET.name, str(problem), OnInvalid.DROP) from None
-    if kind == "basic" and (lost := [n for n, line in enumerate(lines, 1) if hopeless(line)]):
+    if kind == "basic" and (lost := hopeless(lines)):
         notes.warn(
             AUTH_SECRET,
-            f"no password fits the hash in {'line' if len(lost) == 1 else 'lines'} {', '.join(map(str, lost[:10]))} of the users; "
+            f"no password fits the hash in line {' and '.join(lost)} of the users; "
             f"store bcrypt of a cost from {COSTS[0]} to {COSTS[-1]}, MD5-crypt or {{SHA}}",
         )
     return Auth(method, notes.get(HEADER_FIELD), notes.get(REMOVE_HEADER))
@@ -189,9 +189,10 @@ def without_type(notes: Notes) -> None:
         )
 
 
-def hopeless(line: bytes) -> bool:
-    """Whether a `user:hash` line holds a hash that nobody can match."""
-    return kind_of(line.partition(b":")[2]) is None
+def hopeless(lines: Sequence[bytes]) -> list[str]:
+    """The numbers of the first ten `user:hash` lines whose hash nobody can match."""
+    found = [n for n, line in enumerate(lines, 1) if kind_of(line.partition(b":")[2]) is None]
+    return [str(number) for number in found[:10]]
 
 
 def refuse(annotation: Annotation[str], sentence: str) -> Invalid:

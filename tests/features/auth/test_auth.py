@@ -107,7 +107,7 @@ def test_annotations_become_authentication(annotations, expected):
 TOLD = [
     (basic("good", **{"auth-remove-header": "on"}), OnInvalid.DEFAULT, "boolean"),
     (basic(), None, "line 2 of the users"),
-    (basic("hopeless"), None, "lines"),
+    (basic("hopeless"), None, "line 1 and 2 of the users"),
     (forward(auth_trust_headers="on"), OnInvalid.DEFAULT, "boolean"),
     (forward(auth_tls_insecure=""), OnInvalid.DEFAULT, "boolean"),
     (forward(auth_response_headers="X-A, b c"), None, "header name"),

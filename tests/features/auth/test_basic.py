@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastproxy.features.auth import Auth, Basic
+from fastproxy.features.auth import Auth, Basic, passwords
 from fastproxy.features.auth import basic as module
-from fastproxy.features.auth import passwords
 from fastproxy.features.auth.basic import BasicAuth, Checker
 from fastproxy.features.auth.passwords import kind_of, md5_crypt, verify
 from fastproxy.reply import Reply, plain
