@@ -29,7 +29,8 @@ INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 def shown(text: str) -> str:
-    """A value as it may stand in a sentence: quoted, cut."""
+    """A value as it may stand in a sentence: quoted, cut. Only of an annotation that is `public`:
+    findings go to the log, to Events and to `/api/findings`."""
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
@@ -42,7 +43,13 @@ def flag(
 ) -> Annotation[bool]:
     """Declare an annotation that is true or false, false by default."""
     return Annotation(
-        name=name, parse=boolean, default=False, doc=doc, example=example, aliases=aliases
+        name=name,
+        parse=boolean,
+        default=False,
+        doc=doc,
+        example=example,
+        aliases=aliases,
+        public=True,
     )
 
 
@@ -55,9 +62,12 @@ def as_written(
     on_invalid: OnInvalid = OnInvalid.DEFAULT,
     aliases: tuple[str, ...] = (),
     quoted: bool = False,
+    public: bool = False,
 ) -> Annotation[str]:
     """Declare an annotation that is text, empty by default; `parse` may refuse or change it."""
-    return Annotation(name, parse, "", doc, example, aliases, on_invalid, quoted=quoted)
+    return Annotation(
+        name, parse, "", doc, example, aliases, on_invalid, public=public, quoted=quoted
+    )
 
 
 def boolean(value: str) -> bool:
@@ -79,10 +89,11 @@ def comma_list(value: str) -> tuple[str, ...]:
 
 
 class HeaderMap(NamedTuple):
-    """`pairs` in the order of the keys' first appearance; `ignored` are items that are no pair."""
+    """`pairs` in the order of the keys' first appearance; `ignored` are the numbers of items that
+    are no pair, the first is 1."""
 
     pairs: tuple[tuple[str, str], ...] = ()
-    ignored: tuple[str, ...] = ()
+    ignored: tuple[int, ...] = ()
 
 
 def canonical(name: str) -> str:
@@ -98,14 +109,14 @@ def header_map(value: str) -> HeaderMap:
     that cannot stand in a header, are set aside; ValueError when no item is left."""
     pairs: dict[str, str] = {}
     ignored = []
-    for item in value.split("||"):
+    for number, item in enumerate(value.split("||"), 1):
         name, colon, content = (part.strip() for part in item.partition(":"))
         if not colon or not TOKEN.fullmatch(name) or any(c in content for c in "\r\n\0"):
-            ignored.append(item.strip())
+            ignored.append(number)
         else:
             pairs[canonical(name)] = content
     if not pairs:
-        raise ValueError(f"{shown(value)} holds no header; write `Name: value || Name2: value2`")
+        raise ValueError("the value holds no header; write `Name: value || Name2: value2`")
     return HeaderMap(tuple(pairs.items()), tuple(ignored))
 
 

@@ -79,7 +79,7 @@ def placeholder(text: str) -> bytes | Field:
     if match := HEADER.fullmatch(text):
         return Field("Header", match[1])
     raise ValueError(
-        f"`{{{{{text[:60]}}}}}` is not one of the placeholders .Request.Host, .Request.Method, "
+        "what stands in `{{ }}` is not one of the placeholders .Request.Host, .Request.Method, "
         '.Request.URL.Path, .Request.Header.Get "NAME" or "text"; templates are not evaluated'
     )
 
@@ -128,9 +128,8 @@ class Pattern:
         except (re2.error, UnicodeEncodeError) as problem:
             why = problem.args[0] if problem.args else "unknown error"
             why = why.decode("utf-8", "replace") if isinstance(why, bytes) else str(why)
-            raise ValueError(
-                f"{text[:60]!r} is not a regular expression in RE2 syntax ({why})"
-            ) from None
+            why = why.partition(": ")[0]  # behind it stands a piece of the expression
+            raise ValueError(f"the regular expression is not in RE2 syntax ({why})") from None
         self.text = text
         count = self._regexp.groups + 1
         # Go reads `$1` as a number only without leading zeros.

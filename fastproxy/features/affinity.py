@@ -50,6 +50,7 @@ SAME_SITE_ANNOTATION = as_written(
     "Add `SameSite`: `none`, `lax` or `strict`.",
     "lax",
     parse=same_site,
+    public=True,
 )
 STICKY = Annotation(
     name="sticky",
@@ -59,6 +60,7 @@ STICKY = Annotation(
     example="true",
     aliases=("traefik.backend.loadbalancer.sticky",),
     prefixed=False,
+    public=True,
 )
 
 

@@ -26,6 +26,7 @@ METHOD = Annotation(
     doc="`wrr` (weighted round robin) or `drr` (weights follow measured quality).",
     example="drr",
     aliases=("traefik.backend.loadbalancer.method",),
+    public=True,
 )
 
 

@@ -63,6 +63,7 @@ BUFFERING: Annotation[Text] = Annotation(
     ),
     on_invalid=OnInvalid.OFF,
     keys_inside=dict.fromkeys((*SIZES, "retryexpression")),
+    public=True,
 )
 
 

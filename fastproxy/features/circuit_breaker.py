@@ -30,6 +30,7 @@ EXPRESSION: Annotation[Expression | None] = Annotation(
     example="NetworkErrorRatio() > 0.30 || LatencyAtQuantileMS(95.0) > 800",
     aliases=("traefik.backend.circuitbreaker",),
     on_invalid=OnInvalid.DROP,
+    public=True,
 )
 
 

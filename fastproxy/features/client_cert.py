@@ -124,6 +124,7 @@ PASS_CLIENT_CERT = Annotation(
             "issuer": dict.fromkeys(f.name for f in fields(Name)),
         },
     },
+    public=True,
 )
 
 

@@ -20,6 +20,7 @@ ENTRY_POINTS: Annotation[tuple[str, ...]] = Annotation(
     example="http,https",
     aliases=("traefik.frontend.entryPoints",),
     on_invalid=OnInvalid.DROP,
+    public=True,
 )
 
 

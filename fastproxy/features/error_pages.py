@@ -88,6 +88,7 @@ ERROR_PAGES: Annotation[tuple[Text, ...]] = Annotation(
     ),
     on_invalid=OnInvalid.OFF,
     keys_inside={"*": {"status": None, "backend": None, "query": None}},
+    public=True,
 )
 
 

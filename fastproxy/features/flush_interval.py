@@ -26,6 +26,7 @@ INTERVAL: Annotation[int | None] = Annotation(
     "default of 100 ms. fastproxy never lets them wait.",
     example="20ms",
     on_invalid=OnInvalid.DROP,
+    public=True,
 )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastproxy.annotation_values import HeaderMap, header_map, shown
+from fastproxy.annotation_values import HeaderMap, header_map
 from fastproxy.engine.operations import EditRequestHeaders, EditResponseHeaders, Operation
 from fastproxy.feature import Annotation, BuildContext, Feature, Notes, OnInvalid, Refs, Scope
 from fastproxy.model import Config
@@ -45,7 +45,7 @@ class CustomResponseHeaders(Config):
 def pairs_of(notes: Notes, annotation: Annotation[HeaderMap]) -> tuple[tuple[str, str], ...]:
     found = notes.get(annotation)
     for item in found.ignored:
-        notes.warn(annotation, f"{shown(item)} is no header and is left out; write `Name: value`")
+        notes.warn(annotation, f"item {item} is no header and is left out; write `Name: value`")
     return found.pairs
 
 

@@ -31,12 +31,14 @@ AMOUNT = Annotation(
     default=-1,
     doc="How many requests may be in progress per key; 0 or less: no limit.",
     example="50",
+    public=True,
 )
 EXTRACTOR = as_written(
     "max-conn-extractor-func",
     "The key: `client.ip`, `request.host` or `request.header.NAME`.",
     "client.ip",
     on_invalid=OnInvalid.DROP,
+    public=True,
 )
 
 

@@ -30,6 +30,7 @@ PASS_TLS_CERT: Annotation[bool | None] = Annotation(
     "endpoints; default: `enablePassTLSCert`. Not served on entry points without TLS.",
     example="true",
     aliases=("traefik.frontend.passTLSCert",),
+    public=True,
 )
 
 

@@ -55,7 +55,7 @@ def request_modifier(value: str) -> tuple[str, str]:
     kind, *rest = (part.strip() for part in value.rstrip(" :").split(":"))
     if kind not in MODIFIERS or not rest or not rest[0]:
         raise ValueError(
-            f"{shown(value)} is no request modifier; write `Type: value` with one of the types "
+            "the value is no request modifier; write `Type: value` with one of the types "
             f"{', '.join(MODIFIERS)}"
         )
     return kind, rest[0]
@@ -70,6 +70,7 @@ RULE_TYPE = Annotation(
     example="PathPrefixStrip",
     aliases=("traefik.frontend.rule.type",),
     on_invalid=OnInvalid.PATH,
+    public=True,
 )
 REWRITE_TARGET = as_written(
     "rewrite-target",
@@ -126,7 +127,7 @@ def read(notes: Notes, refs: Refs) -> PathRules | None:
                     "cannot be combined with rule-type ReplacePath; remove one of the two",
                     OnInvalid.PATH,
                 )
-    kind, value = config.modifier
+    kind = config.modifier[0]
     if config.rewrite_target:
         overruled = ""
         if kind == "ReplacePathRegex":
@@ -134,14 +135,14 @@ def read(notes: Notes, refs: Refs) -> PathRules | None:
         elif config.rule_type in STRIPPING and config.path != "/" and kind != "AddPrefix":
             overruled = (
                 f"rule-type {config.rule_type} has removed the path before, so there is nothing to "
-                f"rewrite; for {config.rewrite_target} use rule-type PathPrefix"
+                "rewrite; to rewrite the path use rule-type PathPrefix"
             )
         if overruled:
             notes.warn(REWRITE_TARGET, overruled, kind=findings.ANNOTATION_ALONE)
     if kind == "ReplacePathRegex" and config.regex is None:
         notes.warn(
             REQUEST_MODIFIER,
-            f"{shown(value)} is not a pattern and a replacement with one blank between them; "
+            "the value is not a pattern and a replacement with one blank between them; "
             "the path stays as it is",
         )
     elif config.regex is not None and plain_rewrite(config) is None:

@@ -19,6 +19,7 @@ PRESERVE_HOST: Annotation[bool | None] = Annotation(
     doc="Whether the backend sees the client's Host header; default: not `disablePassHostHeaders`.",
     example="false",
     aliases=("traefik.frontend.passHostHeader",),
+    public=True,
 )
 
 

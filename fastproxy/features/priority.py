@@ -19,6 +19,7 @@ PRIORITY = Annotation(
     doc="Priority of the routes of this Ingress; 0 or less: the length of their rule text.",
     example="30",
     aliases=("traefik.frontend.priority",),
+    public=True,
 )
 
 

@@ -29,6 +29,7 @@ PROTOCOL = Annotation(
     "not supported: the paths answer 503.",
     example="https",
     on_invalid=OnInvalid.ENDPOINTS,
+    public=True,
 )
 
 

@@ -85,6 +85,7 @@ RATE_LIMIT = Annotation(
         "extractorfunc": None,
         "rateset": {"*": {"period": None, "average": None, "burst": None}},
     },
+    public=True,
 )
 
 

@@ -45,6 +45,7 @@ ENTRY_POINT = as_written(
     "https",
     on_invalid=OnInvalid.DROP,
     aliases=("traefik.frontend.redirect.entrypoint", "traefik.frontend.redirect.entryPoint"),
+    public=True,
 )
 PERMANENT = flag("redirect-permanent", "Redirect with 301 and 308 instead of 302 and 307.")
 REGEX = as_written(
@@ -99,7 +100,7 @@ def read(notes: Notes, refs: Refs) -> Redirect | None:
     if never_found(regex):
         notes.warn(
             REGEX,
-            f"{shown(regex)} is looked for in whole URLs such as http://host/path, where it never "
+            "the expression is looked for in whole URLs such as http://host/path, where it never "
             "begins; write for example ^https?://[^/]+/...",
             "Nothing is redirected.",
             findings.ANNOTATION_ALONE,

@@ -17,7 +17,6 @@ from fastproxy.annotation_values import (
     flag,
     header_map,
     integer,
-    shown,
 )
 from fastproxy.engine.operations import (
     EditResponseHeaders,
@@ -33,7 +32,7 @@ NONCE = b"\x01"  # what EditResponseHeaders replaces by the nonce of the request
 
 def header_value(value: str) -> str:
     if any((ord(char) < 32 and char != "\t") or char == "\x7f" for char in value):
-        raise ValueError(f"{shown(value)} has a control character; write the header in one line")
+        raise ValueError("the value has a control character; write the header in one line")
     return value.strip()
 
 
@@ -73,6 +72,7 @@ HSTS_MAX_AGE = Annotation(
     default=0,
     doc="Seconds for Strict-Transport-Security; 0 = header not set.",
     example="31536000",
+    public=True,
 )
 HSTS_SUBDOMAINS = flag("hsts-include-subdomains", "Add `includeSubDomains`.")
 HSTS_PRELOAD = flag("hsts-preload", "Add `preload`.")
@@ -147,7 +147,7 @@ def read(notes: Notes, refs: Refs) -> SecureHeaders | None:
     ssl_proxy_headers = notes.get(SSL_PROXY_HEADERS)
     for item in ssl_proxy_headers.ignored:
         notes.warn(
-            SSL_PROXY_HEADERS, f"{shown(item)} is no header and is left out; write `Name: value`"
+            SSL_PROXY_HEADERS, f"item {item} is no header and is left out; write `Name: value`"
         )
     config = SecureHeaders(
         allowed_hosts=notes.get(ALLOWED_HOSTS),

@@ -41,6 +41,7 @@ SERVICE_WEIGHTS: Annotation[tuple[tuple[str, int], ...]] = Annotation(
     example="shop-canary: 2.5%\nshop-beta: 10\n",
     on_invalid=OnInvalid.INGRESS,
     keys_inside={"*": None},
+    public=True,
 )
 
 

@@ -33,6 +33,7 @@ RANGES: Annotation[tuple[str, ...]] = Annotation(
     "403. The option `kubernetes.whitelistInvalid` says what an ill-formed range does.",
     example="10.0.0.0/8, 192.0.2.7, fe80::/16",
     on_invalid=OnInvalid.DROP,
+    public=True,
 )
 FORWARDED = flag(
     "whitelist-x-forwarded-for",

@@ -68,7 +68,7 @@ def auth_url(value: str) -> str:
     except ValueError:
         usable = False
     if value and (not usable or any(ord(char) <= 32 or ord(char) == 127 for char in value)):
-        raise ValueError(f"{shown(value)} is no URL; write for example https://auth.example/check")
+        raise ValueError("the value is no URL; write for example https://auth.example/check")
     return value
 
 
@@ -84,12 +84,14 @@ AUTH_TYPE = as_written(
     "basic",
     parse=auth_type,
     on_invalid=OnInvalid.PATH,
+    public=True,
 )
 AUTH_SECRET = as_written(
     "auth-secret",
     "Basic, digest: name of the Secret with the users; it has exactly one entry.",
     "htpasswd-shop",
     on_invalid=OnInvalid.PATH,
+    public=True,
 )
 REMOVE_HEADER = flag(
     "auth-remove-header", "Basic, digest: do not forward the Authorization header."
@@ -100,6 +102,7 @@ HEADER_FIELD = as_written(
     "X-Auth-User",
     parse=header_field,
     on_invalid=OnInvalid.PATH,
+    public=True,
 )
 AUTH_REALM = Annotation(
     name="auth-realm",
@@ -108,6 +111,7 @@ AUTH_REALM = Annotation(
     doc=f"Only `{REALM}` is accepted.",
     example=REALM,
     on_invalid=OnInvalid.PATH,
+    public=True,
 )
 AUTH_URL = as_written(
     "auth-url",
@@ -135,6 +139,7 @@ TLS_SECRET = as_written(
     "Forward: Secret with the client certificate for auth-url (`tls.crt`, `tls.key`).",
     "auth-client-cert",
     on_invalid=OnInvalid.PATH,
+    public=True,
 )
 TLS_INSECURE = flag("auth-tls-insecure", "Forward: do not verify the certificate of auth-url.")
 
