@@ -63,10 +63,20 @@ def as_written(
     aliases: tuple[str, ...] = (),
     quoted: bool = False,
     public: bool = False,
+    unusable: OnInvalid | None = None,
 ) -> Annotation[str]:
     """Declare an annotation that is text, empty by default; `parse` may refuse or change it."""
     return Annotation(
-        name, parse, "", doc, example, aliases, on_invalid, public=public, quoted=quoted
+        name,
+        parse,
+        "",
+        doc,
+        example,
+        aliases,
+        on_invalid,
+        unusable=unusable,
+        public=public,
+        quoted=quoted,
     )
 
 

@@ -79,6 +79,7 @@ class Annotation(Generic[T]):
     example: str
     aliases: tuple[str, ...] = ()  # full legacy keys
     on_invalid: OnInvalid = OnInvalid.DEFAULT
+    unusable: OnInvalid | None = None  # what a value does that can be read but not used, if else
     public: bool = False  # findings may repeat the value, or parts of it; no secret can be in it
     prefixed: bool = True  # False: only `aliases` exist
     quoted: bool = False  # the raw value must be a legal quoted-string body (`provider.md` 8)

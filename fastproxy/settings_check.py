@@ -24,6 +24,8 @@ from fastproxy.settings_points import known_entry_points
 
 Found = Iterator[tuple[str, str]]
 
+MOST_ENTRY_POINTS = 64  # a table names them by the bits of one word
+
 
 def resolve(settings: Settings, given: Collection[str]) -> tuple[Settings, list[tuple[str, str]]]:
     """Return the settings with aliases and implicit entry points filled in, and warnings.
@@ -81,6 +83,12 @@ def problems(settings: Settings) -> Found:
         )
     if limits.trailer_block > 8192:
         yield "limits.trailerBlock", f"is {limits.trailer_block}; write at most 8192"
+    if len(settings.entry_points) > MOST_ENTRY_POINTS:
+        yield (
+            "entryPoints",
+            f"are {len(settings.entry_points)}, with those made for ping and api; write at most "
+            f"{MOST_ENTRY_POINTS}",
+        )
     if settings.workers > 1024:
         yield "workers", f"is {settings.workers}; write at most 1024, or 0 for one per processor"
 

@@ -138,10 +138,11 @@ def _auth(path: str, auth: EntryPointAuth | None) -> Found:
             yield from _users(f"{path}.{name}", users, colons)
     if auth.forward is not None:
         address = auth.forward.address
+        without_user = re.sub(".*@", "***@", address)
         if not re.fullmatch(r"https?://[^/\s]+\S*", address):
             yield (
                 f"{path}.forward.address",
-                f'{address!r} is not a URL; write for example "https://auth.example/check"',
+                f'{without_user!r} is not a URL; write for example "https://auth.example/check"',
             )
 
 

@@ -55,7 +55,8 @@ class Slots:
     def claim(self, kind: str, key: tuple[Any, ...], specification: Any) -> int:
         """Return the slot of a key; a new one when its specification has changed.
 
-        NO_SLOT when there are no more of this kind (counters: the engine takes it as "no limit").
+        NO_SLOT when there are no more of this kind: the engine does without a breaker and without
+        statistics then; a route that wants a limit is not built (`wiring`).
         """
         held = self.held.get((kind, key))
         if held is not None:
@@ -69,7 +70,7 @@ class Slots:
         else:
             slot = self.size.get(kind, 0)
             if slot >= self.limits.get(kind, NO_SLOT):
-                log.error("no more %s slots for %s: it has no limit now", kind, key)
+                log.error("no more %s slots for %s", kind, key)
                 return NO_SLOT
             self.size[kind] = slot + 1
         self.held[kind, key] = (specification, slot)

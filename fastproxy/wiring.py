@@ -92,6 +92,9 @@ class _Operations:
         self.remarks[annotation, sentence] = None
 
 
+LIMITS = ("connections", "rate")  # kinds of counters without which a route is not served
+
+
 class Wiring:
     """Builds groups; `slots` is changed by it."""
 
@@ -256,7 +259,10 @@ class Wiring:
 
         def counters(kind: str, size: int) -> int:
             # A limit that changes starts anew, as a changed route does in 1.7.
-            return claimed(kind, (feature.name, next(calls)), (config, size))
+            slot = claimed(kind, (feature.name, next(calls)), (config, size))
+            if slot == NO_SLOT and kind in LIMITS:  # nobody is let through without his limit
+                raise ValueError(f"no counter of {self.slots.limits[kind]} is left for its limit")
+            return slot
 
         return BuildContext(route, backend, name, self.settings.entry_points, counters, warn)
 

@@ -232,7 +232,7 @@ cdef int _request_line(Head* head, Wire* wire, uint32_t limit) noexcept nogil:
         start = 2
     if data[start] == c'\r' or data[start] == c'\n':
         return 400
-    if end - start > limit:
+    if end + 9 - start > limit:  # with the version, without the line's end
         return 414
     if wire.parser.http_major != 1 or wire.parser.http_minor > 1:
         return 505 if wire.parser.http_major else 400

@@ -70,6 +70,7 @@ cdef void upstream_read_head(Upstream* upstream) noexcept nogil:
             return
         if (
             code != WIRE_DONE
+            or upstream.wire.window.head_size - begin > engine.response_block
             or memcmp(upstream.wire.window.data + begin, "HTTP/", 5) != 0  # llhttp knows more names
             or response_head(&engine.response, &upstream.wire)
         ):

@@ -39,6 +39,8 @@ def one(annotation: Annotation[Any]) -> list[str]:
     rows = [f"* Default: {default_of(annotation)}"]
     effect = annotation.on_invalid
     rows.append(f"* Bad value: {effect.value}")
+    if annotation.unusable is not None:
+        rows[-1] += f"; one that can be read and not used: {annotation.unusable.value}"
     if annotation.prefixed and annotation.aliases:
         rows.append(f"* Legacy: {', '.join(map(code, annotation.aliases))}")
     if annotation.quoted:

@@ -64,6 +64,7 @@ BUFFERING: Annotation[Text] = Annotation(
     on_invalid=OnInvalid.OFF,
     keys_inside=dict.fromkeys((*SIZES, "retryexpression")),
     public=True,
+    unusable=OnInvalid.DROP,
 )
 
 

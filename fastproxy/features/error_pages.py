@@ -89,6 +89,7 @@ ERROR_PAGES: Annotation[tuple[Text, ...]] = Annotation(
     on_invalid=OnInvalid.OFF,
     keys_inside={"*": {"status": None, "backend": None, "query": None}},
     public=True,
+    unusable=OnInvalid.DROP,
 )
 
 

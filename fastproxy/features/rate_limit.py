@@ -71,7 +71,8 @@ RATE_LIMIT = Annotation(
     parse=rates,
     default=Text(),
     doc="YAML: `extractorfunc` (`client.ip`, `request.host` or `request.header.NAME`) and "
-    "`rateset` with any number of `period`, `average` and `burst`, all above 0.",
+    "`rateset` with `period`, `average` and `burst`, all above 0, for at most 32 different "
+    "periods.",
     example=(
         "extractorfunc: client.ip\n"
         "rateset:\n"
@@ -86,6 +87,7 @@ RATE_LIMIT = Annotation(
         "rateset": {"*": {"period": None, "average": None, "burst": None}},
     },
     public=True,
+    unusable=OnInvalid.DROP,
 )
 
 
@@ -111,7 +113,9 @@ def read(notes: Notes, refs: Refs) -> RateLimit | None:
         function, header = extractor(text.function)
         by_period = {rate.period: rate for rate in map(checked, text.rates)}  # the last name wins
         if len(by_period) > MAX_BUCKETS:
-            raise ValueError(f"has more than {MAX_BUCKETS} periods")
+            raise ValueError(
+                f"has {len(by_period)} different periods; at most {MAX_BUCKETS} are possible"
+            )
     except ValueError as problem:
         raise Invalid(RATE_LIMIT.name, str(problem), OnInvalid.DROP) from None
     return RateLimit(function, header, tuple(by_period[period] for period in sorted(by_period)))

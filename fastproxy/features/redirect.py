@@ -55,6 +55,7 @@ REGEX = as_written(
     on_invalid=OnInvalid.OFF,
     aliases=("traefik.frontend.redirect.regex",),
     quoted=True,
+    unusable=OnInvalid.DROP,
 )
 REPLACEMENT = as_written(
     "redirect-replacement",
@@ -63,6 +64,7 @@ REPLACEMENT = as_written(
     on_invalid=OnInvalid.OFF,
     aliases=("traefik.frontend.redirect.replacement",),
     quoted=True,
+    unusable=OnInvalid.DROP,
 )
 
 

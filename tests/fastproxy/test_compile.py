@@ -317,6 +317,20 @@ def test_no_more_slots_than_there_are() -> None:
     assert slots.claim("rate", ("b",), 1) == NO_SLOT
 
 
+def test_a_route_whose_limit_finds_no_counter_is_not_served() -> None:
+    """Rather than without its limit; it comes back when there is one."""
+    full = replace(NOTHING, slots=Slots({"connections": 2}))
+    one = compiled(route("a", Second()), route("b", Second()), previous=full)
+    assert one.failures == ()
+    two = compiled(*(route(name, Second()) for name in "abc"), route("d"), previous=one)
+    assert [name for name, _ in two.failures] == ["c"]
+    assert "no counter of 2 is left" in two.failures[0][1]
+    assert [r.name for r in read_block(two.block).routes] == ["a", "b", "d"]
+    three = compiled(*(route(name, Second()) for name in "bc"), previous=two)
+    four = compiled(*(route(name, Second()) for name in "bc"), previous=three)
+    assert four.failures == ()
+
+
 def test_a_restarted_controller_continues_the_slots() -> None:
     certificate = Certificate("a", ("http",), b"chain", b"key")
     one = compiled(route("z"), route("a", Script(), Second()), certificates=[certificate])

@@ -184,6 +184,7 @@ PROBLEMS = [
     ("workers = -1", "workers: is -1; write 0 or more"),
     ("workers = 5000", "workers: is 5000; write at most 1024, or 0 for one per processor"),
     ("[limits]\nbuffer = 1", "limits.buffer: is 1; write 4096 or more"),
+    ("".join(f"[entryPoints.p{n}]\naddress=':{1000 + n}'\n" for n in range(64)), "entryPoints: are 65, with those made for ping and api; write at most 64"),
     ("[limits]\ntrailerBlock = 9000", "limits.trailerBlock: is 9000; write at most 8192"),
     ("[limits]\nheaderBlock = 1024", "limits.headerBlock: is 1024, less than requestLine (8192) which it includes; raise it or lower requestLine"),
     ("[kubernetes]\nrouteOrder = 'x'", "kubernetes.routeOrder: is 'x'; write one of 'length', 'specificity'"),

@@ -83,6 +83,7 @@ class Backend:
         self.asked_by = asked_by
         self.tls = tls
         self.echo = echo  # answer with what was asked for
+        self.always: dict[str, dict[str, Any]] = {}  # target -> what is answered, whoever asks
         self.seen: list[Seen] = []
         self.servers = [self._server(number) for number in range(count)]
         self.ports = [server.server_port for server in self.servers]
@@ -115,7 +116,8 @@ class Backend:
                 body = self.body()
                 if self.path != "/fence":
                     outer.seen.append(Seen(self.command, self.path, self.headers, body, number))
-                wanted = json.loads(self.headers.get(outer.asked_by) or "{}")
+                asked = json.loads(self.headers.get(outer.asked_by) or "{}")
+                wanted = outer.always.get(self.path, asked)
                 statuses = wanted.get("statuses") or [wanted.get("status", 200)]
                 count = sum(seen.target == self.path for seen in outer.seen)
                 status = statuses[min(max(count, 1), len(statuses)) - 1]
