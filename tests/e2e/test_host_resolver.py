@@ -248,3 +248,27 @@ def test_a_flood_of_invented_hosts_disturbs_nobody(proxy: Field, server: NameSer
         assert client.socket.recv(65536).startswith(b"HTTP/1.1 404 ")
         client.socket.close()
     assert time.monotonic() - started < 25
+
+
+def test_nobody_waits_once_it_is_known_that_no_name_server_answers(
+    proxy: Field, server: NameServer
+) -> None:
+    """Hosts without alias are served as they came, at once; and then again as the alias says."""
+    shop = proxy.host(ROWS[0])
+    server.put("back.example.test", "CNAME", [f"{shop}."], 5)
+    server.silent = True
+    took = 0.0
+    for number in range(4):  # the first may wait as long as a lookup and a question for the root
+        started = time.monotonic()
+        assert get(proxy, f"silent{number}.example.test").status == 404
+        took = time.monotonic() - started
+        time.sleep(0 if number else 2.5)
+    assert took < 0.5
+    started = time.monotonic()
+    assert get(proxy, shop).status == 200
+    assert time.monotonic() - started < 0.5
+    server.silent = False
+    deadline = time.monotonic() + 20
+    while get(proxy, "back.example.test").status != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

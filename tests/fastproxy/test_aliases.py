@@ -168,3 +168,51 @@ def test_nonsense_in_a_name_is_a_failure(tmp_path: Path, server: NameServer) -> 
             assert (await chains.end(name))[0] == name
 
     run(tmp_path, server, story)
+
+
+def test_nobody_waits_where_no_name_server_answers(
+    tmp_path: Path, server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once that is known; and when one answers again, names are looked up again."""
+    monkeypatch.setattr(aliases, "PATIENCE", 1.0)
+    monkeypatch.setattr(aliases, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(aliases, "PROBE_PAUSE", 0.1)
+    server.put("a.test", "CNAME", ["b.test."], 5)
+    server.silent = True
+
+    async def story(chains: Chains) -> None:
+        first = asyncio.ensure_future(chains.end("a.test"))
+        await asyncio.sleep(0.8)
+        assert chains.may_ask("late.test")
+        late = asyncio.ensure_future(chains.end("late.test"))
+        assert await first == ("a.test", FAILED)
+        started = time.monotonic()
+        assert await late == ("late.test", FAILED)  # let go with the others, before its own second
+        assert time.monotonic() - started < 0.6
+        assert not chains.may_ask("c.test")
+        server.silent = False
+        deadline = time.monotonic() + 10
+        while not chains.may_ask("c.test"):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        assert await chains.end("a.test") == ("b.test", 5.0)
+
+    run(tmp_path, server, story)
+
+
+def test_one_silent_name_does_not_switch_off_the_others(
+    tmp_path: Path, server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients choose names; those whose own servers are silent must not harm others."""
+    monkeypatch.setattr(aliases, "PATIENCE", 0.3)
+    server.put("a.test", "CNAME", ["b.test."], 5)
+    server.deaf = {"evil.test"}
+
+    async def story(chains: Chains) -> None:
+        for _ in range(3):
+            assert await chains.end("evil.test") == ("evil.test", FAILED)
+            await asyncio.sleep(0.1)
+            assert chains.may_ask("a.test")
+            assert await chains.end("a.test") == ("b.test", 5.0)
+
+    run(tmp_path, server, story)

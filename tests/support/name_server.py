@@ -24,6 +24,7 @@ class NameServer:
 
     def __init__(self, port: int = 0) -> None:
         self.failing = self.silent = False
+        self.deaf: set[str] = set()  # names that are not answered
         self.questions: list[tuple[str, str]] = []
         self._records: dict[tuple[str, str], tuple[int, tuple[str, ...]]] = {}
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -61,8 +62,10 @@ class NameServer:
                 data, peer = self._socket.recvfrom(4096)
             except TimeoutError:
                 continue
-            answer = self._answer(dns.message.from_wire(data))
-            if not self.silent:
+            query = dns.message.from_wire(data)
+            answer = self._answer(query)
+            name = query.question[0].name.to_text(omit_final_dot=True).lower()
+            if not self.silent and name not in self.deaf:
                 self._socket.sendto(answer.to_wire(), peer)
 
     def _answer(self, query: dns.message.Message) -> dns.message.Message:
