@@ -158,7 +158,7 @@ def test_a_key_given_twice_is_told_and_the_last_is_used(tmp_path: Path) -> None:
     assert loaded.snapshot.services["default", "a"].ports[0].number == 81
     (finding,) = loaded.findings
     assert finding.as_line() == (
-        "FP201 Service default/a spec.ports[0].port (a.yaml:6): The key spec.ports[0].port is "
+        "FP201 Service default/a spec.ports[0].port (a.yaml:6): It is "
         "given twice, first in line 5; keep one of them. The last one is used."
     )
 
