@@ -115,7 +115,8 @@ def as_port(value: Any, at: str) -> int:
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int):
-        sentence = f"must be a whole number, not {type_name(value)}"
+        remedy = "; remove the quotes" if isinstance(value, str) and _as_number(value) else ""
+        sentence = f"must be a whole number, not {type_name(value)}{remedy}"
         return wrong(at, sentence, _as_number(value))
     if not 0 <= value <= 65535:
         return wrong(at, f"must lie between 0 and 65535, not {value}", 0)

@@ -12,6 +12,7 @@ from controller.api import ConfigurationError, connect
 from controller.build import build_findings
 from controller.folder import SUFFIXES
 from controller.manifests import Manifests
+from controller.objects import Ingress
 from controller.provenance import located
 from controller.selection import Selection, class_field, class_of
 from controller.snapshot import KINDS, Snapshot
@@ -119,13 +120,19 @@ def _selected(
             yield findings.CLASS_SKIPPED(
                 ingress.reference,
                 class_field(ingress),
-                value=class_of(ingress) or "(none)",
+                value=_class_shown(ingress, snapshot),
                 wanted=selection.wanted,
             )
         elif selection.by_name_only(ingress, snapshot.classes):
             yield findings.CLASS_WITHOUT_OBJECT(
                 ingress.reference, class_field(ingress), value=class_of(ingress)
             )
+
+
+def _class_shown(ingress: Ingress, snapshot: Snapshot) -> str:
+    value = class_of(ingress) or "(none)"
+    known = snapshot.classes.get(("", value))
+    return f"{value} (of the controller {known.controller})" if known is not None else value
 
 
 def _looked_at(snapshot: Snapshot, malformed: int, files: int) -> str:

@@ -111,22 +111,21 @@ class _Work:
         self.findings += unknown_annotations(ingress.annotations, Scope.INGRESS, self.reference)
         self.findings += idle(ingress)
         self._entry_points(base)
-        if not self._tls(base):
+        # Whatever fails, the steps behind it tell what is wrong with them, all at once.
+        certain = self._tls(base)
+        default = self._default_backend(base) if ingress.has_default_backend else None
+        weighed = self._weigh(base)
+        parts = tuple(self._parts(base))
+        if not certain:
             return self._result()
-        default = None
-        if ingress.has_default_backend:
-            default = self._default_backend(base)
-            if default is None:
-                return self._result(wants_default=True)
-        if not self._weigh(base):
-            return self._result(default)
-        parts = self._parts(base)
-        return self._result(default, tuple(parts), processed=True)
+        if ingress.has_default_backend and default is None:
+            return self._result(wants_default=True)
+        return self._result(default, parts, processed=True) if weighed else self._result(default)
 
     def _class_spelling(self) -> None:
         """Tell of a class which only a capital letter or a blank keeps from being ours."""
         value, wanted = class_of(self.ingress), self.contributor.selection.wanted
-        if value.strip().lower() == wanted.lower():
+        if value != wanted and value.strip().lower() == wanted.lower():
             self.findings.append(
                 findings.CLASS_SPELLING(
                     self.reference, class_field(self.ingress), value=repr(value), wanted=wanted
@@ -180,6 +179,7 @@ class _Work:
     def _tls(self, base: Reading) -> bool:
         chosen = base.config(entry_points.FEATURE)
         names = chosen.names if chosen else self.settings.default_entry_points
+        certain = True
         for number, name in enumerate(self.ingress.tls_secrets):
             if not name:
                 continue
@@ -188,9 +188,10 @@ class _Work:
             problem = check_secret(secret, name, self.reference, at)
             if problem is not None or secret is None:
                 self.findings += [problem] if problem else []
-                return False
-            self.certificates.append(Wanted(secret, tuple(names)))
-        return True
+                certain = False
+            elif certain:
+                self.certificates.append(Wanted(secret, tuple(names)))
+        return certain
 
     # -- step 3 --
 

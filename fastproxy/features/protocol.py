@@ -17,7 +17,7 @@ PROTOCOLS = ("http", "https", "h2c")
 
 def protocol(value: str) -> str:
     if value and value not in PROTOCOLS:
-        raise ValueError(f"{shown(value)} is no protocol; write one of {', '.join(PROTOCOLS)}")
+        raise ValueError(f"{shown(value)} is no protocol; write http or https")
     return value
 
 

@@ -77,7 +77,7 @@ SERVICES, ENDPOINTS_KIND, SECRETS, CLASSES = "Service", "Endpoints", "Secret", "
 NEEDS: list[tuple[Ingress, set[tuple[str, str]]]] = [
     (ingress("i", "h"), {(SERVICES, "s")}),
     (ingress("i", "h", class_name="c"), {(CLASSES, "c")}),
-    (ingress("i", "h", tls_secrets=("t", "")), {(SECRETS, "t")}),
+    (ingress("i", "h", tls_secrets=("t", "")), {(SECRETS, "t"), (SERVICES, "s")}),
     (
         ingress("i", "h", annotations={"ingress.kubernetes.io/service-weights": ""}),
         {(SERVICES, "s"), (ENDPOINTS_KIND, "s")},
@@ -122,3 +122,23 @@ def test_a_very_long_path_is_refused() -> None:
     assert found is not None
     assert [finding.code for finding in found.findings] == ["FP117"]
     assert found.parts == ()
+
+
+# what takes the whole Ingress away, and its code
+WHOLE: list[tuple[dict[str, Any], list[str]]] = [
+    ({"tls_secrets": ("t", "u")}, ["FP141", "FP141"]),
+    ({"annotations": {"ingress.kubernetes.io/service-weights": "s: lots"}}, ["FP165"]),
+    ({"default_backend": BackendReference("gone", PortReference("80", 80)),
+      "has_default_backend": True}, ["FP126"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "codes"), WHOLE)
+def test_a_failure_of_the_whole_ingress_hides_no_other(
+    fields: dict[str, Any], codes: list[str]
+) -> None:
+    found = Contributor(SETTINGS).contribute(ingress("i", "h:80", **fields), Snapshot())
+    assert found is not None
+    assert not found.parts
+    assert not found.processed
+    assert [finding.code for finding in found.findings] == [*codes, "FP114"]

@@ -41,7 +41,7 @@ READ = [
     (preserve_host, {"traefik.frontend.passHostHeader": "T"}, PreserveHost(True)),
     (protocol, {"protocol": "h2c"}, Protocol("h2c")),
     (protocol, {"protocol": ""}, None),
-    (protocol, {"protocol": "HTTP"}, Bad(OnInvalid.ENDPOINTS, "h2c")),
+    (protocol, {"protocol": "HTTP"}, Bad(OnInvalid.ENDPOINTS, "http or https")),
     (weights, {}, None),
     (weights, {"service-weights": ""}, Weights(())),
     (weights, {"service-weights": "b: 10\na: 2.5%\n"}, Weights((("a", 2500), ("b", 10000)))),
