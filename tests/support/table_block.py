@@ -31,7 +31,7 @@ def operations(data: bytes) -> tuple[tuple[int, bytes], ...]:
     found = []
     while data:
         code, flags, size = struct.unpack_from("<HHI", data)
-        assert flags == 0
+        assert flags in (0, 1)  # 1: of the backend
         assert len(data) >= 8 + size
         found.append((code, data[8 : 8 + size]))
         data = data[8 + size + -size % 8 :]
