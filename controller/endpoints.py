@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from controller.objects import (
+    TCP,
     EndpointAddress,
     EndpointPort,
     PortReference,
@@ -42,11 +43,12 @@ class Resolved(NamedTuple):
 
 
 def matching_ports(service: Service, reference: PortReference) -> list[ServicePort]:
-    """The Service ports which `servicePort` means, by number or by name."""
+    """The Service ports which `servicePort` means, by number or by name; HTTP goes over TCP."""
     return [
         port
         for port in service.ports
-        if port.number == reference.number or (port.name and port.name == reference.text)
+        if (port.number == reference.number or (port.name and port.name == reference.text))
+        and port.protocol == TCP
     ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ from fastproxy.model import ObjectReference
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 DEFAULT_NAMESPACE = "default"
+TCP = "TCP"
 EXACT, PREFIX, IMPLEMENTATION_SPECIFIC = "Exact", "Prefix", "ImplementationSpecific"
 
 
@@ -92,6 +93,7 @@ class ServicePort(NamedTuple):
     name: str
     number: int
     app_protocol: str = ""
+    protocol: str = TCP  # the only one that carries HTTP; others are never a backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +262,7 @@ def _service(data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Id
                 as_text(item.get("name"), f"{at}.name"),
                 as_port(item.get("port"), f"{at}.port"),
                 as_text(item.get("appProtocol"), f"{at}.appProtocol"),
+                _transport(item, at),
             )
         )
     external = None
@@ -272,10 +275,24 @@ def _service(data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Id
     return Service(*identity, annotations, external, tuple(ports), addresses)
 
 
+def _transport(item: Mapping[str, Any], at: str) -> str:
+    return as_text(item.get("protocol"), f"{at}.protocol").upper() or TCP
+
+
+def _subset(addresses: Iterable[EndpointAddress], value: Any, at: str) -> Subset:
+    """Without the ports that HTTP cannot go to; addresses with none but those are not ours."""
+    ports = _ports(value, at)
+    if value and not ports:
+        return NO_SUBSET
+    return Subset(tuple(addresses), ports)
+
+
 def _ports(value: Any, at: str) -> tuple[EndpointPort, ...]:
     ports = []
     for number, raw in enumerate(as_list(value, at)):
         item = as_mapping(raw, f"{at}[{number}]")
+        if _transport(item, f"{at}[{number}]") != TCP:
+            continue
         ports.append(
             EndpointPort(
                 as_text(item.get("name"), f"{at}[{number}].name"),
@@ -314,8 +331,7 @@ def _slice(
             )
         )
     service = as_text(labels.get(SERVICE_NAME_LABEL), f"metadata.labels[{SERVICE_NAME_LABEL}]")
-    subset = Subset(tuple(addresses), _ports(data.get("ports"), "ports"))
-    return EndpointSlice(*identity, service, subset)
+    return EndpointSlice(*identity, service, _subset(addresses, data.get("ports"), "ports"))
 
 
 def _endpoints(
@@ -331,7 +347,7 @@ def _endpoints(
             host = as_text(item.get("ip"), f"{at}.addresses.ip")
             if host:
                 addresses.append(EndpointAddress(host, _pod(item, at)))
-        subsets.append(Subset(tuple(addresses), _ports(subset.get("ports"), f"{at}.ports")))
+        subsets.append(_subset(addresses, subset.get("ports"), f"{at}.ports"))
     return Endpoints(*identity, tuple(subsets))
 
 

@@ -23,10 +23,12 @@ from controller.endpoints import Target, matching_ports
 from controller.idle import idle
 from controller.names import unknown_annotations
 from controller.objects import (
+    TCP,
     BackendReference,
     Ingress,
     IngressPath,
     Service,
+    ServicePort,
 )
 from controller.reading import Reader, Reading, annotation_field, twice
 from controller.rules_text import Rule
@@ -43,6 +45,11 @@ from fastproxy.notes import ObjectNotes
 from fastproxy.settings import Kubernetes, Settings
 
 LONGEST_PATH = 8192
+
+
+def _port(port: ServicePort) -> str:
+    other = "" if port.protocol == TCP else f"({port.protocol}, which HTTP cannot use)"
+    return " ".join(word for word in (str(port.number), port.name, other) if word)
 
 
 class Contributor:
@@ -400,7 +407,7 @@ class _Work:
         )
 
     def _unknown_port(self, service: Service, backend: BackendReference, at: str) -> None:
-        ports = ", ".join(f"{p.number} {p.name}".strip() for p in service.ports) or "none"
+        ports = ", ".join(_port(p) for p in service.ports) or "none"
         self.findings.append(
             findings.UNKNOWN_PORT(
                 self.reference, at, service=service.name, port=backend.port.text, ports=ports
