@@ -32,7 +32,7 @@ cdef bint compress_decide(
     uint8_t last
 ) noexcept nogil
 cdef bint compress_answer(
-    Compression* compression, const char* lines, size_t lines_size, char** body, size_t* size
+    Compression* compression, int status, const char** lines, size_t* lines_size, char** body, size_t* size
 ) noexcept nogil
 cdef int compress_piece(
     Compressor* compressor, const char* data, size_t size, uint8_t last, char** out, size_t* out_size

@@ -10,15 +10,22 @@ response: what the socket does not take at once is copied by the output queue.
 
 Traefik 1.7's library also compresses partial content; we do not (RFC 9110, 15.3.7: the ranges are
 those of the unencoded body), nor what says `no-transform`.
+
+What a head says about one encoding of a body is not true of another (RFC 9110 8.8.3.3): with the
+encoding the ETag becomes weak, as nginx does it, and digests, Accept-Ranges and the length go; HEAD
+and 304 say the same as GET would. All this is decided in one place, `_plan`, for the responses of
+endpoints and for our own answers.
 """
 
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy, strlen
+from libc.string cimport memchr, memcmp, memcpy, memset, strlen
 
-from fastproxy.engine.head cimport Head, head_add, head_find, same_text
-from fastproxy.engine.head_writer cimport Writer, write_field, write_text
-from fastproxy.engine.wire cimport Field
+from fastproxy.engine.head cimport (
+    KIND_CONTENT_ENCODING, Head, has_token, head_add, head_find, same_text,
+)
+from fastproxy.engine.head_writer cimport Writer, write_field, write_head_field, write_text
+from fastproxy.engine.wire cimport Field, Window, window_free, window_new
 
 cdef extern from "zlib.h" nogil:
     ctypedef struct z_stream:
@@ -45,9 +52,11 @@ cdef enum:
     MEMORY = 8
     SLACK = 64  # of a sync flush, a gzip head and tail
     ADDED = 128  # to a head at most
+    LONGEST_TAG = 1024
 
 cdef char* _out = NULL
 cdef size_t _capacity = 0
+cdef char _tag[LONGEST_TAG + 2]
 
 
 # --- who gets what ---
@@ -64,7 +73,9 @@ cdef bint _names_gzip(const char* data, size_t size) noexcept nogil:
     end = start
     while end < size and data[end] != c';' and not _blank(data[end]):
         end += 1
-    if not same_text(data + start, end - start, "gzip", 4):
+    if not same_text(data + start, end - start, "gzip", 4) and not same_text(
+        data + start, end - start, "x-gzip", 6
+    ):
         return False
     while end < size and _blank(data[end]):
         end += 1
@@ -100,7 +111,7 @@ cdef uint8_t compress_wish(const Head* request) noexcept nogil:
     """What the answer to this request needs: nothing for gRPC, else Vary, and gzip if accepted."""
     cdef Field* field = head_find(request, "Content-Type", 12)
     cdef uint32_t i
-    if field != NULL and field.value_size >= 16 and memcmp(field.value, <const char*> "application/grpc", 16) == 0:
+    if field != NULL and field.value_size >= 16 and same_text(field.value, 16, "application/grpc", 16):
         return 0
     for i in range(request.count):
         field = <Field*> &request.fields[i]
@@ -121,18 +132,70 @@ cdef bint _holds(const char* data, size_t size, const char* word) noexcept nogil
 
 cdef bint _allowed(const Head* response) noexcept nogil:
     """May a body with this head be compressed? (Its length is another question.)"""
-    cdef Field* field
+    cdef uint32_t i
+    cdef const Field* field
     if response.status < 200 or response.status == 204 or response.status == 206 or response.status == 304:
         return False
-    if head_find(response, "Content-Encoding", 16) != NULL or head_find(response, "Content-Range", 13) != NULL:
+    for i in range(response.count):
+        field = &response.fields[i]
+        if field.dropped:
+            continue
+        if field.kind == KIND_CONTENT_ENCODING or same_text(
+            field.name, field.name_size, "content-range", 13
+        ):
+            return False
+        # A list may come in several lines (RFC 9110 5.3).
+        if same_text(field.name, field.name_size, "cache-control", 13) and has_token(
+            field.value, field.value_size, "no-transform", 12
+        ):
+            return False
+    return True
+
+
+cdef void _weaken(Field* field) noexcept nogil:
+    """A strong ETag, `"..."`, becomes `W/"..."`; the head is written before there is another one."""
+    if field.value_size < 2 or field.value[0] != c'"':
+        return
+    if field.value_size > LONGEST_TAG:
+        field.dropped = 1
+        return
+    memcpy(_tag, <const char*> "W/", 2)
+    memcpy(_tag + 2, field.value, field.value_size)
+    field.value = _tag
+    field.value_size += 2
+
+
+cdef void _relabel(Head* head) noexcept nogil:
+    """Take out what is not true of the encoded body."""
+    cdef uint32_t i
+    cdef Field* field
+    for i in range(head.count):
+        field = &head.fields[i]
+        if field.dropped:
+            continue
+        if same_text(field.name, field.name_size, "etag", 4):
+            _weaken(field)
+        elif (
+            same_text(field.name, field.name_size, "accept-ranges", 13)
+            or same_text(field.name, field.name_size, "content-md5", 11)
+            or same_text(field.name, field.name_size, "digest", 6)
+            or same_text(field.name, field.name_size, "content-digest", 14)
+            or same_text(field.name, field.name_size, "repr-digest", 11)
+        ):
+            field.dropped = 1
+
+
+cdef bint _plan(Head* head, int64_t length) noexcept nogil:
+    """Will a body of this length (-1 = not known yet) be compressed, as far as its head goes? Then
+    the head says so, but for Content-Encoding."""
+    if head.status == 304:
+        _relabel(head)
         return False
-    field = head_find(response, "Cache-Control", 13)
-    return field == NULL or not _holds(field.value, field.value_size, "no-transform")
-
-
-cdef bint _encoded(const char* lines, size_t size) noexcept nogil:
-    """Do these header lines say that a body is encoded already?"""
-    return _holds(lines, size, "content-encoding:")
+    if 0 <= length < COMPRESS_MINIMUM or not _allowed(head):
+        return False
+    _relabel(head)
+    head.content_length = -1
+    return True
 
 
 # --- the type of a body that does not say its own ---
@@ -242,17 +305,19 @@ cdef void compress_end(Compression* compression) noexcept nogil:
 cdef void compress_plan(Compression* compression, uint8_t wish, Head* head, bint bodiless) noexcept nogil:
     """A body that may be compressed loses its length; the first piece decides."""
     cdef Field* field
+    cdef int64_t length = head.content_length
     if head.status == 101:
         return
     head_add(head, "Vary", 4, "Accept-Encoding", 15)
-    if bodiless or not wish & WISH_GZIP or not _allowed(head):
+    if not wish & WISH_GZIP or not _plan(head, length):
         return
-    if 0 <= head.content_length < COMPRESS_MINIMUM:
+    if bodiless:
+        if length >= 0:
+            head_add(head, "Content-Encoding", 16, "gzip", 4)
         return
     field = head_find(head, "Content-Type", 12)
     compression.undecided = 1 if field != NULL else 2
-    compression.known_length = head.content_length >= 0
-    head.content_length = -1
+    compression.known_length = length >= 0
     compression.may_hold = field == NULL or not (
         compression.known_length
         or (field.value_size >= 17 and same_text(field.value, 17, "text/event-stream", 17))
@@ -303,13 +368,59 @@ cdef bint compress_decide(
 
 
 cdef bint compress_answer(
-    Compression* compression, const char* lines, size_t lines_size, char** body, size_t* size
+    Compression* compression, int status, const char** lines, size_t* lines_size, char** body, size_t* size
 ) noexcept nogil:
-    """An answer of our own in one piece; its lines may say that it is encoded already."""
-    if size[0] < COMPRESS_MINIMUM or _encoded(lines, lines_size):
+    """An answer of our own in one piece; its complete header lines change with it."""
+    cdef Window* window
+    cdef Head head
+    cdef Writer writer
+    cdef bint done = False
+    cdef uint32_t i
+    if size[0] < COMPRESS_MINIMUM:
         return False
-    if compression.compressor == NULL:
-        compression.compressor = compress_begin()
-    return compression.compressor != NULL and (
-        compress_piece(compression.compressor, body[0], size[0], 1, body, size) == 0
-    )
+    window = window_new(16, 32)
+    if window == NULL:
+        return False
+    memset(&head, 0, sizeof(head))
+    head.window = window
+    head.fields = window.fields
+    head.status = <uint16_t> status
+    writer.capacity = lines_size[0] + ADDED
+    writer.data = <char*> malloc(writer.capacity)
+    writer.size = 0
+    writer.failed = 0
+    if writer.data != NULL and _read_lines(&head, lines[0], lines_size[0]) and _plan(&head, size[0]):
+        if compression.compressor == NULL:
+            compression.compressor = compress_begin()
+        done = compression.compressor != NULL and (
+            compress_piece(compression.compressor, body[0], size[0], 1, body, size) == 0
+        )
+    if done:
+        for i in range(head.count):
+            if not head.fields[i].dropped:
+                write_head_field(&writer, &head.fields[i])
+        write_text(&writer, "Content-Encoding: gzip\r\n", 24)
+        free(compression.held)
+        compression.held = writer.data  # until the exchange ends
+        lines[0] = writer.data
+        lines_size[0] = writer.size
+    else:
+        free(writer.data)
+    window_free(window)
+    return done
+
+
+cdef bint _read_lines(Head* head, const char* lines, size_t size) noexcept nogil:
+    """Header lines we have written ourselves, `name: value`, as fields."""
+    cdef const char* end
+    cdef const char* colon
+    while size:
+        end = <const char*> memchr(lines, c'\r', size)
+        colon = <const char*> memchr(lines, c':', size)
+        if end == NULL or colon == NULL or colon + 2 > end or head_add(
+            head, lines, colon - lines, colon + 2, end - colon - 2
+        ) < 0:
+            return False
+        size -= end - lines + 2
+        lines = end + 2
+    return True
