@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from fastproxy.rules import template_pieces
 
-# Bytes that may stand raw in a path (RFC 3986 pchar), plus brackets, which clients send raw too.
+# Bytes that may stand raw in a path (RFC 3986 pchar), plus brackets and bars, which clients send raw too.
 UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
-RAW = UNRESERVED + b"!$&'()*+,;=:@/[]"
+RAW = UNRESERVED + b"!$&'()*+,;=:@/[]|"
 
 _ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}|[^" + re.escape(RAW) + rb"]")
 
@@ -30,6 +30,19 @@ def escape_path(path: str) -> str:
     except UnicodeEncodeError:  # half of a surrogate pair, from an escape in JSON or YAML
         data = path.encode("utf-8", "replace")
     return _ESCAPE.sub(_escape, data).decode("ascii")
+
+
+# What may stand raw in a query; everything else but an escape is percent-encoded, as Go writes it.
+QUERY = re.compile(rb"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-._~!$&'()*+,;=:@/?\[\]{}|^`<>\"\\%]")
+
+
+def request_target(text: str) -> str:
+    """Path and query of a configured URL as they go into a request line: percent-encoded where
+    they hold blanks, other letters or what has no place there; the fragment goes."""
+    path, mark, query = text.partition("#")[0].partition("?")
+    data = query.encode("utf-8", "surrogateescape")
+    escaped = QUERY.sub(lambda m: m[0] if len(m[0]) == 3 else b"%%%02X" % m[0][0], data)
+    return escape_path(path) + mark + escaped.decode("ascii")
 
 
 def normalise_path(path: str) -> str:

@@ -72,3 +72,16 @@ FRAMING = frozenset(
         "upgrade",
     )
 )
+
+# Headers which speak of the representation that a request asks for (RFC 9110 13.1, 14.2): a request
+# for something else does not take them over. Lower-case.
+CONDITIONS = frozenset(
+    (
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-range",
+        "if-unmodified-since",
+        "range",
+    )
+)

@@ -24,6 +24,16 @@ AUTHORITY = re.compile(
 )
 
 
+def ascii_host(authority: str) -> str:
+    """`host[:port]` with the letters of other alphabets as DNS knows them; unchanged when that is
+    no host name."""
+    host, colon, port = authority.partition(":")
+    try:
+        return authority if authority.isascii() else host.encode("idna").decode() + colon + port
+    except UnicodeError:
+        return authority
+
+
 def location_bytes(url: bytes) -> bytes:
     return quote_from_bytes(url, safe=KEPT).encode()
 

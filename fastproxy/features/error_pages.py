@@ -35,13 +35,15 @@ from fastproxy.feature import (
     Scope,
 )
 from fastproxy.model import Config
-from fastproxy.reply import FRAMING, TEXT, Reply
+from fastproxy.paths import request_target
+from fastproxy.reply import CONDITIONS, FRAMING, TEXT, Reply
 
 if TYPE_CHECKING:
     from fastproxy.engine.exchange import Exchange
 
 RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 PAGE_LIMIT = 1 << 20  # bytes
+STATUS = "{status}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def read(notes: Notes, refs: Refs) -> ErrorPages | None:
     found = []
     for text in texts:
         ranges = tuple(status_range(text.name, status) for status in text.statuses)
-        query = text.query if text.query.startswith("/") else f"/{text.query}"
+        query = page_target(text.query)
         if not text.backend:
             notes.warn(ERROR_PAGES, f"page {shown(text.name)} has no backend and is left out")
         elif ranges:
@@ -118,6 +120,12 @@ def read(notes: Notes, refs: Refs) -> ErrorPages | None:
         else:
             notes.warn(ERROR_PAGES, f"page {shown(text.name)} has no status and is left out")
     return ErrorPages(tuple(found)) if found else None
+
+
+def page_target(query: str) -> str:
+    """What is asked for, with `{status}` still in it."""
+    path = query if query.startswith("/") else f"/{query}"
+    return STATUS.join(request_target(part) for part in path.partition("#")[0].split(STATUS))
 
 
 def status_range(page: str, text: str) -> tuple[int, int]:
@@ -155,21 +163,28 @@ class PageFetcher(Filter):
 
     async def on_intercept(self, exchange: Exchange, status: int, backend: str) -> Reply | None:
         page = next(p for p in self._pages if p.backend == backend and includes(p, status))
-        path = page.query.replace("{status}", str(status))
-        headers = [pair for pair in exchange.items() if pair[0].lower() not in DROPPED]
+        path = page.query.replace(STATUS, str(status))
+        headers = [pair for pair in exchange.items() if about_the_client(pair[0].lower())]
         try:
             # 1.7 asks for the page under the host 0.0.0.0.
             answer = await exchange.fetch(
                 f"http://0.0.0.0{path}", headers=headers, backend=page.backend, limit=PAGE_LIMIT
             )
-        except (BackendError, TooLarge):
+        except (BackendError, TooLarge, ValueError):
             # Also when the backend exists, but not on this entry point (UnknownBackend).
             return Reply(status, b"Internal Server Error", [TEXT])
         kept = [pair for pair in answer.headers if pair[0].lower() not in FRAMING]
         return Reply(status, answer.body, kept)
 
 
-DROPPED = FRAMING | {"host", "expect"}
+DROPPED = FRAMING | CONDITIONS | {"host", "expect", "digest", "max-forwards"}
+DROPPED |= {"x-http-method", "x-http-method-override", "x-method-override"}
+
+
+def about_the_client(name: str) -> bool:
+    """May a field (its name in lower case) go with the request for a page? Not what speaks of the
+    request's own target, method or body: a page is no part of a video."""
+    return name not in DROPPED and not name.startswith(("content-", "sec-websocket-"))
 
 
 def includes(page: Page, status: int) -> bool:

@@ -113,6 +113,27 @@ def test_pages_get_the_response_headers_of_their_backend_but_not_its_white_list(
     assert (answer.body, answer.headers["X-Told"]) == (b"server 0", "1")
 
 
+NOT_TAKEN_OVER = [
+    *("Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"),
+    *("Content-Type", "Content-Encoding", "Content-Language", "Content-MD5", "Digest"),
+    *("Sec-WebSocket-Protocol", "X-HTTP-Method-Override", "Max-Forwards"),
+]
+TAKEN_OVER = ["Accept", "Accept-Language", "Cookie", "User-Agent", "X-Request-Id", "X-Range"]
+
+
+@pytest.mark.parametrize("name", [*NOT_TAKEN_OVER, *TAKEN_OVER])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_pages_are_not_asked_for_with_what_concerns_the_clients_target(
+    proxy: Field, method: str, name: str
+) -> None:
+    proxy.backend.seen.clear()
+    ask = Ask("/x", method, (answering(status=500), (name, "1")))
+    assert proxy.ask(ask, proxy.host(SHOPS["told"])).status == 500
+    first, page = proxy.backend.seen
+    assert (first.headers[name], page.target) == ("1", "/page")
+    assert page.headers[name] == ("1" if name in TAKEN_OVER else None)
+
+
 def test_a_stale_connection_to_the_pages() -> None:
     """Each connection serves one page and is closed when it is used again; the page is then asked
     for once more, and only once, on a fresh one."""

@@ -118,9 +118,23 @@ def test_what_is_asked_in_full() -> None:
     )
 
 
-@pytest.mark.parametrize("url", ["http://a b/", "http://a/\u20ac", "http://[x/"])
+@pytest.mark.parametrize("url", ["http://a b/", "http://\u20ac..a/", "http://[x/"])
 def test_a_url_that_cannot_be_asked_is_left_to_the_filter(url: str) -> None:
     assert question(Auth(Forward(url))) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "line", "host"),
+    [
+        ("http://a/\u20ac", "/%E2%82%AC", "a"),
+        ("http://a/b c?d e=\u00fc#f", "/b%20c?d%20e=%C3%BC", "a"),
+        ("http://a/%41%zz?x=%zz%", "/A%25zz?x=%25zz%25", "a"),
+        ("http://b\u00fccher.test:81?q", "/?q", "xn--bcher-kva.test:81"),
+    ],
+)
+def test_what_no_request_line_may_hold_is_escaped(url: str, line: str, host: str) -> None:
+    (asked,) = question(Auth(Forward(url)))
+    assert f"GET {line} HTTP/1.1\r\nHost: {host}\r\n".encode() in asked.encode()
 
 
 # --- what becomes of it ---

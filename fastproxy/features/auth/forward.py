@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import base64
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_to_bytes, urljoin, urlsplit, urlunsplit
+from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
 from fastproxy.engine.operations import QUESTION_SECONDS, AskServer
 from fastproxy.errors import ProxyError
 from fastproxy.feature import Filter
 from fastproxy.features.auth.config import Auth, Forward, remove_spellings
 from fastproxy.model import endpoint_of
-from fastproxy.reply import FRAMING, Reply, Response
-from fastproxy.urls import location_bytes, with_path
+from fastproxy.paths import request_target
+from fastproxy.reply import CONDITIONS, FRAMING, Reply, Response
+from fastproxy.urls import ascii_host, location_bytes, with_path
 
 if TYPE_CHECKING:
     from fastproxy.engine.exchange import Exchange
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 LIMIT = 1 << 20  # bytes of the answer
 
 # What Traefik 1.7 takes out of the copy, and what only made sense on the client's own message.
-DROPPED = FRAMING | {"host", "expect"}
+DROPPED = FRAMING | CONDITIONS | {"host", "expect"}
 SPOKEN_FOR = {
     "x-forwarded-for",
     "x-forwarded-method",
@@ -98,12 +99,15 @@ def parts_of(url: str) -> tuple[str, str]:
     user stands for (empty: none; Go's client sends it when the request has none of its own)."""
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
+    host = ascii_host(host)
     credentials = ""
     if at:
         name, _, password = user.partition(":")
         pair = unquote_to_bytes(name) + b":" + unquote_to_bytes(password)
         credentials = f"Basic {base64.b64encode(pair).decode()}"
-    return urlunsplit((parts.scheme, host, parts.path or "/", parts.query, "")), credentials
+    query = f"?{parts.query}" if parts.query else ""
+    target = request_target(f"{parts.path or '/'}{query}")
+    return f"{parts.scheme}://{host}{target}", credentials
 
 
 def request_headers(exchange: Exchange, trust: bool) -> list[tuple[str, str]]:
