@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from fastproxy.rules import template_pieces
 
-# Bytes that may stand raw in a path (RFC 3986 pchar), plus brackets and bars, which clients send raw too.
+# Bytes that may stand raw in a path: RFC 3986 pchar, and brackets and bars, which clients send.
 UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 RAW = UNRESERVED + b"!$&'()*+,;=:@/[]|"
 

@@ -26,6 +26,11 @@ from fastproxy.engine.stream cimport Engine, Reply, Stream
 from fastproxy.engine.upstream_request cimport upstream_abort
 from fastproxy.engine.wire cimport wire_next
 
+# RFC 9110 15.5.22 and 6455 4.4: what a 426 has to name.
+cdef const char* WEBSOCKET_ONLY = (
+    "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+)
+
 
 cdef void downstream_finish(Downstream* downstream) noexcept nogil:
     """Request read and response handed over completely: next request, or close."""
@@ -97,11 +102,15 @@ cdef void downstream_reply(Stream* stream, const Reply* reply) noexcept nogil:
     cdef bint body_allowed = reply.status >= 200 and reply.status != 204 and reply.status != 304
     cdef char* body = <char*> reply.body
     cdef size_t body_size = reply.body_size
+    cdef const char* lines = reply.lines
+    cdef size_t lines_size = reply.lines_size
     cdef bint gzip = False
     if page_wanted(stream, reply.status) and downstream_intercept(downstream, reply.status):
         return
-    if stream.compress & WISH_GZIP and body_allowed and not stream.is_head:
-        gzip = compress_answer(&downstream.compression, reply.lines, reply.lines_size, &body, &body_size)
+    if stream.compress & WISH_GZIP and body_allowed:
+        gzip = compress_answer(
+            &downstream.compression, reply.status, &lines, &lines_size, &body, &body_size
+        )
     writer.data = engine.out
     writer.size = 0
     writer.capacity = engine.out_size
@@ -134,12 +143,10 @@ cdef void downstream_reply(Stream* stream, const Reply* reply) noexcept nogil:
         write_text(&writer, "\r\n", 2)
     if stream.compress:
         write_text(&writer, "Vary: Accept-Encoding\r\n", 23)
-    if gzip:
-        write_text(&writer, "Content-Encoding: gzip\r\n", 24)
     if reply.nosniff:
         write_text(&writer, "X-Content-Type-Options: nosniff\r\n", 33)
-    if reply.lines_size:
-        write_text(&writer, reply.lines, reply.lines_size)
+    if lines_size:
+        write_text(&writer, lines, lines_size)
     if not downstream.keep_alive:
         write_text(&writer, "Connection: close\r\n", 19)
     elif downstream.http10:
@@ -184,8 +191,8 @@ cdef void downstream_refuse(Downstream* downstream, int status) noexcept nogil:
     downstream.stream.is_head = 0
     plain_reply(engine, status, status_text(status))
     if status == 426:
-        engine.reply.lines = "Sec-WebSocket-Version: 13\r\n"
-        engine.reply.lines_size = 27
+        engine.reply.lines = WEBSOCKET_ONLY
+        engine.reply.lines_size = strlen(WEBSOCKET_ONLY)
     engine.reply.close = 1
     downstream.wire.error = 400
     downstream_reply(&downstream.stream, &engine.reply)

@@ -178,11 +178,9 @@ cdef void _dispatch(Downstream* downstream) noexcept nogil:
     if code != WIRE_DONE and code != WIRE_MORE:
         downstream_refuse(downstream, WIRE_TOO_MUCH if code == WIRE_TOO_MUCH else 400)
         return
-    if code == WIRE_DONE and consumed < size and not head.upgrade:
-        if downstream_keep_pending(downstream, rest + consumed, size - consumed) < 0:
-            downstream_close(downstream)
-            return
-    elif head.upgrade and size and downstream_keep_pending(downstream, rest, size) < 0:
+    if code == WIRE_DONE and consumed < size and (
+        downstream_keep_pending(downstream, rest + consumed, size - consumed) < 0
+    ):
         downstream_close(downstream)
         return
     # Expect: the body is read only after the endpoint has asked for it, unless some of it is here.
@@ -335,6 +333,7 @@ cdef void _forward(Downstream* downstream, Head* head) noexcept nogil:
     cdef int failure
     cdef uint8_t last = downstream.wire.message_done
     cdef Trailers* trailers = downstream.wire.trailers
+    cdef uint32_t path_size = head.path_size if head.sent == NULL else head.sent_size
     cdef bint trailing = last and trailers != NULL and trailers.size and downstream.wire.keep_trailers
     forwarding.client = stream.client
     forwarding.client_size = stream.client_size
@@ -358,7 +357,7 @@ cdef void _forward(Downstream* downstream, Head* head) noexcept nogil:
         plain_reply(engine, 431, "Request Header Fields Too Large")
         downstream_reply(stream, &engine.reply)
         return
-    stream.host_offset = head.method_size + 1 + head.path_size + (1 + head.query_size if head.query_size else 0) + 17
+    stream.host_offset = head.method_size + 1 + path_size + (1 + head.query_size if head.query_size else 0) + 17
     stream.host_size = head.host_size if forwarding.host == NULL else forwarding.host_size
     if stream.buffer != NULL:
         trailing = False

@@ -362,8 +362,10 @@ cdef void downstream_on_continue(Stream* stream) noexcept nogil:
 
 
 cdef void _on_upgraded(Stream* stream, char* data, size_t size) noexcept nogil:
-    """After 101: send its head, then bytes go both ways as they come."""
+    """After 101: send its head, then bytes go both ways as they come. What may be missing of the
+    request's body goes first by itself: it has a length, so nothing stands between its bytes."""
     cdef Downstream* downstream = downstream_of(stream)
+    downstream.waiting_continue = 0
     downstream.state = DOWNSTREAM_TUNNEL
     downstream.keep_alive = 0
     downstream.ended = 0

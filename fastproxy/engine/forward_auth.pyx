@@ -24,7 +24,8 @@ from fastproxy.engine.complaint cimport (
 )
 from fastproxy.engine.gather cimport GATHERED, Gather, gather_add, gather_free, gather_new
 from fastproxy.engine.head cimport (
-    KIND_AUTHORIZATION, KIND_CONTENT_LENGTH, KIND_EXPECT, KIND_HOST, KIND_OTHER, KIND_X_FORWARDED_FOR,
+    KIND_AUTHORIZATION, KIND_CONDITION, KIND_CONTENT_LENGTH, KIND_EXPECT, KIND_HOST, KIND_OTHER,
+    KIND_X_FORWARDED_FOR,
     KIND_X_FORWARDED_HOST, KIND_X_FORWARDED_METHOD, KIND_X_FORWARDED_PROTO, KIND_X_FORWARDED_URI, Head,
     field_alias, head_add, head_find_kind, head_remove, same_text,
 )
@@ -81,7 +82,7 @@ cdef bint _is_left_out(const Field* field) noexcept nogil:
         field.kind == KIND_HOST or field.kind == KIND_CONTENT_LENGTH or field.kind == KIND_EXPECT
         or field.kind == KIND_X_FORWARDED_FOR or field.kind == KIND_X_FORWARDED_METHOD
         or field.kind == KIND_X_FORWARDED_PROTO or field.kind == KIND_X_FORWARDED_HOST
-        or field.kind == KIND_X_FORWARDED_URI
+        or field.kind == KIND_X_FORWARDED_URI or field.kind == KIND_CONDITION
     )
 
 

@@ -45,6 +45,7 @@ cdef enum FieldKind:
     KIND_X_FORWARDED_PREFIX
     KIND_X_REPLACED_PATH
     KIND_WEBSOCKET  # Sec-WebSocket-Key, -Version, -Extensions, -Accept
+    KIND_CONDITION  # Range and If-*: about the representation that was asked for
 
 cdef enum UpgradeKind:
     UPGRADE_NONE
@@ -75,6 +76,8 @@ cdef struct Head:
     uint32_t target_size
     const char* path  # normalised
     uint32_t path_size
+    uint32_t sent_size
+    const char* sent  # the path with its empty segments, which is forwarded; NULL: it has none
     const char* query  # without `?`
     uint32_t query_size
     const char* host  # as sent
@@ -92,13 +95,24 @@ cdef struct Head:
 cdef struct Scratch:
     # Room for what a head is rewritten into; one per worker, valid until the next head.
     char path[8192 * 3]
+    char merged[8192 * 3]  # the path without empty segments, if it had any
     char name[512]
     char extra[16384]  # values made by operations
     uint32_t extra_used
 
 cdef int request_head(Head* head, Wire* wire, Scratch* scratch, uint32_t request_line) noexcept nogil
-cdef int response_head(Head* head, Wire* wire) noexcept nogil
+cdef int response_head(Head* head, Wire* wire, bint is_head) noexcept nogil
 cdef int normalise_path(Head* head, Scratch* scratch, const char* path, uint32_t size) noexcept nogil
+
+cdef void merge_path(Head* head, Scratch* scratch) noexcept nogil
+
+cdef inline const char* sent_path(const Head* head, uint32_t* size) noexcept nogil:
+    """The path that is forwarded."""
+    if head.sent == NULL:
+        size[0] = head.path_size
+        return head.path
+    size[0] = head.sent_size
+    return head.sent
 
 cdef int field_kind(const char* name, size_t size) noexcept nogil
 cdef Field* head_find(const Head* head, const char* name, size_t size) noexcept nogil

@@ -11,7 +11,10 @@ Invariants
 * Hop-by-hop fields and the fields named by `Connection` are dropped here, before any feature sees
   the head.
 * `path` is normalised (RFC 3986 6.2.2): unreserved characters decoded, other escapes upper-case,
-  dot segments and double slashes resolved. Routing sees it, and it is what is forwarded.
+  dot segments and double slashes resolved. Routing and every feature see it. What is forwarded is
+  `sent`, the same with its empty segments kept: URLs inside paths and keys of object stores have
+  them. Merging the slashes of `sent` always gives `path`, so an endpoint that merges them sees what
+  was authorised; `sent` is NULL when there is no difference, as in nearly every request.
 
 What we do not like: the tables below are filled at import by loops, because Cython has no constant
 arrays; they are read-only afterwards.
@@ -79,7 +82,10 @@ _NAMES = sorted(
         (b"x-forwarded-prefix", KIND_X_FORWARDED_PREFIX),
         (b"x-replaced-path", KIND_X_REPLACED_PATH), (b"sec-websocket-key", KIND_WEBSOCKET),
         (b"sec-websocket-version", KIND_WEBSOCKET), (b"sec-websocket-extensions", KIND_WEBSOCKET),
-        (b"sec-websocket-accept", KIND_WEBSOCKET),
+        (b"sec-websocket-accept", KIND_WEBSOCKET), (b"range", KIND_CONDITION),
+        (b"if-range", KIND_CONDITION), (b"if-match", KIND_CONDITION),
+        (b"if-none-match", KIND_CONDITION), (b"if-modified-since", KIND_CONDITION),
+        (b"if-unmodified-since", KIND_CONDITION),
     ],
     key=lambda row: (len(row[0]), row[0]),
 )
@@ -92,9 +98,9 @@ cdef int _fill_tables() except -1:
         _lower[i] = i + 32 if 65 <= i <= 90 else i
         _hex[i] = 255
         _class[i] = 0
-        if 0x21 <= i <= 0x7E and i not in b'#"<>\\^{}|`':
+        if 0x21 <= i <= 0x7E and i != c'#':
             _class[i] |= IN_TARGET
-            if i not in b"%./?":
+            if i not in b"%./?" and i not in b'"<>\\^{}`':
                 _class[i] |= PLAIN_PATH
         if i in unreserved:
             _class[i] |= UNRESERVED | IN_HOST
@@ -312,6 +318,36 @@ cdef int _absolute_form(Head* head, const char** authority, uint32_t* authority_
     return 0
 
 
+cdef uint32_t _bare_name(const char* text, uint32_t size, uint32_t* port) noexcept nogil:
+    """The size of the name in `name[:port]`, without a last dot; a port that is named is set."""
+    cdef uint32_t name = size, i
+    while name and c'0' <= text[name - 1] <= c'9':
+        name -= 1
+    if name and text[name - 1] == c':':
+        if name < size:
+            port[0] = 0
+            for i in range(name, size):
+                port[0] = port[0] * 10 + <uint32_t> (text[i] - c'0')
+                if port[0] > 65535:
+                    port[0] = 65536  # no port at all, and equal to none that is one
+        name -= 1
+    else:
+        name = size
+    return name - 1 if name > 1 and text[name - 1] == c'.' else name
+
+
+cdef bint _same_authority(
+    const char* one, uint32_t one_size, const char* other, uint32_t other_size, uint32_t default
+) noexcept nogil:
+    """Equal as authorities: case, the scheme's port and a last dot do not count (RFC 9110 4.2.3)."""
+    cdef uint32_t one_port = default, other_port = default
+    if one_size > 300 or other_size > 300:
+        return False
+    return same_text(
+        one, _bare_name(one, one_size, &one_port), other, _bare_name(other, other_size, &other_port)
+    ) and one_port == other_port
+
+
 cdef int _host_name(Head* head, Scratch* scratch) noexcept nogil:
     """Check `host[:port]` and keep the bare lower-case name."""
     cdef const char* host = head.host
@@ -372,12 +408,13 @@ cdef int _path_and_query(Head* head, Scratch* scratch) noexcept nogil:
                 break
             if not (_class[byte] & IN_TARGET):
                 return 400
-            if byte == c'%' or ((byte == c'/' or byte == c'.') and previous == c'/'):
+            if (byte != c'/' and byte != c'.') or previous == c'/':
                 plain = 0
         previous = byte
         i += 1
     path = i
     head.path_changed = 0
+    head.sent = NULL
     if i < size:
         head.has_query = 1
         head.query = target + i + 1
@@ -387,11 +424,9 @@ cdef int _path_and_query(Head* head, Scratch* scratch) noexcept nogil:
             byte = <uint8_t> target[i]
             if not (_class[byte] & IN_TARGET):
                 return 400
-            if byte == c'%':
-                if i + 2 >= size or _hex[<uint8_t> target[i + 1]] == 255 or _hex[<uint8_t> target[i + 2]] == 255:
-                    return 400
-                if target[i + 1] == c'0' and target[i + 2] == c'0':
-                    return 400
+            # NUL is never data; a lone `%` is, as browsers send it (http-safety.md 22, 22a).
+            if byte == c'%' and i + 2 < size and target[i + 1] == c'0' and target[i + 2] == c'0':
+                return 400
             i += 1
     else:
         head.has_query = 0
@@ -408,11 +443,12 @@ cdef int normalise_path(Head* head, Scratch* scratch, const char* path, uint32_t
     """Set `head.path` to the normal form of `path`; 400 for what has none.
 
     Unreserved characters are decoded, other escapes get upper-case digits (so `%2f` and `%5c` stay
-    encoded and are no separators), then `.`, `..` and empty segments are resolved; `..` above the
-    root stays at the root. A trailing slash is kept (RFC 3986 6.2.2, http-safety.md 3).
+    encoded and are no separators), what may not stand raw is escaped, then `.` and `..` are
+    resolved; `..` takes the segment before it with the empty ones between, and stops at the root. A
+    trailing slash is kept (RFC 3986 6.2.2, http-safety.md 3).
     """
     cdef char* out = scratch.path
-    cdef uint32_t i = 0, used = 0, segment
+    cdef uint32_t i = 0, used = 0
     cdef uint8_t byte, high, low
     if size > sizeof(scratch.path):
         return 414
@@ -430,55 +466,86 @@ cdef int normalise_path(Head* head, Scratch* scratch, const char* path, uint32_t
                 out[used] = <char> byte
                 used += 1
             else:
-                out[used] = c'%'
-                out[used + 1] = "0123456789ABCDEF"[high]
-                out[used + 2] = "0123456789ABCDEF"[low]
+                _escape(out + used, byte)
                 used += 3
             i += 3
-        else:
+        elif _class[byte] & PLAIN_PATH or byte == c'/' or byte == c'.':
             out[used] = <char> byte
             used += 1
             i += 1
-    # Segments, in place: `i` reads, `segment` is where the kept path ends.
-    i = 0
-    segment = 0
+        else:
+            if used + 2 + size - i > sizeof(scratch.path):
+                return 414
+            _escape(out + used, byte)
+            used += 3
+            i += 1
+    used = _resolve_dots(out, used)
+    head.path = out
+    head.path_size = used
+    head.path_changed = 1
+    merge_path(head, scratch)
+    return 0
+
+
+cdef inline void _escape(char* out, uint8_t byte) noexcept nogil:
+    out[0] = c'%'
+    out[1] = "0123456789ABCDEF"[byte >> 4]
+    out[2] = "0123456789ABCDEF"[byte & 15]
+
+
+cdef uint32_t _resolve_dots(char* out, uint32_t used) noexcept nogil:
+    """Resolve `.` and `..` in place; the new size. `i` reads, `kept` is where the kept path ends."""
+    cdef uint32_t i = 0, kept = 0, end, size
     while i < used:
         # out[i] is a slash
-        while i + 1 < used and out[i + 1] == c'/':
-            i += 1
-        if i + 1 < used and out[i + 1] == c'.' and (i + 2 == used or out[i + 2] == c'/'):
-            i += 2
-            if i == used:
-                out[segment] = c'/'
-                segment += 1
+        end = i + 1
+        while end < used and out[end] != c'/':
+            end += 1
+        size = end - i - 1
+        if size == 1 and out[i + 1] == c'.':
+            size = 0 if end == used else 1
+        elif size == 2 and out[i + 1] == c'.' and out[i + 2] == c'.':
+            while kept and out[kept - 1] == c'/':
+                kept -= 1
+            while kept and out[kept - 1] != c'/':
+                kept -= 1
+            if kept:
+                kept -= 1
+            size = 0 if end == used else 2
+        else:
+            memmove(out + kept, out + i, size + 1)
+            kept += size + 1
+            i = end
             continue
-        if (
-            i + 2 < used and out[i + 1] == c'.' and out[i + 2] == c'.'
-            and (i + 3 == used or out[i + 3] == c'/')
-        ):
-            i += 3
-            while segment and out[segment - 1] != c'/':
-                segment -= 1
-            if segment:
-                segment -= 1
-            if i == used:
-                out[segment] = c'/'
-                segment += 1
-            continue
-        out[segment] = c'/'
-        segment += 1
-        i += 1
-        while i < used and out[i] != c'/':
-            out[segment] = out[i]
-            segment += 1
-            i += 1
-    if segment == 0:
+        if size == 0:  # the last segment: its slash stays
+            out[kept] = c'/'
+            kept += 1
+        i = end
+    if kept == 0:
         out[0] = c'/'
-        segment = 1
-    head.path = out
-    head.path_size = segment
-    head.path_changed = 1
-    return 0
+        kept = 1
+    return kept
+
+
+cdef void merge_path(Head* head, Scratch* scratch) noexcept nogil:
+    """Where `head.path` has empty segments: it becomes `sent`, and the path has them no more."""
+    cdef const char* path = head.path
+    cdef uint32_t size = head.path_size, i, used = 1
+    head.sent = NULL
+    i = 1
+    while i < size and not (path[i] == c'/' and path[i - 1] == c'/'):
+        i += 1
+    if i >= size or size > sizeof(scratch.merged):
+        return
+    head.sent = path
+    head.sent_size = size
+    scratch.merged[0] = c'/'
+    for i in range(1, size):
+        if path[i] != c'/' or path[i - 1] != c'/':
+            scratch.merged[used] = path[i]
+            used += 1
+    head.path = scratch.merged
+    head.path_size = used
 
 
 cdef int request_head(Head* head, Wire* wire, Scratch* scratch, uint32_t request_line) noexcept nogil:
@@ -487,7 +554,7 @@ cdef int request_head(Head* head, Wire* wire, Scratch* scratch, uint32_t request
     cdef Field* end
     cdef Field* connection = NULL
     cdef Field* upgrade = NULL
-    cdef uint32_t hosts = 0, encodings = 0
+    cdef uint32_t hosts = 0, encodings = 0, default
     cdef int status
     cdef bint upgrade_named = False
     cdef const char* authority = NULL
@@ -567,13 +634,14 @@ cdef int request_head(Head* head, Wire* wire, Scratch* scratch, uint32_t request
             if head.method != METHOD_OPTIONS:
                 return 400
         else:
+            default = 443 if head.target_size > 4 and _lower[<uint8_t> head.target[4]] == c's' else 80
             status = _absolute_form(head, &authority, &authority_size)
             if status:
                 return status
             if hosts == 0:
                 head.host = authority
                 head.host_size = authority_size
-            elif not same_text(authority, authority_size, head.host, head.host_size):
+            elif not _same_authority(authority, authority_size, head.host, head.host_size, default):
                 return 400
     if head.host_size:
         status = _host_name(head, scratch)
@@ -582,6 +650,7 @@ cdef int request_head(Head* head, Wire* wire, Scratch* scratch, uint32_t request
     if head.target[0] == c'*':
         head.path = head.target
         head.path_size = 1
+        head.sent = NULL
         head.has_query = 0
         head.query_size = 0
     else:
@@ -628,7 +697,7 @@ cdef int _upgrade(Head* head, Field* upgrade) noexcept nogil:
     cdef uint32_t i, keys = 0
     if has_token(upgrade.value, upgrade.value_size, "h2c", 3):
         return 0
-    if head.chunked or head.content_length > 0:
+    if head.chunked:
         return 0
     head.upgrade_value = upgrade.value
     head.upgrade_size = upgrade.value_size
@@ -658,8 +727,9 @@ cdef int _upgrade(Head* head, Field* upgrade) noexcept nogil:
 
 # --- the response head ---
 
-cdef int response_head(Head* head, Wire* wire) noexcept nogil:
-    """Make the canonical response of a complete head; 0, or 502."""
+cdef int response_head(Head* head, Wire* wire, bint is_head) noexcept nogil:
+    """Make the canonical response (to HEAD, if `is_head`) of a complete head; 0, or 502."""
+    cdef bint bodiless
     cdef Field* field
     cdef Field* end
     cdef Field* connection = NULL
@@ -676,6 +746,7 @@ cdef int response_head(Head* head, Wire* wire) noexcept nogil:
     head.upgrade_hash = 0
     if wire.parser.http_major != 1 or head.status < 100 or head.status > 599:
         return 502
+    bodiless = is_head or head.status == 204 or head.status == 304 or head.status < 200
     field = head.fields
     end = field + head.count
     while field < end:
@@ -693,8 +764,9 @@ cdef int response_head(Head* head, Wire* wire) noexcept nogil:
                 head.upgrade_value = field.value
                 head.upgrade_size = field.value_size
             elif field.kind == KIND_TRANSFER_ENCODING:
-                encodings += 1
-                if not same_text(field.value, field.value_size, "chunked", 7):
+                if same_text(field.value, field.value_size, "chunked", 7):
+                    encodings += 1
+                elif not bodiless:
                     return 502
         elif field.kind == KIND_CONTENT_LENGTH:
             field.dropped = 1
@@ -704,14 +776,16 @@ cdef int response_head(Head* head, Wire* wire) noexcept nogil:
         elif field.kind == KIND_SERVER:
             head.has_server = 1
         field += 1
-    if encodings:
+    if encodings and not bodiless:
         if encodings > 1 or lengths or head.version_minor == 0:
             return 502
         head.chunked = 1
-    elif lengths:
-        if lengths > 1 or wire.parser.content_length >= <uint64_t> 1 << 63:
-            return 502
+    elif lengths == 0:
+        head.chunked = encodings == 1 and head.version_minor
+    elif lengths == 1 and wire.parser.content_length < <uint64_t> 1 << 63:
         head.content_length = <int64_t> wire.parser.content_length
+    elif not bodiless:
+        return 502
     head.keep_alive = head.version_minor and not (wire.parser.flags & F_CONNECTION_CLOSE) or (
         head.version_minor == 0 and wire.parser.flags & F_CONNECTION_KEEP_ALIVE
     )

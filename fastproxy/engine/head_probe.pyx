@@ -67,7 +67,7 @@ cdef class Probe:
         if self.kind == HTTP_REQUEST:
             code = request_head(&self.head, &self.wire, self.scratch, LINE)
         else:
-            code = response_head(&self.head, &self.wire)
+            code = response_head(&self.head, &self.wire, False)
         return WIRE_DONE if code == 0 else code
 
     def parse(self, bytes data, int rounds=1):
@@ -112,7 +112,7 @@ cdef class Probe:
             if self.kind == HTTP_REQUEST:
                 code = request_head(&self.head, &self.wire, self.scratch, LINE) or WIRE_DONE
             else:
-                code = response_head(&self.head, &self.wire) or WIRE_DONE
+                code = response_head(&self.head, &self.wire, False) or WIRE_DONE
         if code != WIRE_DONE:
             raise Refused(code)
         return self.window.head_size

@@ -13,6 +13,7 @@ from fastproxy.engine.head cimport (
     KIND_LAST_HOP, KIND_LAST_MANAGED, KIND_X_FORWARDED_FOR, KIND_X_FORWARDED_HOST, KIND_X_FORWARDED_PORT,
     KIND_X_FORWARDED_PROTO, KIND_X_FORWARDED_SERVER, KIND_X_REAL_IP, Head, same_text,
 )
+from fastproxy.engine.llhttp cimport METHOD_PATCH, METHOD_POST, METHOD_PUT
 from fastproxy.engine.wire cimport Field
 
 _REASONS = {
@@ -245,7 +246,10 @@ cdef void write_request(Writer* writer, const Head* head, const Forwarding* forw
     cdef int64_t length = head.content_length if forwarding.content_length == -2 else forwarding.content_length
     _put(writer, head.method_text, head.method_size)
     _put(writer, " ", 1)
-    _put(writer, head.path, head.path_size)
+    if head.sent == NULL:
+        _put(writer, head.path, head.path_size)
+    else:
+        _put(writer, head.sent, head.sent_size)
     if head.query_size:
         _put(writer, "?", 1)
         _put(writer, head.query, head.query_size)
@@ -267,6 +271,9 @@ cdef void write_request(Writer* writer, const Head* head, const Forwarding* forw
         _put(writer, "\r\n", 2)
     elif head.chunked and forwarding.content_length == -2:
         _put(writer, "Transfer-Encoding: chunked\r\n", 28)
+    elif head.method == METHOD_POST or head.method == METHOD_PUT or head.method == METHOD_PATCH:
+        # RFC 9110 8.6, as Go's transport does: servers answer 411 without it.
+        _put(writer, "Content-Length: 0\r\n", 19)
     if head.te_trailers:
         _put(writer, "Te: trailers\r\n", 14)
     if head.upgrade:
@@ -307,6 +314,14 @@ cdef void write_response(
         _put(writer, "\r\n", 2)
     if head.status == 101:
         _put(writer, "Connection: Upgrade\r\nUpgrade: ", 30)
+        _put(writer, head.upgrade_value, head.upgrade_size)
+        _put(writer, "\r\n", 2)
+    elif head.status == 426 and head.upgrade_size:
+        # RFC 9110 15.5.22: what to upgrade to has to be told.
+        if close:
+            _put(writer, "Connection: Upgrade, close\r\nUpgrade: ", 37)
+        else:
+            _put(writer, "Connection: Upgrade\r\nUpgrade: ", 30)
         _put(writer, head.upgrade_value, head.upgrade_size)
         _put(writer, "\r\n", 2)
     elif close:

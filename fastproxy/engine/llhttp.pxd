@@ -26,6 +26,8 @@ cdef enum:
     F_TRAILING = 0x80
     F_TRANSFER_ENCODING = 0x200
 
+    LENIENT_SPACES_AFTER_CHUNK_SIZE = 0x200
+
     METHOD_DELETE = 0
     METHOD_GET = 1
     METHOD_HEAD = 2
@@ -34,6 +36,7 @@ cdef enum:
     METHOD_CONNECT = 5
     METHOD_OPTIONS = 6
     METHOD_TRACE = 7
+    METHOD_PATCH = 28
     METHOD_PRI = 34
 
 cdef struct llhttp_t:

@@ -127,6 +127,7 @@ cdef class SavedProbe:
         self.head.path = scratch_keep(self.scratch, <const char*> path, len(path))
         self.head.path_size = <uint32_t> len(path)
         self.head.path_changed = 1
+        self.head.sent = NULL
         if self.head.path == NULL:
             raise MemoryError
 

@@ -2,7 +2,8 @@
 
 The header is optional: a connection that does not start with it is served as it is. It is peeked at
 first and taken only when it is complete, so nothing of the request behind it is read. A header from a
-peer that is not trusted is consumed and its address ignored (Traefik 1.7 behaviour).
+peer that is not trusted is consumed and its address ignored (Traefik 1.7 behaviour). Balancers check
+the proxy itself with `PROXY UNKNOWN` or version 2 LOCAL: then the peer's own address stays.
 """
 
 from libc.stdint cimport uint8_t
@@ -106,7 +107,13 @@ cdef int _text(char* data, size_t size, uint8_t* source) noexcept nogil:
     cdef int count, family = AF_INET if size > 9 and data[9] == c'4' else AF_INET6
     if end == NULL:
         return 0 if size < LONGEST_TEXT else -1
-    if end == data or (end - 1)[0] != c'\r' or end - data + 1 > LONGEST_TEXT or end - data < 20:
+    if end == data or (end - 1)[0] != c'\r' or end - data + 1 > LONGEST_TEXT:
+        return -1
+    if end - data >= 14 and memcmp(data + 6, <const char*> "UNKNOWN", 7) == 0 and (
+        data[13] == c' ' or data + 13 == end - 1
+    ):
+        return <int> (end - data) + 1  # a check of the balancer's own: what follows does not count
+    if end - data < 20:
         return -1
     if memcmp(data + 6, <const char*> "TCP4 ", 5) != 0 and memcmp(data + 6, <const char*> "TCP6 ", 5) != 0:
         return -1

@@ -50,6 +50,7 @@ cdef SavedHead* head_save(const Head* head, const Scratch* memory, const char* b
     saved.window = window_copy(head.window, head.window.used + 16)
     needed = (
         _within(head.path, head.path_size, scratch, scratch_size)
+        + (_within(head.sent, head.sent_size, scratch, scratch_size) if head.sent != NULL else 0)
         + _within(head.name, head.name_size, scratch, scratch_size)
         + _within(head.host, head.host_size, scratch, scratch_size)
     )
@@ -72,6 +73,8 @@ cdef SavedHead* head_save(const Head* head, const Scratch* memory, const char* b
     copy.method_text = _move(saved, head.method_text, head.method_size, old, old_size, scratch, scratch_size)
     copy.target = _move(saved, head.target, head.target_size, old, old_size, scratch, scratch_size)
     copy.path = _move(saved, head.path, head.path_size, old, old_size, scratch, scratch_size)
+    if head.sent != NULL:
+        copy.sent = _move(saved, head.sent, head.sent_size, old, old_size, scratch, scratch_size)
     copy.query = _move(saved, head.query, head.query_size, old, old_size, scratch, scratch_size)
     copy.host = _move(saved, head.host, head.host_size, old, old_size, scratch, scratch_size)
     copy.name = _move(saved, head.name, head.name_size, old, old_size, scratch, scratch_size)

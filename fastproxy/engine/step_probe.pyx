@@ -8,7 +8,7 @@ from libc.string cimport memcpy
 
 from fastproxy._block cimport RouteRecord
 from fastproxy.engine.forward_auth cimport write_question
-from fastproxy.engine.head cimport Head, Scratch, request_head
+from fastproxy.engine.head cimport Head, Scratch, request_head, sent_path
 from fastproxy.engine.head_writer cimport Writer
 from fastproxy.engine.llhttp cimport HTTP_REQUEST
 from fastproxy.engine.payload cimport Payload
@@ -111,6 +111,7 @@ cdef class StepProbe:
     def run(self, bytes data, int rounds=1):
         cdef Head* head = &self.engine.request
         cdef const char* text = data
+        cdef const char* path
         cdef uint32_t size = <uint32_t> len(data), i
         cdef int code = -1, _i
         if size > ROOM:
@@ -133,7 +134,8 @@ cdef class StepProbe:
                     head.fields[i].name[:head.fields[i].name_size],
                     head.fields[i].value[:head.fields[i].value_size],
                 ))
-        return Passed(head.path[:head.path_size], tuple(fields))
+        path = sent_path(head, &i)
+        return Passed(path[:i], tuple(fields))
 
     def question(self, bytes payload, bytes client):
         cdef char room[ROOM]

@@ -5,7 +5,7 @@ from libc.string cimport memcmp
 
 from fastproxy.engine.complaint cimport WHY_NO_URL, complain
 from fastproxy.engine.head cimport (
-    KIND_X_FORWARDED_PROTO, Head, head_find, head_find_kind, same_text,
+    KIND_X_FORWARDED_PROTO, Head, head_find, head_find_kind, same_text, sent_path,
 )
 from fastproxy.engine.head_writer cimport Writer, write_number, write_text
 from fastproxy.engine.llhttp cimport METHOD_GET, METHOD_HEAD
@@ -27,11 +27,13 @@ cdef bint seems_https(const Stream* stream, const Head* head) noexcept nogil:
 
 
 cdef void _put_original(Writer* writer, const Stream* stream, const Head* head) noexcept nogil:
-    """The target as routed, before path operations."""
+    """The target as it came, normalised, before path operations."""
+    cdef uint32_t size
+    cdef const char* path = sent_path(head, &size)
     if stream.original_path != NULL:
         write_text(writer, stream.original_path, stream.original_path_size)
     else:
-        write_text(writer, head.path, head.path_size)
+        write_text(writer, path, size)
     if head.has_query and head.query_size:
         write_text(writer, "?", 1)
         write_text(writer, head.query, head.query_size)
@@ -43,6 +45,8 @@ cdef int redirect_root(Stream* stream, Head* head, Payload* payload) noexcept no
     cdef Writer writer
     cdef const char* path = stream.original_path if stream.original_path != NULL else head.path
     cdef size_t size = stream.original_path_size if stream.original_path != NULL else head.path_size
+    while size > 1 and path[size - 1] == c'/' and path[size - 2] == c'/':
+        size -= 1  # empty segments do not count
     if size != 1 or path[0] != c'/' or head.has_query:
         return STEP_GO_ON
     while target.size and target.data[0] == c'/':

@@ -9,7 +9,7 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memchr, memcmp
 
 from fastproxy.engine.complaint cimport WHY_NO_URL, complain
-from fastproxy.engine.head cimport Head, head_add, head_find
+from fastproxy.engine.head cimport Head, head_add, head_find, sent_path
 from fastproxy.engine.head_writer cimport Writer, write_text
 from fastproxy.engine.payload cimport Payload, Text, blob, u32
 from fastproxy.engine.regex cimport View, regex_search
@@ -51,7 +51,7 @@ cdef int _fill_classes() except -1:
     letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
     unreserved = letters + b"0123456789-._~"
     for members, kind in (
-        (unreserved + b"!$&'()*+,;=:@/[]%", IN_PATH),
+        (unreserved + b"!$&'()*+,;=:@/[]|%", IN_PATH),
         (unreserved + b"!#$%&'()*+,/:;=?@[]", IN_LOCATION),
         (unreserved + b":!$&'()*+,;=%@", IN_USER),
         (b"0123456789ABCDEFabcdef:.%_~-" + letters, IN_BRACKETS),
@@ -190,20 +190,20 @@ cdef inline int _digit(char byte) noexcept nogil:
     return -1
 
 
-cdef Text _decoded(const Head* head, char* room) noexcept nogil:
-    """The path as the expression sees it. `%2F`, `%5C` and `%25` stay encoded, so that a rewrite
+cdef Text _decoded(const char* path, uint32_t path_size, char* room) noexcept nogil:
+    """A path as the expression sees it. `%2F`, `%5C` and `%25` stay encoded, so that a rewrite
     never turns data into separators or escapes (`http-safety.md` 3)."""
     cdef Text text
     cdef uint32_t i = 0, used = 0
     cdef int value
-    text.data = head.path
-    text.size = head.path_size
-    if head.path_size > ROOM or memchr(head.path, c'%', head.path_size) == NULL:
+    text.data = path
+    text.size = path_size
+    if path_size > ROOM or memchr(path, c'%', path_size) == NULL:
         return text
-    while i < head.path_size:
-        room[used] = head.path[i]
-        if head.path[i] == c'%' and i + 2 < head.path_size:
-            value = _digit(head.path[i + 1]) * 16 + _digit(head.path[i + 2])
+    while i < path_size:
+        room[used] = path[i]
+        if path[i] == c'%' and i + 2 < path_size:
+            value = _digit(path[i + 1]) * 16 + _digit(path[i + 2])
             if value != c'/' and value != c'\\' and value != c'%':
                 room[used] = <char> value
                 i += 2
@@ -224,17 +224,28 @@ cdef Writer _writer(char* room, size_t size) noexcept nogil:
 
 
 cdef int rewrite_regex(Stream* stream, Head* head, Payload* payload) noexcept nogil:
-    """ReplacePathRegex: all occurrences in the decoded path, the old path in X-Replaced-Path."""
+    """ReplacePathRegex: all occurrences in the decoded path, the old path in X-Replaced-Path.
+
+    Empty segments are kept where the expression lets them be; one that sees the path only without
+    them replaces that one, so that they are no way past it.
+    """
     cdef const void* regex = stream.table.expressions[u32(payload)]
     cdef char before[ROOM]
     cdef char after[ROOM]
-    cdef Text text = _decoded(head, before)
+    cdef uint32_t size
+    cdef const char* old = sent_path(head, &size)
+    cdef Text text = _decoded(old, size, before)
     cdef Writer found = _writer(after, ROOM)
     cdef Writer path
+    cdef Payload again = payload[0]
     cdef Outcome outcome = replace_all(&found, regex, head, text.data, text.size, payload)
+    if outcome == NOT_FOUND and head.sent != NULL:
+        text = _decoded(head.path, head.path_size, before)
+        found = _writer(after, ROOM)
+        outcome = replace_all(&found, regex, head, text.data, text.size, &again)
     if outcome == NOT_FOUND:
         return STEP_GO_ON
-    head_add(head, "X-Replaced-Path", 15, head.path, head.path_size)
+    head_add(head, "X-Replaced-Path", 15, old, size)
     path = reply_lines(stream.engine)
     if found.size == 0 or after[0] != c'/':
         write_text(&path, "/", 1)
@@ -320,15 +331,17 @@ cdef bint _is_authority(const char* text, size_t size) noexcept nogil:
     return True
 
 
-cdef Writer _put_url(const Stream* stream, const Head* head, char* room, size_t size) noexcept nogil:
-    """The URL as the client wrote it, with the path as it is by now."""
+cdef Writer _put_url(
+    const Stream* stream, const Head* head, const char* path, size_t path_size, char* room, size_t size
+) noexcept nogil:
+    """The URL as the client wrote it, with a path as it is by now."""
     cdef Writer url = _writer(room, size)
     if seems_https(stream, head):
         write_text(&url, "https://", 8)
     else:
         write_text(&url, "http://", 7)
     write_text(&url, head.host, head.host_size)
-    write_text(&url, head.path, head.path_size)
+    write_text(&url, path, path_size)
     if head.has_query:
         write_text(&url, "?", 1)
         write_text(&url, head.query, head.query_size)
@@ -336,17 +349,26 @@ cdef Writer _put_url(const Stream* stream, const Head* head, char* room, size_t 
 
 
 cdef int redirect_regex(Stream* stream, Head* head, Payload* payload) noexcept nogil:
+    """As in `rewrite_regex` the path is looked at with its empty segments first, unless that made a
+    Location `//...`: it would name another host."""
     cdef const void* regex = stream.table.expressions[u32(payload)]
     cdef uint32_t permanent = u32(payload)
+    cdef uint32_t size
+    cdef const char* path = sent_path(head, &size)
     cdef char before[ROOM]
     cdef char after[ROOM]
-    cdef Writer old = _put_url(stream, head, before, ROOM)
+    cdef Writer old = _put_url(stream, head, path, size, before, ROOM)
     cdef Writer new = _writer(after, ROOM)
+    cdef Payload again = payload[0]
     cdef Outcome outcome
     cdef Url url
     if old.failed:
         return plain_reply(stream.engine, 414, "Request URI Too Long")
     outcome = replace_all(&new, regex, head, old.data, old.size, payload)
+    if head.sent != NULL and (outcome == NOT_FOUND or (new.size and after[0] == c'/')):
+        old = _put_url(stream, head, head.path, head.path_size, before, ROOM)
+        new = _writer(after, ROOM)
+        outcome = replace_all(&new, regex, head, old.data, old.size, &again)
     if outcome == NOT_FOUND:
         return STEP_GO_ON
     if outcome == TOO_LONG:
@@ -374,16 +396,22 @@ cdef void _put_without(
 
 cdef int _location(Stream* stream, Head* head, const Writer* new, Url url, int status) noexcept nogil:
     cdef Writer writer = reply_lines(stream.engine)
+    cdef uint32_t size
+    cdef const char* path = sent_path(head, &size)
     if stream.original_path != NULL and not (
-        stream.original_path_size == head.path_size
-        and memcmp(stream.original_path, head.path, head.path_size) == 0
+        stream.original_path_size == size and memcmp(stream.original_path, path, size) == 0
     ):
         # 1.7 puts the path from before the path operations back (`features.md` 3.7, step 5).
         _put_escaped(&writer, new.data, url.path, IN_LOCATION)
         if stream.added_size:
-            _put_without(&writer, new.data + url.path, url.path_end - url.path, head.path, stream.added_size)
+            _put_without(&writer, new.data + url.path, url.path_end - url.path, path, stream.added_size)
         else:
-            _put_escaped(&writer, stream.original_path, stream.original_path_size, IN_LOCATION)
+            path = stream.original_path
+            size = stream.original_path_size
+            while url.path == 0 and size > 1 and path[1] == c'/':  # never another host
+                path += 1
+                size -= 1
+            _put_escaped(&writer, path, size, IN_LOCATION)
         _put_escaped(&writer, new.data + url.path_end, new.size - url.path_end, IN_LOCATION)
     else:
         _put_escaped(&writer, new.data, new.size, IN_LOCATION)

@@ -11,6 +11,7 @@ from libc.string cimport memcmp
 from fastproxy.engine.complaint cimport WHY_CLOSED, WHY_RESET, WHY_TOO_LONG, reason_is
 from fastproxy.engine.head cimport Head, response_head
 from fastproxy.engine.llhttp cimport F_SKIPBODY
+from fastproxy.engine.mend cimport mend_head
 from fastproxy.engine.posix cimport errno, ssize_t
 from fastproxy.engine.reactor cimport DEADLINE_TUNNEL, deadline_clear, deadline_set, source_run
 from fastproxy.engine.splice cimport splice_body, splice_rest, splice_worthwhile
@@ -26,7 +27,7 @@ from fastproxy.engine.upstream_connection cimport (
 )
 from fastproxy.engine.upstream_request cimport upstream_begin, upstream_pause
 from fastproxy.engine.wire cimport (
-    WIRE_DONE, WIRE_MORE, Window, window_copy, window_free, window_grow, window_reset, wire_body,
+    WIRE_BAD, WIRE_DONE, WIRE_MORE, Window, window_copy, window_free, window_grow, window_reset, wire_body,
     wire_finish, wire_head, wire_next,
 )
 
@@ -60,7 +61,9 @@ cdef void upstream_read_head(Upstream* upstream) noexcept nogil:
     upstream.wire.window.used += <uint32_t> count
     while True:
         begin = upstream.wire.window.head_size  # behind the interim answers seen so far
-        code = wire_head(&upstream.wire, start)
+        code = WIRE_BAD if upstream.wire.mending else wire_head(&upstream.wire, start)
+        if code == WIRE_BAD:
+            code = mend_head(&upstream.wire, begin, stream.is_head)
         if code == WIRE_MORE:
             if _keep_head(upstream) < 0:
                 reason_is(engine, WHY_TOO_LONG, 0)
@@ -72,7 +75,7 @@ cdef void upstream_read_head(Upstream* upstream) noexcept nogil:
             code != WIRE_DONE
             or upstream.wire.window.head_size - begin > engine.response_block
             or memcmp(upstream.wire.window.data + begin, "HTTP/", 5) != 0  # llhttp knows more names
-            or response_head(&engine.response, &upstream.wire)
+            or response_head(&engine.response, &upstream.wire, stream.is_head)
         ):
             upstream_fail(upstream, FAIL_MALFORMED)
             return
@@ -81,6 +84,7 @@ cdef void upstream_read_head(Upstream* upstream) noexcept nogil:
         # an interim answer: forget it, look at what follows
         upstream.interim += 1
         start = upstream.wire.window.head_size
+        upstream.wire.parser.flags |= F_SKIPBODY
         if upstream.interim > MAX_INTERIM or wire_body(&upstream.wire, upstream.wire.window.data + start, 0, &consumed) != WIRE_DONE:
             upstream_fail(upstream, FAIL_MALFORMED)
             return
@@ -145,7 +149,7 @@ cdef void _head_complete(Upstream* upstream) noexcept nogil:
         upstream.wire.window = NULL
         _read_on(upstream)
         return
-    if stream.is_head:
+    if stream.is_head or head.status == 204 or head.status == 304:
         upstream.wire.parser.flags |= F_SKIPBODY
     upstream.wire.parser.upgrade = 0
     stream.owner.on_head(stream, head)

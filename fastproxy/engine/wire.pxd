@@ -60,6 +60,8 @@ cdef struct Wire:
     uint32_t gap  # framing bytes since the last body byte
     uint32_t extension_size  # bytes of chunk extensions in this message
     uint32_t extension_gap  # of them, in this chunk's line
+    uint32_t blank_room  # bytes of blanks that may pad a chunk's size
+    uint32_t mended  # how far a head under mend.pyx has been parsed
     uint16_t error  # WIRE_*, set by a callback
     uint16_t lines
     uint16_t max_lines
@@ -69,6 +71,8 @@ cdef struct Wire:
     uint8_t keep_trailers
     uint8_t in_trailer_value
     uint8_t first_chunk
+    uint8_t mending  # llhttp has refused this response head; mend.pyx parses it
+    uint8_t mended_length
 
 cdef void wire_limit_trailers(size_t size, uint32_t lines) noexcept nogil
 cdef void wire_init(Wire* wire, int kind) noexcept nogil

@@ -21,12 +21,13 @@ from libc.string cimport memcpy, memmove, memset
 
 from fastproxy.engine.llhttp cimport (
     HPE_INVALID_METHOD, HPE_OK, HPE_PAUSED, HPE_PAUSED_H2_UPGRADE, HPE_USER,
-    llhttp, llhttp_settings_t, llhttp_t,
+    HTTP_RESPONSE, LENIENT_SPACES_AFTER_CHUNK_SIZE, llhttp, llhttp_settings_t, llhttp_t,
 )
 
 cdef enum:
     CHUNK_DIGITS = 16
     EXTENSION_LIMIT = 4096
+    BLANKS_LIMIT = 256
 
 cdef llhttp_settings_t _settings
 # Of this process; the largest possible block is the size of `Trailers.data`.
@@ -111,7 +112,7 @@ cdef inline void _account(Wire* wire, const char* at) noexcept nogil:
 
 cdef inline int _check_chunk_line(Wire* wire) noexcept nogil:
     """The gap so far holds one size line (and the CRLF of the chunk before it)."""
-    if wire.gap > CHUNK_DIGITS + wire.extension_gap + (2 if wire.first_chunk else 4):
+    if wire.gap > CHUNK_DIGITS + wire.extension_gap + wire.blank_room + (2 if wire.first_chunk else 4):
         wire.error = WIRE_BAD
         return HPE_USER
     return 0
@@ -330,6 +331,10 @@ cdef void wire_init(Wire* wire, int kind) noexcept nogil:
     memset(wire, 0, sizeof(Wire))
     wire.max_lines = 128
     llhttp().init(&wire.parser, kind, &_settings)
+    if kind == HTTP_RESPONSE:
+        # Endpoints pad chunk sizes, and nobody is misled by it (http-safety.md 24).
+        wire.parser.lenient_flags = LENIENT_SPACES_AFTER_CHUNK_SIZE
+        wire.blank_room = BLANKS_LIMIT
 
 
 cdef void wire_next(Wire* wire) noexcept nogil:
@@ -337,6 +342,7 @@ cdef void wire_next(Wire* wire) noexcept nogil:
     llhttp().reset(&wire.parser)
     wire.headers_done = 0
     wire.message_done = 0
+    wire.mending = 0
     wire.skip_body = 0
     wire.error = 0
     wire.window = NULL
@@ -396,7 +402,7 @@ cdef int wire_body(Wire* wire, char* data, size_t size, size_t* consumed) noexce
         if wire.parser.flags & 0x8:
             _account(wire, data + consumed[0])
             if wire.trailers == NULL and wire.gap > (
-                CHUNK_DIGITS + wire.extension_gap + (4 if wire.first_chunk else 6)
+                CHUNK_DIGITS + wire.extension_gap + wire.blank_room + (4 if wire.first_chunk else 6)
             ):
                 return WIRE_BAD
         return _check_trailers(wire) or WIRE_DONE
@@ -404,7 +410,7 @@ cdef int wire_body(Wire* wire, char* data, size_t size, size_t* consumed) noexce
         if wire.parser.flags & 0x8:
             _account(wire, data + size)
             # a size line that never ends must not be read for ever
-            if wire.trailers == NULL and wire.gap > CHUNK_DIGITS + wire.extension_gap + 16:
+            if wire.trailers == NULL and wire.gap > CHUNK_DIGITS + wire.extension_gap + wire.blank_room + 16:
                 return WIRE_BAD
         return WIRE_MORE
     return _error(wire, code)

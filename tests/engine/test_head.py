@@ -18,7 +18,7 @@ REQUEST_LINES = [
     ("GET /a HTTP/1.0", "GET /a HTTP/1.1"),
     ("GET http://a.test/b?c HTTP/1.1", "GET /b?c HTTP/1.1"),
     ("GET http://a.test HTTP/1.1", "GET / HTTP/1.1"),
-    ("GET /a/../b//c/%7e%2f HTTP/1.1", "GET /b/c/~%2F HTTP/1.1"),
+    ("GET /a/../b//c/%7e%2f HTTP/1.1", "GET /b//c/~%2F HTTP/1.1"),
     ("GET /?a=/../b//%7e HTTP/1.1", "GET /?a=/../b//%7e HTTP/1.1"),
     ("OPTIONS * HTTP/1.1", "OPTIONS * HTTP/1.1"),
     ("PROPFIND /a HTTP/1.1", "PROPFIND /a HTTP/1.1"),

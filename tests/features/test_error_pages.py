@@ -31,10 +31,14 @@ READ = [
         ),
     ),
     (one("status: [404], backend: b, query: x"), ErrorPages((Page(((404, 404),), "b", "/x"),))),
-    (one("status: [404], backend: b, query: '/f\u00fcr/{status} a?b c={status}#d{status}'"),
-     ErrorPages((Page(((404, 404),), "b", "/f%C3%BCr/{status}%20a?b%20c={status}"),))),
-    (one("status: [404], backend: b, query: '/%41%zz{x}'"),
-     ErrorPages((Page(((404, 404),), "b", "/A%25zz%7Bx%7D"),))),
+    (
+        one("status: [404], backend: b, query: '/f\u00fcr/{status} a?b c={status}#d{status}'"),
+        ErrorPages((Page(((404, 404),), "b", "/f%C3%BCr/{status}%20a?b%20c={status}"),)),
+    ),
+    (
+        one("status: [404], backend: b, query: '/%41%zz{x}'"),
+        ErrorPages((Page(((404, 404),), "b", "/A%25zz%7Bx%7D"),)),
+    ),
     (one('status: ["5-9"], backend: b'), ErrorPages((Page(((5, 9),), "b", "/"),))),
     (one("backend: b"), None),
     (one("status: [404]"), None),

@@ -98,14 +98,21 @@ def rewritten(config: PathRules, path: str) -> str | int | None:
     assert config.regex is not None
     text = escaped(replacement(config.regex[1]))
     new = replace_all(Pattern(config.regex[0]), decoded(path), text)
+    if new is None:  # empty segments do not count
+        new = replace_all(Pattern(config.regex[0]), decoded(merged(path)), text)
     if new is None or text.empty:
         return None
     found = quote_from_bytes(new, safe=RAW + b"%")
     found = found if found.startswith("/") else "/" + found
+    routed = merged(found)
     # the last segment keeps its dots in a rule, not in a request
-    if normalise_path(found + "/") != found + "/" or re.search("%00|%$|%.$", found):
-        return found if found.endswith("/") and normalise_path(found) == found else 400
+    if normalise_path(routed + "/") != merged(routed + "/") or re.search("%00|%$|%.$", routed):
+        return found if routed.endswith("/") and normalise_path(routed) == routed else 400
     return found
+
+
+def merged(path: str) -> str:
+    return re.sub("//+", "/", path)
 
 
 def redirected(config: Redirect, request: Request) -> tuple[int, str] | int | None:
