@@ -32,7 +32,7 @@ def escape_path(path: str) -> str:
     return _ESCAPE.sub(_escape, data).decode("ascii")
 
 
-# What may stand raw in a query; everything else but an escape is percent-encoded, as Go writes it.
+# What may stand raw in a query, as Go leaves it; everything else is percent-encoded.
 QUERY = re.compile(rb"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-._~!$&'()*+,;=:@/?\[\]{}|^`<>\"\\%]")
 
 

@@ -43,6 +43,7 @@ from fastproxy.engine.step_access cimport drop_claims, trusts
 from fastproxy.engine.step_buffer cimport first_attempt
 from fastproxy.engine.steps cimport request_steps, request_steps_over
 from fastproxy.engine.stream cimport Engine, Stream
+from fastproxy.engine.trailers cimport pass_trailers
 from fastproxy.engine.transport cimport TRANSPORT_AGAIN, transport_drained, transport_read
 from fastproxy.engine.upstream_request cimport (
     upstream_abort, upstream_begin, upstream_body, upstream_full, upstream_raw, upstream_waits,
@@ -334,7 +335,9 @@ cdef void _forward(Downstream* downstream, Head* head) noexcept nogil:
     cdef uint8_t last = downstream.wire.message_done
     cdef Trailers* trailers = downstream.wire.trailers
     cdef uint32_t path_size = head.path_size if head.sent == NULL else head.sent_size
-    cdef bint trailing = last and trailers != NULL and trailers.size and downstream.wire.keep_trailers
+    cdef bint trailing = last and trailers != NULL and downstream.wire.keep_trailers and (
+        pass_trailers(trailers, &downstream.stream, True) > 0
+    )
     forwarding.client = stream.client
     forwarding.client_size = stream.client_size
     forwarding.server = engine.server
@@ -517,7 +520,9 @@ cdef void _send_last(Downstream* downstream) noexcept nogil:
     cdef Trailers* trailers = downstream.wire.trailers
     cdef Engine* engine = downstream.engine
     cdef char block[8192 + 2]
-    if trailers != NULL and trailers.size and downstream.wire.keep_trailers:
+    if trailers != NULL and downstream.wire.keep_trailers and (
+        pass_trailers(trailers, &downstream.stream, True)
+    ):
         memcpy(block, trailers.data, trailers.size)
         memcpy(block + trailers.size, "\r\n", 2)
         upstream_body(&downstream.stream, engine.body, downstream.wire.body_size, 1, block, trailers.size + 2)

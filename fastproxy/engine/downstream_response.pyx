@@ -35,6 +35,7 @@ from fastproxy.engine.retry cimport retry
 from fastproxy.engine.step_pages cimport page_wanted
 from fastproxy.engine.steps cimport response_steps
 from fastproxy.engine.stream cimport FAIL_MALFORMED, Engine, Stream
+from fastproxy.engine.trailers cimport pass_trailers
 from fastproxy.engine.upstream_request cimport (
     chunk_line, upstream_abort, upstream_pause, upstream_tunnel,
 )
@@ -286,7 +287,9 @@ cdef int _frame(Stream* stream, iovec* vector, char* line, char* block, char* da
         vector[1].iov_base = data
         vector[1].iov_len = size
         count = 2
-    if last and stream.trailers != NULL and stream.te_trailers and stream.trailers.size:
+    if last and stream.trailers != NULL and stream.te_trailers and (
+        pass_trailers(stream.trailers, stream, False)
+    ):
         if size:
             memcpy(block, "\r\n0\r\n", 5)
         else:

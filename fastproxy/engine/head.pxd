@@ -29,6 +29,9 @@ cdef enum FieldKind:
     KIND_X_FORWARDED_SERVER
     KIND_X_FORWARDED_URI
     KIND_X_FORWARDED_METHOD
+    KIND_X_FORWARDED_PREFIX
+    KIND_X_REPLACED_PATH
+    KIND_TLS_CLIENT  # X-Forwarded-Tls-Client-Cert and -Infos
     KIND_X_REAL_IP
     KIND_LAST_MANAGED
     # looked at
@@ -41,9 +44,6 @@ cdef enum FieldKind:
     KIND_CONTENT_ENCODING
     KIND_ACCEPT_ENCODING
     KIND_SET_COOKIE
-    KIND_TLS_CLIENT  # X-Forwarded-Tls-Client-Cert and -Infos
-    KIND_X_FORWARDED_PREFIX
-    KIND_X_REPLACED_PATH
     KIND_WEBSOCKET  # Sec-WebSocket-Key, -Version, -Extensions, -Accept
     KIND_CONDITION  # Range and If-*: about the representation that was asked for
 

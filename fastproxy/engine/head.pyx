@@ -33,6 +33,7 @@ from fastproxy.engine.wire cimport Field, Window, Wire
 cdef enum:
     STATUS_EXPECTATION = 417
     STATUS_UPGRADE_REQUIRED = 426
+    MOST_COMPARISONS = 65536  # of names in Connection with those of fields; 0.1 ms
 
 # Bits of what a byte may be, by position.
 cdef enum:
@@ -186,7 +187,7 @@ cdef bint _is_alias(const char* name, size_t size) noexcept nogil:
     for i in range(size):
         folded[i] = c'-' if name[i] == c'_' else name[i]
     kind = field_kind(folded, size)
-    return KIND_OTHER < kind < KIND_LAST_MANAGED or kind == KIND_AUTHORIZATION or kind == KIND_TLS_CLIENT
+    return KIND_OTHER < kind < KIND_LAST_MANAGED or kind == KIND_AUTHORIZATION
 
 
 cdef inline bint _high_bytes(const char* data, size_t size) noexcept nogil:
@@ -263,8 +264,9 @@ cdef int _request_line(Head* head, Wire* wire, uint32_t limit) noexcept nogil:
     return 0
 
 
-cdef int _connection_names(Head* head, const char* value, size_t size) noexcept nogil:
-    """Drop the fields which `Connection` names (RFC 9110 7.6.1)."""
+cdef int _connection_names(Head* head, const char* value, size_t size, int64_t* budget) noexcept nogil:
+    """Drop the fields which `Connection` names (RFC 9110 7.6.1); -1 when that takes more comparisons
+    than are left: thousands of names are no honest message."""
     cdef size_t start = 0, end, stop
     cdef uint32_t i
     cdef Field* field
@@ -275,6 +277,9 @@ cdef int _connection_names(Head* head, const char* value, size_t size) noexcept 
             or same_text(value + start, stop - start, "keep-alive", 10)
             or same_text(value + start, stop - start, "upgrade", 7)
         ):
+            budget[0] -= head.count
+            if budget[0] < 0:
+                return -1
             for i in range(head.count):
                 field = &head.fields[i]
                 if (
@@ -555,6 +560,7 @@ cdef int request_head(Head* head, Wire* wire, Scratch* scratch, uint32_t request
     cdef Field* connection = NULL
     cdef Field* upgrade = NULL
     cdef uint32_t hosts = 0, encodings = 0, default
+    cdef int64_t budget = MOST_COMPARISONS
     cdef int status
     cdef bint upgrade_named = False
     cdef const char* authority = NULL
@@ -662,8 +668,10 @@ cdef int request_head(Head* head, Wire* wire, Scratch* scratch, uint32_t request
         head.keep_alive = _asks_to_keep_alive(head)
     if connection != NULL:
         for field in head.fields[:head.count]:
-            if field.kind == KIND_CONNECTION:
-                _connection_names(head, field.value, field.value_size)
+            if field.kind == KIND_CONNECTION and _connection_names(
+                head, field.value, field.value_size, &budget
+            ) < 0:
+                return 431
     if upgrade != NULL and upgrade_named and head.version_minor:
         return _upgrade(head, upgrade)
     return 0
@@ -734,6 +742,7 @@ cdef int response_head(Head* head, Wire* wire, bint is_head) noexcept nogil:
     cdef Field* end
     cdef Field* connection = NULL
     cdef uint32_t encodings = 0, lengths = 0
+    cdef int64_t budget = MOST_COMPARISONS
     _settle_fields(head, wire)
     head.status = wire.parser.status_code
     head.version_minor = wire.parser.http_minor
@@ -791,8 +800,10 @@ cdef int response_head(Head* head, Wire* wire, bint is_head) noexcept nogil:
     )
     if connection != NULL:
         for field in head.fields[:head.count]:
-            if field.kind == KIND_CONNECTION:
-                _connection_names(head, field.value, field.value_size)
+            if field.kind == KIND_CONNECTION and _connection_names(
+                head, field.value, field.value_size, &budget
+            ) < 0:
+                return 502
     return 0
 
 
