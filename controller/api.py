@@ -25,7 +25,17 @@ from kubernetes.client.configuration import Configuration
 from kubernetes.client.rest import RESTClientObject
 from urllib3.exceptions import HTTPError
 
+from controller.answers import (
+    ApiError,
+    Garbage,
+    checked_object,
+    names_served,
+    page_of,
+    parsed,
+)
 from controller.resources import Resource
+
+__all__ = ["Api", "ApiError"]
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +43,10 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PAGE = 500  # objects per list request
 CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 60.0  # seconds of silence in an ordinary answer
+WHOLE_TIMEOUT = 120.0  # seconds for all of it
+MOST_BYTES = 1 << 28  # of an ordinary answer
+MOST_PAGES = 4000  # of a list
+SMALLEST_PAGE = 20  # objects; a page of fewer is not asked for
 TOKEN_PERIOD = 60.0  # seconds; bound tokens are rotated by the kubelet well before they expire
 USER_AGENT = "fastproxy"
 STREAM_BROKEN = "StreamBroken"  # reason of an error in the middle of a watch
@@ -45,34 +59,6 @@ KEEPALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 8),
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
 ]
-
-
-class ApiError(Exception):
-    """The API server refused or could not be reached; `status` is 0 without an HTTP answer."""
-
-    def __init__(
-        self, status: int, reason: str, message: str, retry_after: float | None = None
-    ) -> None:
-        super().__init__(f"{status} {reason}: {message}" if status else message)
-        self.status = status
-        self.reason = reason
-        self.retry_after = retry_after  # seconds
-
-    @property
-    def gone(self) -> bool:
-        return self.status == 410 or self.reason in ("Expired", "Gone")
-
-    @property
-    def forbidden(self) -> bool:
-        return self.status == 403
-
-    @property
-    def missing(self) -> bool:
-        return self.status == 404
-
-    @property
-    def conflict(self) -> bool:
-        return self.status == 409
 
 
 class ConfigurationError(Exception):
@@ -130,7 +116,7 @@ EVERYTHING = Selection()
 class Listing:
     """All objects of a list and the opaque version from which a watch continues."""
 
-    items: list[dict[str, Any]]
+    items: list[Any]  # some may be no objects
     version: str
 
 
@@ -167,6 +153,11 @@ class Api:
         """Read one JSON document."""
         return self._call("GET", path, query)
 
+    def read(self, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
+        """Read one object; an answer that is another one is an `ApiError`."""
+        document = self.get(object_path(resource, namespace, name))
+        return checked_object(document, resource, namespace, name)
+
     def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return self._call("POST", path, body=body)
 
@@ -191,7 +182,7 @@ class Api:
             if error.forbidden:
                 return True
             raise
-        return any(r.get("name") == resource.plural for r in group.get("resources") or ())
+        return resource.plural in names_served(group)
 
     def first_served(self, resources: tuple[Resource, ...]) -> Resource | None:
         """Give the first of several versions that the server knows."""
@@ -205,15 +196,23 @@ class Api:
         page: int = PAGE,
     ) -> Listing:
         """List in pages; an expired continue token is a 410 and means: start again."""
-        items: list[dict[str, Any]] = []
+        items: list[Any] = []
         query = {"limit": str(page), **selection.query()}
-        while True:
-            document = self.get(resource.path(namespace), query)
-            items.extend(resource.named(item) for item in document.get("items") or ())
-            metadata = document.get("metadata") or {}
-            if not metadata.get("continue"):
-                return Listing(items, str(metadata.get("resourceVersion", "")))
-            query["continue"] = metadata["continue"]
+        for _ in range(MOST_PAGES):
+            try:
+                document = self.get(resource.path(namespace), query)
+            except TooLarge:
+                if page // 5 < SMALLEST_PAGE:
+                    raise
+                return self.list(resource, namespace, selection, page // 5)
+            found = page_of(document, resource)
+            items.extend(resource.named(item) for item in found.items)
+            if not found.next:
+                return Listing(items, found.version)
+            if found.next == query.get("continue"):
+                raise Garbage(f"a list of {resource.plural} gives the same page for ever")
+            query["continue"] = found.next
+        raise Garbage(f"a list of {resource.plural} has more than {MOST_PAGES} pages")
 
     @contextmanager
     def watch(
@@ -255,8 +254,7 @@ class Api:
     ) -> dict[str, Any]:
         data = None if body is None else orjson.dumps(body)
         response = self._send(method, path, query, data, content_type, READ_TIMEOUT)
-        document = orjson_object(_read(response), response.status)
-        return document if document is not None else {}
+        return parsed(_read(response), response.status)
 
     def _send(
         self,
@@ -312,38 +310,38 @@ def _chunks(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         yield data
 
 
+class TooLarge(Garbage):
+    """An answer that does not end."""
+
+
 def _read(response: urllib3.BaseHTTPResponse) -> bytes:
+    """A whole answer, of which neither the size nor the time is the server's choice."""
+    until = time.monotonic() + WHOLE_TIMEOUT
+    data = bytearray()
     try:
-        return response.read()
-    except (HTTPError, OSError) as exception:
-        raise ApiError(0, "Unreachable", str(exception)) from exception
-    finally:
-        response.release_conn()
-
-
-def orjson_object(data: bytes, status: int) -> dict[str, Any] | None:
-    """Parse a JSON object; anything else is the server's fault."""
-    if not data:
-        return None
-    try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError as exception:
-        raise ApiError(status, "Garbage", f"answer is not JSON: {exception}") from exception
-    if not isinstance(document, dict):
-        raise ApiError(status, "Garbage", "answer is not a JSON object")
-    return document
+        for chunk in _chunks(response):
+            data += chunk
+            if len(data) > MOST_BYTES:
+                raise TooLarge(f"an answer of more than {MOST_BYTES} bytes", response.status)
+            if time.monotonic() > until:
+                raise ApiError(0, "Unreachable", f"no whole answer in {WHOLE_TIMEOUT:g} s")
+    except ApiError:
+        response.close()  # what is left of it must not be taken for another answer
+        raise
+    response.release_conn()
+    return bytes(data)
 
 
 def _error(response: urllib3.BaseHTTPResponse) -> ApiError:
     """Turn an unsuccessful answer, usually a `Status` object, into an exception."""
     try:
-        document = orjson_object(_read(response), response.status) or {}
+        document = parsed(_read(response), response.status)
     except ApiError:
         document = {}
     details = document.get("details")
     seconds = details.get("retryAfterSeconds") if isinstance(details, dict) else None
     header = response.headers.get("Retry-After", "")
-    if header.isascii() and header.isdigit():
+    if header.isascii() and header.isdigit() and len(header) < 10:
         seconds = int(header)
     return ApiError(
         response.status,

@@ -12,6 +12,8 @@ FACTOR = 1.5
 JITTER = 0.5  # of the interval, either way
 LIMIT = 60.0  # seconds
 CALM = 30.0  # seconds since the last restart of the sequence after which it restarts
+FIRST_PAUSE = 0.1  # seconds after something that should have lasted and did not, then twice ...
+LONGEST_PAUSE = 5.0  # ... as long up to these
 PROBE = 2.0  # seconds between looks at a port that refuses connections
 
 
@@ -38,6 +40,26 @@ class Backoff:
         interval = self._interval
         self._interval = min(interval * FACTOR, LIMIT)
         return self._uniform(interval * (1 - JITTER), interval * (1 + JITTER))
+
+
+class Pacing:
+    """Pauses between streams that end too soon, jittered; only one that lasted ends them.
+
+    However they end, and whatever was heard of them: something between us and the server may end
+    each one after its first word, and many clients must not come back at once.
+    """
+
+    def __init__(self, uniform: Callable[[float, float], float] = random.uniform) -> None:
+        self._uniform = uniform
+        self._pause = FIRST_PAUSE
+
+    def after(self, lasted: float, enough: float) -> float:
+        """Give the seconds to wait after one that lasted so long."""
+        if lasted >= enough:
+            self._pause = FIRST_PAUSE
+            return 0.0
+        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
+        return self._uniform(pause * (1 - JITTER), pause * (1 + JITTER))
 
 
 class Availability:

@@ -134,7 +134,7 @@ class EventWriter:
             if not error.conflict:
                 raise
             path = object_path(EVENTS, namespace, name)
-            count = self._api.get(path).get("count")
+            count = self._api.read(EVENTS, namespace, name).get("count")
             change = {
                 "count": (count if isinstance(count, int) else 1) + 1,
                 "message": text,

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from controller.answers import Garbage, checked_object
 from controller.api import Api, ApiError, object_path
 from controller.resources import LEASES
 
@@ -78,7 +79,7 @@ class Lease:
             return
         self._held_until = float("-inf")
         try:
-            lease = self._api.get(self._path())
+            lease = self._read()
             if _spec(lease).get("holderIdentity") == self._identity:
                 self._write(lease, holder="")
         except ApiError as error:
@@ -86,7 +87,7 @@ class Lease:
 
     def _try(self) -> bool:
         try:
-            lease = self._api.get(self._path())
+            lease = self._read()
         except ApiError as error:
             if not error.missing:
                 raise
@@ -117,7 +118,7 @@ class Lease:
             "spec": self._spec_of({}, self._identity),
         }
         try:
-            self._api.create(LEASES.path(self._namespace), lease)
+            self._own(self._api.create(LEASES.path(self._namespace), lease), self._identity)
         except ApiError as error:
             if error.conflict:
                 return False
@@ -126,12 +127,26 @@ class Lease:
 
     def _write(self, lease: dict[str, Any], holder: str) -> dict[str, Any]:
         spec = self._spec_of(_spec(lease), holder)
-        return self._api.replace(self._path(), {**lease, "spec": spec})
+        return self._own(self._api.replace(self._path(), {**lease, "spec": spec}), holder)
+
+    def _read(self) -> dict[str, Any]:
+        return self._api.read(LEASES, self._namespace, self._name)
+
+    def _own(self, lease: dict[str, Any], holder: str) -> dict[str, Any]:
+        """What was written, if the answer says so: two holders would be worse than none."""
+        checked_object(lease, LEASES, self._namespace, self._name)
+        if (_spec(lease).get("holderIdentity") or "") != holder:
+            raise Garbage(
+                f"the lease {self._name} was written, and the answer names another holder"
+            )
+        return lease
 
     def _spec_of(self, old: dict[str, Any], holder: str) -> dict[str, Any]:
         stamp = self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         changed = (old.get("holderIdentity") or "") != holder
-        transitions = int(old.get("leaseTransitions") or 0)
+        transitions = old.get("leaseTransitions")
+        if not isinstance(transitions, int):
+            transitions = 0
         return {
             **old,
             "holderIdentity": holder,

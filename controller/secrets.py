@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
 
-from controller.api import Api, ApiError, object_path
+from controller.api import Api, ApiError
 from controller.objects import Secret
 from controller.resources import SECRETS
 from controller.snapshot import Name
@@ -42,7 +42,7 @@ def fetch_from(api: Api) -> Fetch:
 
     def fetch(name: Name) -> dict[str, Any] | None:
         try:
-            return api.get(object_path(SECRETS, *name))
+            return api.read(SECRETS, *name)
         except ApiError as error:
             if error.missing:
                 return None

@@ -29,6 +29,9 @@ from fastproxy.settings import Kubernetes
 log = logging.getLogger(__name__)
 
 
+KEPT = "The object stays in force as it was before, if it was."
+
+
 class Taken(NamedTuple):
     snapshot: Snapshot
     findings: tuple[Finding, ...]
@@ -122,12 +125,11 @@ class Cache:
         objects: dict[ObjectReference, KubernetesObject | None] = {}
         broken: dict[ObjectReference, Malformed | None] = {}
         for reference, data in parsed:
-            objects[reference] = broken[reference] = None
-            if data is None:
-                continue
+            broken[reference] = None
             try:
-                objects[reference] = parse_kind(reference.kind, data)
+                objects[reference] = None if data is None else parse_kind(reference.kind, data)
             except Malformed as problem:
+                # No API server stores such an object; what it was before stays.
                 broken[reference] = problem
         versions = {change.key[1:]: version_of(change.object) for change in changes}
         with self._lock:
@@ -162,7 +164,7 @@ class Cache:
         absent = [reference for reference, item in pending.items() if item is None]
         self._snapshot = self._snapshot.with_changes(present, absent)
         problems = tuple(
-            findings.MALFORMED(reference, fault.field, sentence=fault.sentence)
+            findings.MALFORMED(reference, fault.field, KEPT, sentence=fault.sentence)
             for reference, problem in malformed.items()
             for fault in problem.faults
         )

@@ -66,7 +66,7 @@ def write(api: Api, resource: Resource, name: Name, addresses: tuple[Address, ..
             if not error.forbidden:
                 raise
             # Accounts made for Traefik 1.7 may update a status, but not patch it.
-            current = api.get(object_path(resource, *name))
+            current = api.read(resource, *name)
             api.replace(path, {**current, "status": patch["status"]})
     except ApiError as error:
         if error.missing:

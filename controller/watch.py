@@ -29,8 +29,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from controller.api import EVERYTHING, STREAM_BROKEN, Api, ApiError, Selection
-from controller.backoff import Availability, Backoff
+from controller.answers import ApiError, Garbage, is_object
+from controller.api import EVERYTHING, STREAM_BROKEN, Api, Selection
+from controller.backoff import Availability, Backoff, Pacing
 from controller.resources import Resource
 
 log = logging.getLogger(__name__)
@@ -40,8 +41,10 @@ WATCH_JITTER = 60
 SILENCE = 90.0  # seconds; API servers send a bookmark every minute, resuming is cheap
 GRACE = 15.0  # seconds a server may be late in ending a watch
 UNREACHABLE = "unreachable"
-SHORT = 1.0  # seconds; a stream without events that ends sooner counts as a failure
-HEALTHY = 2.0  # seconds; after a stream of this age the back-off starts over
+HEALTHY = 2.0  # seconds; after a stream of this age the pauses between streams start over
+FRESH = 10.0  # seconds; a list that expires sooner is not made again at once
+DOUBTS = 3  # lists with items that are no objects before the rest of one is believed
+FAILURES = 6  # watches that cannot be opened before the position is doubted
 LONGEST_LINE = 1 << 26  # bytes; etcd refuses objects of more than 1.5 MiB
 TOMBSTONES = 4096
 
@@ -63,11 +66,11 @@ class Change:
 Deliver = Callable[[Sequence[Change]], None]
 
 
-class BrokenStream(ApiError):
+class BrokenStream(Garbage):
     """The stream holds something that is not an event; what it meant is lost, so list again."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(0, "Garbage", message)
+        super().__init__(message)
 
 
 class Ledger:
@@ -132,13 +135,12 @@ class Ledger:
             self._buried.popitem(last=False)
 
     def _identify(self, item: Any) -> tuple[Key, str, str] | None:
-        metadata = item.get("metadata") if isinstance(item, dict) else None
-        name = metadata.get("name") if isinstance(metadata, dict) else None
-        if metadata is None or not isinstance(name, str) or not name:
+        if not is_object(item, self._kind):
             log.error("%s without a name from the API server, ignored", self._kind)
             return None
+        metadata = item["metadata"]
         namespace = metadata.get("namespace")
-        key = Key(self._kind, namespace if isinstance(namespace, str) else "", name)
+        key = Key(self._kind, namespace if isinstance(namespace, str) else "", metadata["name"])
         return key, str(metadata.get("uid", "")), str(metadata.get("resourceVersion", ""))
 
 
@@ -199,6 +201,9 @@ class Feed:
         self._forbidden_choice = forbidden_choice
         self._clock = clock
         self._backoff = Backoff(clock)
+        self._pacing = Pacing()
+        self._doubts = 0  # lists in a row with items that are no objects
+        self._failures = 0  # in a row, of opening a watch
         self._ledger = Ledger("")
         self._resource: Resource | None = None
         self._version = ""
@@ -247,7 +252,6 @@ class Feed:
         assert self._resource is not None
         timeout = WATCH_SECONDS + random.randrange(WATCH_JITTER)
         started = self._clock()
-        heard = False
         with self._api.watch(
             self._resource,
             self.namespace,
@@ -258,13 +262,15 @@ class Feed:
         ) as chunks:
             self._connected()
             for batch in lines(chunks):
-                heard = True
                 self._events(batch)
                 if self._stop.is_set() or self._clock() - started > timeout + GRACE:
                     break
-        if not heard and self._clock() - started < SHORT:
-            return self._backoff.next()
-        return 0.0
+        return self._pacing.after(self._age(), HEALTHY)
+
+    def _age(self) -> float:
+        """Seconds since the watch was opened."""
+        opened, self._opened_at = self._opened_at, None
+        return 0.0 if opened is None else self._clock() - opened
 
     def _list(self) -> bool:
         self._resource = self._choose()
@@ -278,6 +284,7 @@ class Feed:
                 raise
             self._resource = self._forbidden_choice
             listing = self._api.list(self._resource, self.namespace, selection=self._selection)
+        self._check_items(listing.items, self._resource.kind)
         changes = self._ledger.listing(self._resource.kind, listing.items)
         if changes:
             self._deliver(changes)
@@ -285,6 +292,17 @@ class Feed:
         self._listed_at = self._clock()
         self.synced = True
         return True
+
+    def _check_items(self, items: Sequence[Any], kind: str) -> None:
+        """Raise `Garbage` for a list that holds something else than objects of the kind, since any
+        object may be what it stands for. If that goes on, it is left out; but never everything."""
+        usable = sum(is_object(item, kind) for item in items)
+        if usable == len(items):
+            self._doubts = 0
+            return
+        self._doubts += 1
+        if not usable or self._doubts <= DOUBTS:
+            raise Garbage(f"{len(items) - usable} of {len(items)} items of a list are no {kind}")
 
     def _events(self, batch: list[bytes]) -> None:
         """Apply the events of one chunk as one batch; the position moves only afterwards."""
@@ -300,12 +318,16 @@ class Feed:
             if type == "ERROR":
                 error = status_error(item)
                 break
-            if isinstance(item, dict):
-                metadata = item.get("metadata")
-                moved = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
-                version = str(moved) if moved else version
+            metadata = item.get("metadata") if isinstance(item, dict) else None
+            moved = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+            version = moved if moved and isinstance(moved, str) else version
             if type == "BOOKMARK":
                 continue
+            if isinstance(metadata, dict) and isinstance(metadata.get("name"), str):
+                kind = self._resource.kind if self._resource is not None else ""
+                if item.get("kind") != kind:
+                    error = BrokenStream(f"an event about {str(item.get('kind'))[:40]!r}")
+                    break
             change = self._ledger.event(type, item)
             if change is not None:
                 changes.append(change)
@@ -317,6 +339,7 @@ class Feed:
 
     def _connected(self) -> None:
         self._opened_at = self._clock()
+        self._failures = 0
         self.broken_since = None
         self.refused = False
         self.problem = ""
@@ -332,16 +355,16 @@ class Feed:
     def _failed(self, error: ApiError) -> float:
         """Note the failure, logging it once until it changes; give the seconds to wait."""
         self._lost()
-        opened, self._opened_at = self._opened_at, None
-        age = 0.0 if opened is None else self._clock() - opened
+        self._failures += self._opened_at is None
+        age = self._age()
         if age >= HEALTHY:
             self._backoff.restart()
         self.refused = error.forbidden
-        if error.gone or error.missing or isinstance(error, BrokenStream):
+        if self._position_lost(error):
             self._version = ""
-        if error.gone and self._clock() - self._listed_at > SHORT:
+        if error.gone:
             log.info("watch of %r expired, listing again", self)
-            return 0.0
+            return self._pacing.after(self._clock() - self._listed_at, FRESH)
         self.problem = str(error)
         complaint = f"{error.status} {error.reason}" if error.status else UNREACHABLE
         if complaint != self._complaint:
@@ -349,10 +372,18 @@ class Feed:
             level = logging.DEBUG if complaint == UNREACHABLE else logging.WARNING
             log.log(level, "watch of %r: %s", self, error)
             self._complaint = complaint
-        if error.reason == STREAM_BROKEN and age >= SHORT:
-            return random.uniform(0.0, 0.2)  # a cut connection is no reason to stay away
+        if error.reason == STREAM_BROKEN:  # a cut connection is no reason to stay away
+            return max(random.uniform(0.0, 0.2), self._pacing.after(age, HEALTHY))
         # A server that asks for more patience than we have gets what Traefik would give it.
         return max(self._backoff.next(), min(error.retry_after or 0.0, 30.0))
+
+    def _position_lost(self, error: ApiError) -> bool:
+        """Whether to list again. A position may also be one that the server never gave, or one of
+        before its store was restored; then no watch can be opened, for whatever reason it says."""
+        if error.gone or error.missing or isinstance(error, Garbage):
+            return True
+        refused = error.status >= 400 and error.status not in (401, 403, 429)
+        return error.status in (400, 422) or (refused and self._failures >= FAILURES)
 
 
 def parse(line: bytes) -> tuple[str, Any]:

@@ -44,15 +44,19 @@ def test_nothing_new_is_the_same_snapshot() -> None:
     assert cache.take().snapshot is first
 
 
-def test_a_malformed_object_is_a_finding_and_absent() -> None:
+def test_a_malformed_object_is_a_finding_and_stays_what_it_was() -> None:
     cache = Cache()
     good, bad = ingress("good", "a.example"), ingress("bad", "b.example")
     cache.deliver([change("Ingress", good), change("Ingress", bad)])
-    bad["spec"] = {"rules": "nonsense"}
-    cache.deliver([change("Ingress", bad)])
-    snapshot, found, *_ = cache.take()
-    assert list(snapshot.ingresses) == [("default", "good")]
-    assert [(f.code, f.object.name) for f in found] == [("FP181", "bad")]
+    never = ingress("never", "c.example")
+    bad["spec"] = never["spec"] = {"rules": "nonsense"}
+    for _ in range(2):  # before and after what it was is taken
+        cache.deliver([change("Ingress", bad), change("Ingress", never)])
+        snapshot, found, *_ = cache.take()
+        assert sorted(snapshot.ingresses) == [("default", "bad"), ("default", "good")]
+        assert snapshot.ingresses["default", "bad"].rules[0].host == "b.example"
+        assert {(f.code, f.object.name) for f in found} == {("FP181", "bad"), ("FP181", "never")}
+    cache.deliver([change("Ingress", None, "never")])
     cache.deliver([change("Ingress", ingress("bad", "b.example"))])
     snapshot, found, *_ = cache.take()
     assert len(snapshot.ingresses) == 2 and found == ()

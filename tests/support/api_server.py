@@ -69,6 +69,8 @@ class Faults:
     stalled: bool = False  # watches stay open and say nothing, not even bookmarks
     refuse_connections: bool = False  # accepted, then reset
     item_garbage: dict[str, list[Any]] = field(default_factory=dict)  # kind -> extra list items
+    # (kind, verb) -> body of a 200 in place of the answer; ("", "get") is discovery
+    instead: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
     def refuse(
         self,
@@ -319,6 +321,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not known:
             raise Refused(404, "NotFound", f"{group_version} is not served")
         if not rest:
+            if self._sent_instead("", "get"):
+                return None, 200
             return self._discovery(group_version, known), 200
         namespace = ""
         if rest[0] == "namespaces" and len(rest) > 2:
@@ -333,12 +337,20 @@ class _Handler(BaseHTTPRequestHandler):
         if rule is not None:
             self._retry_after = rule.retry_after
             raise rule.refusal
+        if self._sent_instead(kind.kind, verb):
+            return None, 200
         if verb == "watch":
             self._watch(kind, namespace, query)
             return None, 200
         if verb == "list":
             return self._list(kind, namespace, query), 200
         return self._object(verb, kind, namespace, name, part, body)
+
+    def _sent_instead(self, kind: str, verb: str) -> bool:
+        data = self.server.owner.faults.instead.get((kind, verb))
+        if data is not None:
+            self._send_bytes(200, data)
+        return data is not None
 
     def _discovery(self, group_version: str, known: list[Kind]) -> Object:
         resources = [
@@ -394,7 +406,9 @@ class _Handler(BaseHTTPRequestHandler):
     _retry_after: int | None = None
 
     def _send(self, code: int, document: Object) -> None:
-        data = orjson.dumps(document)
+        self._send_bytes(code, orjson.dumps(document))
+
+    def _send_bytes(self, code: int, data: bytes) -> None:
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
