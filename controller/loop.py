@@ -254,7 +254,10 @@ class Loop:
         source: Source,
         writer: Writer | None = None,
         clock: Callable[[], float] = time.monotonic,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
+        """`beat` is called in each turn, several times a second: it shows that we do not hang."""
+        self._beat = beat
         options = settings.kubernetes or Kubernetes()
         self._controller = controller
         self._source = source
@@ -281,6 +284,7 @@ class Loop:
             self._writer.start()
         try:
             while not stop.is_set():
+                self._beat()
                 pause = self.turn()
                 self._woken.wait(STOP_POLL if pause is None else min(pause, STOP_POLL))
         finally:
@@ -390,6 +394,7 @@ def run(
     manifests: str | Path | None,
     publisher: Publisher,
     stop: threading.Event | None = None,
+    beat: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve a directory of manifests, or (None) the API server of `[kubernetes]`, until `stop`.
 
@@ -411,7 +416,7 @@ def run(
     try:
         controller = Controller(settings, publisher)  # reads the label selector
         if manifests is not None:
-            Loop(settings, controller, ManifestsSource(Path(manifests))).run(stop)
+            Loop(settings, controller, ManifestsSource(Path(manifests)), beat=beat).run(stop)
             return
         api = connect(options.endpoint, options.token, options.cert_auth_file_path)
     except (ConfigurationError, ValueError) as problem:
@@ -422,4 +427,4 @@ def run(
     # While workers serve what an earlier controller published, nothing is gained by publishing
     # before the Secrets are known, and routes that need them would be lost.
     patience = math.inf if publisher.generation else SECRETS_PATIENCE
-    Loop(settings, controller, ApiSource(api, options, patience), writer).run(stop)
+    Loop(settings, controller, ApiSource(api, options, patience), writer, beat=beat).run(stop)

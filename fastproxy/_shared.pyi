@@ -30,6 +30,9 @@ def slot_count(kind: str) -> int:
 def slot_size(kind: str) -> int:
     """Virtual bytes of one slot, an upper bound of its memory. Raises KeyError."""
 
+def beats_of(worker: int) -> int:
+    """Where in the region the two words of `heartbeat.py` stand; NO_WORKER is the controller."""
+
 def clear_slot(descriptor: int, kind: str, slot: int) -> None:
     """Empty a slot and give its memory back, before it is used for something else.
 

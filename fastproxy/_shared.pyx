@@ -50,7 +50,7 @@ from fastproxy._shared_connections cimport (
 from fastproxy._shared_layout cimport (
     BREAKER_STRIDE, CONNECTION_STRIDE, ENDPOINTS, FASTPROXY_MAGIC, FASTPROXY_SHARED_MEMORY,
     MAXIMUM_BUCKETS, NO_WORKER_NUMBER, QUALITY_STRIDE, RATE_STRIDE, SLOTS, TICKETS, WORKERS,
-    Region, breaker_at, connections_at, quality_at, rate_at, region_size, word_load,
+    Region, beats_at, breaker_at, connections_at, quality_at, rate_at, region_size, word_load,
 )
 from fastproxy._shared_nonces cimport nonce_advance
 from fastproxy._shared_quality cimport quality_record, quality_reset, quality_weights
@@ -147,6 +147,10 @@ def slot_count(kind):
 
 def slot_size(kind):
     return _PLACES[kind][1]
+
+
+def beats_of(uint32_t worker):
+    return beats_at(worker)
 
 
 def clear_slot(descriptor, kind, slot):

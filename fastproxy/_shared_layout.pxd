@@ -120,6 +120,13 @@ cdef inline uint64_t tickets_at() noexcept nogil:
     return PAGE
 
 
+# The first page of a worker's tickets: how many were used; behind it what shows that it lives (see
+# heartbeat.py): a count of ticks, and whether it is about something long. The controller's is in
+# the header.
+cdef inline uint64_t beats_at(uint32_t worker) noexcept nogil:
+    return tickets_at() + <uint64_t>worker * TICKET_STRIDE + 64 if worker < WORKERS else 256
+
+
 cdef inline uint64_t connections_at() noexcept nogil:
     return tickets_at() + <uint64_t>WORKERS * TICKET_STRIDE
 
@@ -165,6 +172,12 @@ cdef struct Region:
     uint32_t ticket_free         # head of the list of free tickets, number + 1
     uint32_t* ticket_next        # private memory: the list of free tickets
     uint32_t* quality_seen       # private memory: the version of the weights last handed out
+
+
+cdef inline void region_beat(Region* region) noexcept nogil:
+    """Show that the worker's loop turns; only its owner writes the word."""
+    cdef uint64_t* word = <uint64_t*>(region.base + beats_at(region.worker))
+    word_store(word, word_load(word) + 1)
 
 
 # Windows: a word  epoch:10 stamp:26 count:28  counts for its stamp (second, period) only.

@@ -23,6 +23,7 @@ from fastproxy import children, logs
 from fastproxy.channel import Channel, Message, channel_pair, close_all
 from fastproxy.child import Child
 from fastproxy.generations import Generations, Stage
+from fastproxy.heartbeat import LOOK, Heartbeats
 from fastproxy.listeners import open_listeners, refuse_handshakes, without_taken
 from fastproxy.processors import usable_processors
 from fastproxy.settings import Settings
@@ -94,6 +95,8 @@ class Parent:
         self._ticket_keys = rotated() if with_tls else ()
         self._rotate_at = clock() + TICKET_ROTATION if with_tls else None
         self._generations = Generations(lambda: self.workers, self.controller.send)
+        self._heartbeats = Heartbeats(shared)
+        self._looked_at = clock()
         self._stopping: float | None = None  # since when
         self._killed = False
         self._deaf_at: float | None = None  # when the listeners take no more handshakes
@@ -125,7 +128,11 @@ class Parent:
         """Return the seconds until something is due."""
         moments = [child.due for child in self._children()]
         moments += [self._generations.deadline, self._deaf_at, self._drain_at, self._kill_at()]
-        moments += [self._rotate_at, *(worker.must_serve_at for worker in self.workers)]
+        moments += [
+            self._look_at(),
+            self._rotate_at,
+            *(worker.must_serve_at for worker in self.workers),
+        ]
         known = [moment for moment in moments if moment is not None]
         return max(0.0, min(known) - self._clock()) if known else None
 
@@ -137,6 +144,11 @@ class Parent:
                 worker.must_serve_at = None
                 if worker.stage in (Stage.STARTING, Stage.LOADING):
                     worker.kill(f"it did not begin to serve within {START:g} s")
+        look_at = self._look_at()
+        if look_at is not None and now >= look_at:
+            elapsed, self._looked_at = now - self._looked_at, now
+            for number, how in self._heartbeats.hanging(self._children(), elapsed):
+                (self.workers[number] if number >= 0 else self.controller).kill(how)
         if self._rotate_at is not None and now >= self._rotate_at:
             self._rotate_at = now + TICKET_ROTATION
             self._rotate_ticket_keys()
@@ -163,6 +175,10 @@ class Parent:
             + LAST_WORD
         )
 
+    def _look_at(self) -> float | None:
+        """When to look at the children's heartbeats; their end has deadlines of its own."""
+        return self._looked_at + LOOK if self._stopping is None else None
+
     def _rotate_ticket_keys(self) -> None:
         self._ticket_keys = rotated(self._ticket_keys)
         for worker in self.workers:
@@ -187,6 +203,7 @@ class Parent:
             self._postpone(child, now, error)
             return
         ours.set_timeout(0)
+        self._heartbeats.forget(child.number)
         if child is self.controller:
             ours.keep_room(MOST_DESCRIPTORS)
         keep = [theirs.fileno(), self._shared, *(s.fileno() for _, s in child.listeners)]

@@ -23,6 +23,7 @@ from fastproxy import documents, logs
 from fastproxy.channel import Channel, Message, close_all, memory_size, read_memory
 from fastproxy.descriptors import allowed
 from fastproxy.engine.change import BackendSpecification, Change
+from fastproxy.heartbeat import Pulse
 from fastproxy.model import Certificate, Config, Endpoint
 from fastproxy.parent import Place
 from fastproxy.publish import Delta, apply, only_endpoints
@@ -114,6 +115,7 @@ class Worker:
         self._prepared: _Prepared | None = None
         self._listening = False
         self._ready = False
+        self._pulse = Pulse(place.shared, place.number)
         self._closed = False
         self.ending: asyncio.Event = asyncio.Event()
         self._accept_grace = place.settings.life_cycle.request_accept_grace_timeout
@@ -136,7 +138,8 @@ class Worker:
             self._read_aside(message)
             return
         try:
-            self._handle(message)
+            with self._pulse.busy():
+                self._handle(message)
         finally:
             close_all(message.descriptors)
             self._channel.hold_room()
@@ -146,6 +149,7 @@ class Worker:
         with its traffic. Nothing else is heard from the parent meanwhile."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._channel.fileno())
+        self._pulse.begin()
 
         def prepare(reading: asyncio.Future[list[Delta]]) -> None:
             if not self._closed:
@@ -154,6 +158,7 @@ class Worker:
                     values["generation"], values["full"], message.descriptors[0], reading.result
                 )
                 loop.add_reader(self._channel.fileno(), self.on_readable)
+            self._pulse.end()
             close_all(message.descriptors)
             if not self._closed:
                 self._channel.hold_room()

@@ -143,10 +143,13 @@ def _worker(place: Place) -> None:
 def _controller(manifests: Path | None) -> Callable[[int, Settings, int], None]:
     def run_controller(channel: int, settings: Settings, shared: int) -> None:
         from controller import loop
+        from fastproxy.heartbeat import CONTROLLER_NUMBER, Pulse
         from fastproxy.publish import open_publisher
 
         signal.signal(signal.SIGUSR1, lambda *_: logs.reopen())
-        loop.run(settings, manifests, open_publisher(channel, settings, shared))
+        publisher = open_publisher(channel, settings, shared)
+        pulse = Pulse(shared, CONTROLLER_NUMBER)
+        loop.run(settings, manifests, publisher, beat=pulse.beat)
 
     return run_controller
 

@@ -26,6 +26,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 from fastproxy._shared cimport region_close, region_open
+from fastproxy._shared_layout cimport region_beat
 from fastproxy.engine.aliases cimport Aliases
 from fastproxy.engine.backends cimport Backends
 from fastproxy.engine.bridge cimport bridge_install
@@ -111,6 +112,13 @@ cdef void give_back_memory(Reactor* reactor) noexcept nogil:
     malloc_trim(0)
 
 
+cdef void on_tick(Reactor* reactor) noexcept nogil:
+    cdef Engine* engine = <Engine*> reactor.context
+    if engine.shared != NULL:
+        region_beat(engine.shared)
+    give_back_memory(reactor)
+
+
 cdef class DataPlane:
     cdef Engine* engine
     cdef object loop
@@ -178,7 +186,7 @@ cdef class DataPlane:
         cdef const char* text = name
         engine.reactor = reactor_new(self.loop)
         engine.reactor.context = engine
-        engine.reactor.on_tick = give_back_memory
+        engine.reactor.on_tick = on_tick
         # Whatever was read beyond a body becomes the window of the next head: never less room.
         engine.window = window_new(BODY_BUFFER, 1024)
         engine.body = <char*> malloc(BODY_BUFFER)
