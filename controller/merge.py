@@ -18,7 +18,7 @@ from typing import NamedTuple
 from controller.contribution import DEFAULT_BACKEND, DEFAULT_ROUTE, Part
 from controller.endpoints import resolve, united
 from controller.objects import Subset
-from controller.reading import Reading
+from controller.reading import Reading, annotation_field
 from controller.rules_text import EVERYTHING, Rule, host_rule
 from fastproxy import findings
 from fastproxy.feature import OnInvalid
@@ -115,7 +115,7 @@ def merge_backend(merged: Merged, subsets_of: FindSubsets) -> MergedBackend | No
             elif found.unusable:
                 problems.append(findings.UNUSABLE_PORT(part.origin, at, service=service))
             elif len(spoken) < len(found.endpoints):
-                problems.append(findings.H2C_REFUSED(part.origin, at, service=service))
+                problems.append(_h2c_refused(part, at, service))
             elif not found.endpoints:
                 problems.append(findings.NO_ENDPOINTS(part.origin, at, service=service, port=port))
     backend = Backend(merged.backend_name, united(endpoints))
@@ -128,6 +128,14 @@ def merge_backend(merged: Merged, subsets_of: FindSubsets) -> MergedBackend | No
     if configs:
         backend = replace(backend, configs=(*backend.configs, *configs))
     return MergedBackend(backend, tuple(problems))
+
+
+def _h2c_refused(part: Part, at: str, service: str) -> Finding:
+    kind = findings.H2C_REFUSED
+    if part.reading.config(protocol.FEATURE) is None or part.name == DEFAULT_ROUTE:
+        return kind(part.origin, at, service=service)
+    at = annotation_field(protocol.PROTOCOL.keys[0])
+    return kind(part.origin, at, "The paths of this Ingress answer 503.", service=service)
 
 
 def _no_entry_point(part: Part, settings: Settings) -> list[Finding]:

@@ -48,7 +48,7 @@ def test_findings_are_shown_behind_the_entry_points_authentication(tmp_path: Pat
         assert (finding["kind"], finding["name"]) == ("Ingress", "a")
         assert "nowhere" in finding["sentence"]
         assert get(inside, "ann:wrong")[0] == 401
-        (manifests / "a.yaml").write_text("")
+        (manifests / "a.yaml").unlink()
         wait_until(lambda: json.loads(get(inside, "ann:secret")[1]) == [])
     finally:
         proxy.stop()

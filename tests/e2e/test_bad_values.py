@@ -123,6 +123,7 @@ GENERAL = [
          beside={"custom-response-headers": "X-Own: 1"}, client={"X-Own": "1"}),
     case("priority", "-5", path="/a/b", rival="/a", ask=Ask("/a/b"),
          beside={"custom-response-headers": "X-Own: 1"}, client={"X-Own": "1"}),
+    case("protocol", "h2c", "FP236", "HTTP/1.1", **EMPTY),
     case("protocol", "gopher", ENDPOINTS, "http or https", **EMPTY),
     case("protocol", "HTTP", ENDPOINTS, "http or https", **EMPTY),
     case("rate-limit", "a: [", OFF, "indentation", again=3, **SERVED),

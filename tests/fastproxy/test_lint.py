@@ -186,7 +186,7 @@ TOLD = [
       "FP181 Ingress default/shop metadata.annotations[ingress.kubernetes.io/preserve-host]"]),
     ("{ingress.kubernetes.io/priority: 5, ingress.kubernetes.io/auth-secret: users}",
      ["FP181 ", "FP222 Ingress default/shop metadata.annotations[ingress.kubernetes.io/auth-se"]),
-    ("{ingress.kubernetes.io/protocol: h2c}", ["FP236 Ingress default/shop", "answers 503"]),
+    ("{ingress.kubernetes.io/protocol: h2c}", ["FP236 Ingress default/shop", "answer 503"]),
     ("{ingress.kubernetes.io/rewrite-target: /x}", ["FP223", "needs a path"]),
     ('{ingress.kubernetes.io/pass-client-tls-cert: "pem: true"}', ["FP228", "tls.clientCA"]),
     ('{ingress.kubernetes.io/pass-tls-cert: "true"}', ["FP170", "pass-tls-cert: the entry point"]),
