@@ -7,18 +7,17 @@ ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim-bookworm AS build
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends gcc g++ libc6-dev libssl-dev zlib1g-dev \
+ && apt-get install --yes --no-install-recommends gcc libc6-dev libssl-dev zlib1g-dev \
  && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /opt/fastproxy
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /source
-COPY pyproject.toml setup.py README.md ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY fastproxy fastproxy
 COPY controller controller
 RUN /opt/fastproxy/bin/pip install . \
  && /opt/fastproxy/bin/fastproxy version \
  && /opt/fastproxy/bin/pip uninstall --yes pip \
- && find /opt/fastproxy -name '*.pyx' -delete \
  && find /opt/fastproxy -name '*.so' -exec strip --strip-unneeded {} +
 
 FROM python:${PYTHON}-slim-bookworm

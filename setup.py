@@ -10,12 +10,14 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.install_lib import install_lib
 
 # release, debug, sanitize; none = only the metadata (the editable install, which must not compile)
 BUILD = os.environ.get("FASTPROXY_BUILD", "release")
@@ -102,6 +104,25 @@ class Build(build_ext):
         return target, True
 
 
+class Stripped(install_lib):
+    """What goes into a wheel: this tree's modules, without symbols and without probes."""
+
+    def install(self) -> Any:
+        written = []
+        for file in super().install() or []:
+            path = Path(file)
+            source = Path(path.relative_to(Path(self.install_dir)))
+            module = source.with_name(f"{source.name.partition('.')[0]}.pyx")
+            known = source if path.suffix == ".py" else module
+            if not known.exists() or module.stem.endswith("_probe"):
+                path.unlink()  # left in build/ by an earlier build
+                continue
+            if path.suffix == ".so":
+                subprocess.run(["strip", "--strip-unneeded", file], check=True)
+            written.append(file)
+        return written
+
+
 extensions = [
     Extension(
         ".".join(path.with_suffix("").parts),
@@ -115,4 +136,4 @@ extensions = [
     if BUILD != "none" and (PROBES or not path.stem.endswith("_probe"))
 ]
 
-setup(ext_modules=extensions, cmdclass={"build_ext": Build})
+setup(ext_modules=extensions, cmdclass={"build_ext": Build, "install_lib": Stripped})

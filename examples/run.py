@@ -29,7 +29,7 @@ fastproxy is ready. Try, in another terminal:
 
   curl http://shop.localhost:8000/             one answer of ten comes from shop-canary
   curl http://shop.localhost:8000/api/items    the Service sees /items
-  curl http://blog.localhost:8000/             two endpoints in turn
+  curl http://blog.localhost:8000/             one of two endpoints, in turn in each worker
   curl http://blog.localhost:8000/feed         one exact path elsewhere
   curl http://127.0.0.1:8000/ -H 'Host: shop.localhost'
   curl http://127.0.0.1:8081/ping
