@@ -4,7 +4,7 @@ Both functions return STEP_GO_ON, or STEP_REPLY with the answer in `engine.reply
 the end of the host's CNAME chain has to be looked up first.
 """
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, strlen
 
 from fastproxy._core cimport (
@@ -12,15 +12,16 @@ from fastproxy._core cimport (
 )
 from fastproxy.engine.aliases cimport AliasTable, aliases_find, may_have_alias
 from fastproxy.engine.complaint cimport WHY_FULL, complain
-from fastproxy.engine.head cimport Head, same_text
-from fastproxy.engine.head_writer cimport Writer, write_text
-from fastproxy.engine.llhttp cimport METHOD_GET, METHOD_HEAD
+from fastproxy.engine.head cimport Head, head_find, head_set, same_text
+from fastproxy.engine.head_writer cimport Writer, write_number, write_text
+from fastproxy.engine.llhttp cimport METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_TRACE
 from fastproxy.engine.replies cimport (
     STEP_GO_ON, STEP_PARK, STEP_REPLY, link_body, location_reply, not_found, plain_reply, reply_lines,
 )
 from fastproxy.engine.stream cimport (
     ROUTE_DIRECT, Engine, LiveBackend, LiveRoute, Pool, Stream, Table,
 )
+from fastproxy.engine.wire cimport Field
 
 
 cdef int _header_value(
@@ -63,6 +64,31 @@ cdef int route_probe(Stream* stream, Head* head) noexcept nogil:
     return plain_reply(stream.engine, 503, "Service Unavailable")
 
 
+cdef bint _last_hop(Stream* stream, Head* head) noexcept nogil:
+    """Count Max-Forwards of OPTIONS and TRACE down; True when we are the last and have answered
+    (RFC 9110 7.6.2). What is no number is passed on."""
+    cdef Field* field = head_find(head, "Max-Forwards", 12)
+    cdef uint64_t left = 0
+    cdef uint32_t i
+    cdef Writer writer
+    if field == NULL or not 0 < field.value_size <= 18:
+        return False
+    for i in range(field.value_size):
+        if not c'0' <= field.value[i] <= c'9':
+            return False
+        left = left * 10 + <uint64_t> (field.value[i] - c'0')
+    if left == 0:
+        # TRACE would show what was sent, secrets too (RFC 9110 9.3.8): only that we are here.
+        plain_reply(stream.engine, 200, "")
+        return True
+    writer = reply_lines(stream.engine)
+    write_number(&writer, left - 1)
+    if not writer.failed:
+        stream.engine.scratch.extra_used += <uint32_t> writer.size
+        head_set(head, "Max-Forwards", 12, writer.data, writer.size)
+    return False
+
+
 cdef int route_request(Stream* stream, Head* head) noexcept nogil:
     """Find the route; the stream takes a reference to the table and to the backend.
 
@@ -75,6 +101,8 @@ cdef int route_request(Stream* stream, Head* head) noexcept nogil:
         return STEP_REPLY
     if head.path[0] == c'*':
         plain_reply(engine, 200, "")
+        return STEP_REPLY
+    if (head.method == METHOD_OPTIONS or head.method == METHOD_TRACE) and _last_hop(stream, head):
         return STEP_REPLY
     if engine.aliases != NULL and engine.table != NULL and may_have_alias(head.name, head.name_size):
         if not aliases_find(

@@ -32,6 +32,8 @@ MUSTS = [
      "host/*"),
     ("9110 7.6.1", "Connection and the fields it names are removed",
      "responses/hop-by-hop-goes connection/connection-many-names"),
+    ("9110 7.6.2", "Max-Forwards of OPTIONS and TRACE is counted",
+     "connection/max-forwards-*"),
     ("9110 7.8", "Upgrade is sent with Connection; a 101 only to what was asked",
      "connection/upgrade-accepted* connection/upgrade-with-length*"),
     ("9110 7.8", "Upgrade in HTTP/1.0 is ignored",
