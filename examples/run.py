@@ -22,7 +22,14 @@ from types import FrameType
 
 HERE = Path(__file__).parent
 PORT = 8000
-BACKENDS = {9001: "shop", 9002: "shop-canary", 9003: "api", 9004: "blog 1", 9005: "blog 2"}
+BACKENDS = {
+    9001: "shop",
+    9002: "shop-canary",
+    9003: "api",
+    9004: "blog 1",
+    9005: "blog 2",
+    9006: "guide",
+}
 
 TRY = """
 fastproxy is ready. Try, in another terminal:
@@ -38,6 +45,9 @@ Edit a file in {manifests}: the routes change at once. Ctrl-C ends everything.
 """
 
 
+GUIDE = b""  # what http://localhost:8000/ says; set when the ports are known
+
+
 class Echo(http.server.BaseHTTPRequestHandler):
     """Answer with the name of the server and the request as it arrived."""
 
@@ -49,6 +59,8 @@ class Echo(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         lines = [f"{self.server.name} got", "", self.requestline, str(self.headers).rstrip()]
         text = "\n".join(lines).encode() + b"\n" + (b"\n" + body if body else b"")
+        if self.server.name == "guide":
+            text = GUIDE
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.send_header("Content-Length", str(len(text)))
@@ -73,7 +85,7 @@ class NamedServer(http.server.ThreadingHTTPServer):
 
 def moved(text: str, step: int) -> str:
     """The text with each of our ports moved by `step`."""
-    return re.sub(r"\b(8000|8081|900[1-5])\b", lambda port: str(int(port[0]) + step), text)
+    return re.sub(r"\b(8000|8081|900[1-6])\b", lambda port: str(int(port[0]) + step), text)
 
 
 def moved_files(folder: Path, step: int) -> Path:
@@ -83,6 +95,17 @@ def moved_files(folder: Path, step: int) -> Path:
         copy.parent.mkdir(exist_ok=True)
         copy.write_text(moved(file.read_text(), step))
     return folder
+
+
+def guide(shown: str, step: int) -> bytes:
+    """The text that is printed, for whoever opens http://localhost:8000/ first."""
+    rows = (
+        moved(TRY, step)
+        .format(manifests=shown)
+        .strip()
+        .replace("Try, in another terminal:", "Try:")
+    )
+    return f"This page comes from an example backend, through fastproxy.\n\n{rows}\n".encode()
 
 
 def start_backends(step: int) -> None:
@@ -108,6 +131,8 @@ def wait_until_ready(proxy: subprocess.Popen[bytes], port: int) -> bool:
 
 
 def run(files: Path, shown: str, step: int) -> int:
+    global GUIDE
+    GUIDE = guide(shown, step)
     start_backends(step)
     command = [sys.executable, "-m", "fastproxy", "run"]
     command += ["--configfile", str(files / "fastproxy.toml")]
@@ -138,8 +163,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Start fastproxy with the example routes.")
     parser.add_argument("--port", type=int, default=PORT, help="of the entry point, not 8000")
     port = parser.parse_args().port
-    if not 0 < port <= 65535 - 1005:
-        parser.error("the port and those of the backends, 1,005 above, have to be ports")
+    if not 0 < port <= 65535 - 1006:
+        parser.error("the port and those of the backends, 1,006 above, have to be ports")
     # Ctrl-C, `kill`, a terminal that is closed.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupted)

@@ -18,7 +18,7 @@ import pytest
 from tests.support.processes import ROOT, children_of, is_alive, wait_until
 from tests.support.scripted import Client
 
-STEPS = (0, 81, *range(1001, 1006))  # from the entry point's port to the others
+STEPS = (0, 81, *range(1001, 1007))  # from the entry point's port to the others
 START = 60.0  # seconds; two interpreters and a manifest directory on a busy machine
 
 
@@ -124,6 +124,15 @@ def test_every_printed_url_answers_and_weights_hold(made: MakeRun) -> None:
         blog = Counter(server_of(made.ask(client, f"http://blog.{base}/", "")) for _ in range(100))
     assert shop == {"shop": 90, "shop-canary": 10}
     assert blog == {"blog 1": 50, "blog 2": 50}
+
+
+def test_localhost_says_what_to_try(made: MakeRun) -> None:
+    with Client(made.port) as client:
+        page = made.ask(client, f"http://localhost:{made.port}/", f"localhost:{made.port}").decode()
+    for url, _ in made.urls():
+        assert url in page
+    folder = re.search(r"Edit a file in (\S+)/manifests/", made.text)
+    assert folder and f"{folder[1]}/manifests/" in page
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM", "the terminal closes"])
