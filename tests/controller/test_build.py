@@ -34,6 +34,7 @@ def test_whatever_translation_accepts_can_be_built(path: object) -> None:
 
 
 class Publisher:
+    generation = 0
     failures = (("r", "no TLS here"),)
 
     def publish(self, desired: Desired) -> bool:
