@@ -21,6 +21,23 @@ from fastproxy.settings import Settings
 NOBODY = ObjectReference("", "", "")
 
 
+def settings_findings(settings: Settings) -> tuple[Finding, ...]:
+    """What the settings leave for somebody to do, as long as they are in force."""
+    acme = settings.acme
+    if acme is None:
+        return ()
+    return tuple(
+        findings.ACME_CERTIFICATE(
+            NOBODY,
+            ", ".join(certificate.names),
+            file=acme.storage or acme.storage_file,
+            ended="has expired on" if certificate.expired else "expires on",
+            until=certificate.until,
+        )
+        for certificate in acme.certificates
+    )
+
+
 def build_findings(desired: Desired, settings: Settings) -> tuple[Finding, ...]:
     """Compile for nothing but what goes wrong."""
     compiled = compile_table(desired, settings, FEATURES, NOTHING, lambda entries: b"")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller.api import ConfigurationError, connect
-from controller.build import build_findings
+from controller.build import build_findings, settings_findings
 from controller.folder import SUFFIXES
 from controller.manifests import Manifests
 from controller.objects import Ingress
@@ -62,6 +62,7 @@ def inspect(settings: Settings, manifests: Path | None) -> Inspection:
         *translator.examine((*taken.meant, *taken.snapshot.services.values())),
         *_selected(taken.snapshot, settings, {f.object for f in translation.findings}),
         *skipped,
+        *settings_findings(settings),
     ]
     if not taken.snapshot.ingresses and not any(f.object.kind == "Ingress" for f in found):
         found.append(findings.NOTHING_SERVED(NOBODY, ""))

@@ -32,7 +32,7 @@ import orjson
 
 from controller.api import ConfigurationError, connect
 from controller.backoff import Backoff
-from controller.build import built_findings
+from controller.build import built_findings, settings_findings
 from controller.describe import describe
 from controller.feeds import SECRETS_PATIENCE
 from controller.objects import KubernetesObject
@@ -79,7 +79,8 @@ class Controller:
         self._publisher = publisher
         self._published: Desired | None = None
         self._moved: dict[str, tuple[Endpoint, ...]] | None = {}  # None: more than endpoints
-        self._logged: set[Finding] = set()
+        self._of_settings = settings_findings(settings)
+        self._logged = set(self._of_settings)  # `run` has told them, at every level
         self._found: tuple[object, ...] = ()  # what `_log_new` has looked at
         self._places = NOWHERE
         self._shown = False
@@ -91,7 +92,8 @@ class Controller:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        return self.source_findings + self.translation.findings + self.build_findings
+        found = self.source_findings + self.translation.findings + self.build_findings
+        return found + self._of_settings
 
     @property
     def waiting(self) -> bool:

@@ -519,6 +519,16 @@ DIRECTORY_REPLACED = _error(
     "What it held before stays in force.",
 )
 
+# -- settings --
+
+ACME_CERTIFICATE = _warning(
+    "FP261",
+    "certificate of an acme.json",
+    "This certificate {ended} {until}; nothing renews it here: let cert-manager (or who else makes"
+    " them) put its successor into a Secret that an Ingress names in spec.tls.",
+    "It is served until a Secret holds one for the same names.",
+)
+
 
 # -- what lint looked at --
 

@@ -172,6 +172,7 @@ class EntryPointTls:
     cipher_suites: tuple[str, ...] = ()
     client_ca: ClientCa | None = field(default=None, metadata={"key": "clientCA"})
     client_ca_files: tuple[str, ...] = option((), key="clientCAFiles")  # deprecated: mandatory
+    fetched: tuple[CertificateFiles, ...] = hidden(())  # of [acme]; behind those of Secrets
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fastproxy.settings import AcmeCertificate, CertificateFiles, EntryPointTls, Settings
+from fastproxy.settings import AcmeCertificate, CertificateFiles, Settings
 
 MOST_BYTES = 16 << 20
 RENEWED = (
@@ -49,7 +49,7 @@ def resolve(settings: Settings) -> tuple[Settings, Found, Found]:
     file = acme.storage or acme.storage_file
     try:
         usable, warnings = _usable(file)
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         reason = getattr(problem, "strerror", None) or str(problem)
         return settings, [("acme", _refusal(file, reason))], []
     name = acme.entry_point
@@ -58,9 +58,7 @@ def resolve(settings: Settings) -> tuple[Settings, Found, Found]:
         sentence = f"is {name!r}, which is no entry point with TLS; name one that has it"
         return settings, [("acme.entryPoint", sentence)], []
     warnings += [("acme", _told(certificate, file)) for certificate, _ in usable]
-    tls: EntryPointTls = replace(
-        point.tls, certificates=(*point.tls.certificates, *(pair for _, pair in usable))
-    )
+    tls = replace(point.tls, fetched=tuple(pair for _, pair in usable))
     return (
         replace(
             settings,

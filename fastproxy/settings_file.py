@@ -106,7 +106,7 @@ def parse(text: str, file: str, given: Given = NOTHING) -> Loaded:
 def _read(text: str, file: str, given: Given, *, files: bool) -> Loaded:
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         sentence = f'is not TOML: {error}; texts and durations need quotes, as in "10s"'
         raise SettingsError((Problem(file, "", sentence),)) from error
     document = overlay(document, given.document)

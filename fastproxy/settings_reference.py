@@ -11,6 +11,9 @@ from typing import Any
 
 from fastproxy import durations
 from fastproxy.settings import Settings, options
+from fastproxy.settings_entry_points import OWN_PATHS
+from fastproxy.settings_flags import SHORT
+from fastproxy.settings_foreign import SECTIONS
 from fastproxy.settings_reader import key_of
 
 # A name that stands in several tables with one meaning is given without its table.
@@ -25,7 +28,7 @@ MEANINGS = {
     "endpoints and forward authentication",
     "Settings.allow_min_weight_zero": "false: weight 0 counts as 1; true: such an endpoint gets no new requests",
     "Settings.keep_trailing_slash": "do not redirect `Path` rules to the form with or without a last slash",
-    "Settings.log_level": "`INFO` when empty (Traefik 1.7: `ERROR`), `DEBUG` with `debug`",
+    "Settings.log_level": "`INFO` when empty (Traefik 1.7: `ERROR`), `DEBUG` with `debug`; an unknown one is a warning",
     "Settings.debug": "shorthand for `logLevel = \"DEBUG\"`",
     "Settings.traefik_log": "fastproxy's own log",
     "Settings.access_log": "one line for each request; no effect in this version yet",
@@ -148,7 +151,7 @@ MEANINGS = {
     "HostResolver.resolv_conf": "where the name servers stand, also for ExternalName Services",
     "HostResolver.resolv_depth": "how many CNAMEs of a chain are followed",
     "TraefikLog.file_path": "empty = standard output; SIGUSR1 opens it anew",
-    "TraefikLog.format": "`common` or `json`",
+    "TraefikLog.format": "`common` or `json`; anything else is `common`",
     "AccessLog.file_path": "empty = standard output; SIGUSR1 opens it anew",
     "AccessLog.format": "`common` or `json`; anything else switches it off",
     "AccessLog.buffering_size": "lines that may wait to be written; 0 = none",
@@ -205,16 +208,45 @@ HEAD = """# Settings
 
 Made by `python -m fastproxy.settings_reference > docs/settings.md`; do not edit.
 
-A TOML file, named by `--configfile`, else `fastproxy.toml` or `traefik.toml` in `/etc/fastproxy`, `/etc/traefik`, `$HOME/.traefik` or the current directory.
+A TOML file, named by `--configfile` (or by its directory), else `fastproxy.toml` or `traefik.toml` in `/etc/fastproxy`, `/etc/traefik`, `$HOME/.traefik` or the current directory.
 The names are those of Traefik 1.7; their case does not matter.
 A duration is a number of seconds, or text such as `"10s"`, `"1m30s"` or `"250ms"`.
-`fastproxy check --configfile FILE` names everything that is wrong with a file.
+`fastproxy check` names everything that is wrong with a file and a command line, as `fastproxy run` would.
+An unknown key is a warning; it is refused where somebody counts on it (users, white lists, certificates).
+`/ping` and `/ready` stay open on an entry point with authentication or a white list, as in Traefik 1.7.
+
+## On the command line
+
+Every option is a flag, named by its path in any case: `ingressClass` in `[kubernetes]` is `--kubernetes.ingressclass=edge`.
+Flags win over the file. An unknown one is refused. Short ones: {short}.
+
+* A switch alone is on (`--debug`, `--insecureskipverify`), and so is a table (`--kubernetes`, `--api`, `--retry`); `=false` switches it off. Other values follow `=` or a blank.
+* A list is parted by commas (`--defaultentrypoints=http,https`); a flag given twice makes it longer. Names with modes: `--accesslog.fields.names="Username=drop Hostname=keep"`.
+* An entry point is one text: `--entryPoints='Name:https Address::443 TLS:/a.crt,/a.key;/b.crt,/b.key Redirect.EntryPoint:http Compress:true'`. Its keys are the paths below `[entryPoints.NAME]`, with `.` or `_`, and {own}. `TLS` alone means certificates of Secrets. True is `true`, `enable` or `on`.
+
+## Sections of Traefik 1.7 that are not here
+
+| Section | What becomes of it |
+|---|---|
+{sections}
 """
+
+
+def head() -> str:
+    """Return what stands before the tables."""
+    short = ", ".join(f"`-{letter}` = `--{name}`" for letter, name in SHORT.items())
+    own = ", ".join(f"`{key}` (`{path}`)" for key, path in OWN_PATHS.items())
+    sections = "\n".join(
+        f"| {', '.join(f'`{key}`' for key in section.keys)} |"
+        f" {'refused' if section.refused else 'a warning'}: {section.sentence} |"
+        for section in SECTIONS
+    )
+    return HEAD.format(short=short, own=own, sections=sections)
 
 
 def document() -> str:
     """Return the page."""
-    parts = [HEAD]
+    parts = [head()]
     for path, cls in tables(Settings, ""):
         parts.append(f"\n## `[{path}]`\n" if path else "\n## At the top of the file\n")
         parts.append("| Option | Type | Default | Meaning |\n|---|---|---|---|")

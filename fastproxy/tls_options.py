@@ -75,6 +75,7 @@ class TlsOptions:
     cipher_suites: tuple[str, ...] = ()
     client_ca_files: tuple[str, ...] = ()
     client_ca_optional: bool = False
+    fetched: tuple[PemPair, ...] = field(default=(), repr=False)  # give way to those of Secrets
     protocols: tuple[bytes, ...] = (b"http/1.1",)  # ALPN, in order of preference
 
     @classmethod
@@ -85,6 +86,7 @@ class TlsOptions:
         return cls(
             certificates=tuple(PemPair(c.cert_file, c.key_file) for c in tls.certificates),
             default_certificate=PemPair(default.cert_file, default.key_file) if default else None,
+            fetched=tuple(PemPair(c.cert_file, c.key_file) for c in tls.fetched),
             sni_strict=tls.sni_strict,
             minimum_version=tls.min_version,
             cipher_suites=tls.cipher_suites,

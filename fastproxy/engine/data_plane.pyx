@@ -266,13 +266,17 @@ cdef class DataPlane:
         cdef int index
         if len(self.names) > 64:
             raise ValueError("at most 64 entry points are supported")
+        cdef bytes prefix
         ping = self.settings.ping.entry_point if self.settings.ping is not None else "traefik"
+        prefix = self.settings.ping.prefix.encode() if self.settings.ping is not None else b""
         engine.entry_point_count = len(self.names)
         for index, name in enumerate(self.names):
             value = self.settings.entry_points[name]
             row = &engine.entry_points[index]
             row.port = value.port
             row.ping = name == ping
+            row.own_prefix = self._copied(prefix)
+            row.own_prefix_size = <uint32_t> len(prefix)
             row.trust_all = value.forwarded_headers.insecure
             row.trusted = self._rows(value.forwarded_headers.trusted_ips, &row.trusted_count)
             if value.proxy_protocol is not None:
@@ -283,16 +287,19 @@ cdef class DataPlane:
         return 0
 
     cdef uint8_t* _rows(self, texts, uint32_t* count) except? NULL:
-        cdef bytes rows = b"".join([network_row(text) for text in texts])
-        cdef const char* data = rows
-        cdef uint8_t* copy
         count[0] = len(texts)
-        if not rows:
+        return <uint8_t*> self._copied(b"".join([network_row(text) for text in texts]))
+
+    cdef char* _copied(self, bytes text) except? NULL:
+        """A copy that lives as long as the engine; NULL of nothing."""
+        cdef const char* data = text
+        cdef char* copy
+        if not text:
             return NULL
-        copy = <uint8_t*> malloc(len(rows))
+        copy = <char*> malloc(len(text))
         if copy == NULL:
             raise MemoryError
-        memcpy(copy, data, len(rows))
+        memcpy(copy, data, len(text))
         return copy
 
     # --- listening ---

@@ -19,7 +19,7 @@ from fastproxy.engine.replies cimport (
     STEP_GO_ON, STEP_PARK, STEP_REPLY, link_body, location_reply, not_found, plain_reply, reply_lines,
 )
 from fastproxy.engine.stream cimport (
-    ROUTE_DIRECT, Engine, LiveBackend, LiveRoute, Pool, Stream, Table,
+    ROUTE_DIRECT, Engine, EntryPoint, LiveBackend, LiveRoute, Pool, Stream, Table,
 )
 from fastproxy.engine.wire cimport Field
 
@@ -39,17 +39,22 @@ cdef int _header_value(
     return 0
 
 
-cdef bint _is_path(const Head* head, const char* path) noexcept nogil:
-    return head.path_size == strlen(path) and memcmp(head.path, path, head.path_size) == 0
+cdef bint _is_path(const EntryPoint* point, const Head* head, const char* path) noexcept nogil:
+    cdef size_t prefix = point.own_prefix_size
+    return (
+        head.path_size == prefix + strlen(path)
+        and memcmp(head.path + prefix, path, strlen(path)) == 0
+        and (prefix == 0 or memcmp(head.path, point.own_prefix, prefix) == 0)
+    )
 
 
-cdef int _ping(Engine* engine, const Head* head) noexcept nogil:
+cdef int _ping(Engine* engine, const EntryPoint* point, const Head* head) noexcept nogil:
     cdef bint good
     if head.method != METHOD_GET and head.method != METHOD_HEAD:
         return STEP_GO_ON
-    if _is_path(head, "/ping"):
+    if _is_path(point, head, "/ping"):
         good = engine.healthy
-    elif _is_path(head, "/ready"):
+    elif _is_path(point, head, "/ready"):
         good = engine.healthy and engine.ready
     else:
         return STEP_GO_ON
@@ -58,7 +63,7 @@ cdef int _ping(Engine* engine, const Head* head) noexcept nogil:
 
 cdef int route_probe(Stream* stream, Head* head) noexcept nogil:
     """A connection beyond the limit: `/ping` and `/ready` are answered, everything else is not."""
-    if _ping(stream.engine, head) == STEP_REPLY:
+    if _ping(stream.engine, &stream.engine.entry_points[stream.entry_point], head) == STEP_REPLY:
         return STEP_REPLY
     complain(stream, WHY_FULL, 503)
     return plain_reply(stream.engine, 503, "Service Unavailable")
@@ -97,7 +102,8 @@ cdef int route_request(Stream* stream, Head* head) noexcept nogil:
     cdef Engine* engine = stream.engine
     cdef const char* alias = NULL
     cdef size_t alias_size = 0
-    if engine.entry_points[stream.entry_point].ping and _ping(engine, head) == STEP_REPLY:
+    cdef const EntryPoint* point = &engine.entry_points[stream.entry_point]
+    if point.ping and _ping(engine, point, head) == STEP_REPLY:
         return STEP_REPLY
     if head.path[0] == c'*':
         plain_reply(engine, 200, "")

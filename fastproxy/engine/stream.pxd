@@ -267,6 +267,8 @@ cdef struct EntryPoint:
     uint8_t* trusted  # rows of 16 address bytes and one byte of prefix bits
     uint32_t proxy_trusted_count
     uint8_t* proxy_trusted
+    const char* own_prefix  # what stands before /ping and /ready (`web.path`)
+    uint32_t own_prefix_size
     void* tls_server
     uint16_t port
 

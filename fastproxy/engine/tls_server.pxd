@@ -31,6 +31,7 @@ cdef class ServerContext:
     cdef bytes _protocols
     cdef CertificateSet _active
     cdef list _static
+    cdef list _fetched
     cdef ServerCertificate _default
     cdef int _set_versions_and_ciphers(self, options) except -1
     cdef int _set_clients(self, options) except -1

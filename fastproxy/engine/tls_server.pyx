@@ -424,6 +424,8 @@ cdef class ServerContext:
             loaded = self._load_pair(pair)
             if loaded is not None:
                 self._static.append(loaded)
+        fetched = [self._load_pair(pair) for pair in options.fetched]
+        self._fetched = [loaded for loaded in fetched if loaded is not None]
         if options.default_certificate is not None:
             default = self._load_pair(options.default_certificate)
         elif self._static:
@@ -467,7 +469,7 @@ cdef class ServerContext:
         return None
 
     def prepare(self, certificates):
-        return CertificateSet([*self._static, *certificates], self._default)
+        return CertificateSet([*self._static, *certificates, *self._fetched], self._default)
 
     def activate(self, CertificateSet prepared not None):
         self._active = prepared

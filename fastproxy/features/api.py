@@ -40,7 +40,7 @@ def routes(settings: Settings) -> tuple[Route, ...]:
         Route(
             name=f"{path}@api",
             entry_points=(settings.api.entry_point,),
-            matchers=(PathExact((path,)), Method(("GET", "HEAD"))),
+            matchers=(PathExact((settings.api.prefix + path,)), Method(("GET", "HEAD"))),
             priority=FIRST,
             backend="api",
             configs=(Document(path),),

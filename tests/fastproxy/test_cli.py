@@ -12,6 +12,7 @@ import pytest
 
 from fastproxy.cli import main
 from tests.support.processes import ROOT
+from tests.support.running import ingress_manifest
 
 
 def command(*arguments: str, directory: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -85,7 +86,8 @@ def test_without_a_command_it_is_run(tmp_path: Path) -> None:
 def wrong_manifests(folder: Path) -> str:
     """A file with so many mistakes that a pipe cannot hold what lint says of them."""
     path = folder / "a.yaml"
-    path.write_text("---\n".join(f"kind: Ingress{i}\n? {{\n" for i in range(3000)))
+    rules = [(f"host-{i}.test", "/", "nowhere") for i in range(500)]
+    path.write_text(ingress_manifest("a", rules))
     return str(path)
 
 

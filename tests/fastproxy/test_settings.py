@@ -239,6 +239,11 @@ def test_a_file_that_is_not_toml() -> None:
     assert 'durations need quotes, as in "10s"' in problem
 
 
+def test_a_file_that_is_nested_too_deeply() -> None:
+    (problem,) = problems("a = " + "[" * 100_000)
+    assert "is not TOML" in problem
+
+
 WARNINGS = [
     ("[kubernetes]\nfilename = '/x'", ["kubernetes.filename"]),
     ("[accessLog]\nformat = 'x'", ["accessLog", "accessLog.format"]),
