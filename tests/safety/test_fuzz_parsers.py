@@ -27,7 +27,7 @@ from tests.safety.messages import (
 )
 from tests.safety.messages import Incomplete as NotWhole
 from tests.safety.test_fuzz import ANSWERS, SHORT, SPICE, edits, mutate
-from tests.safety.test_path_twin import PARTS, normal
+from tests.safety.test_path_twin import PARTS, forwarded
 from tests.support.sanitized import fuzz
 
 STATUSES = {400, 413, 414, 417, 426, 431, 501, 502, 505}
@@ -151,7 +151,7 @@ def test_paths(path: str) -> None:
     assert written is not None
     target = read_head(written, REQUEST_LINE).target
     asked, _, query = path.partition("?")
-    assert target == normal(asked) + ("?" + query if query else "")
+    assert target == forwarded(asked) + ("?" + query if query else "")
 
 
 EXPRESSIONS = [

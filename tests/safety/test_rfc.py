@@ -39,7 +39,7 @@ MUSTS = [
     ("9110 7.8", "Upgrade in HTTP/1.0 is ignored",
      "connection/upgrade-in-1-0"),
     ("9110 8.6", "Content-Length only as digits; 0 where content is usual",
-     "framing/post-without-length framing/put-without-length"),
+     "framing/post-says-length-0 framing/put-without-length"),
     ("9110 8.6", "no Content-Length in 1xx and 204",
      "responses/status-204-with-length responses/interim-with-length"),
     ("9110 10.1.1", "an unknown expectation: 417; Expect in 1.0 is ignored",
