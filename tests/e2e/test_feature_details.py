@@ -103,7 +103,7 @@ REDIRECTS = [  # 3.6, 3.7
           ask=sent(("X-Forwarded-Proto", "HTTPS"))),
     moved("the first X-Forwarded-Proto counts", ROOT, "http://HOST/start?x=1",
           ask=sent(("X-Forwarded-Proto", "http"), TLS)),
-    moved("X-Forwarded-Proto of whom nobody trusts", ROOT, "https://HOST/start?x=1",
+    moved("X-Forwarded-Proto of whom nobody trusts", ROOT, "http://HOST/start?x=1",
           ask=sent(TLS, entry_point="wary")),
     moved("entry point, behind TLS", OTHER, "http://HOST:OTHER/a", ask=sent(TLS, target="/a")),
     moved("query is kept", REGEX, "https://b.test/n/a?b=%20c", ask=Ask("/a?b=%20c")),
