@@ -13,6 +13,7 @@ from dataclasses import replace
 from fastproxy.settings import EntryPoint, Settings
 
 BACKLOG = 4096  # the kernel cuts it down to net.core.somaxconn
+BACKLOG_TLS = 512  # new clients of TLS are slowed down rather than let wait for seconds
 KEEP_ALIVE = 180  # seconds between probes (Traefik 1.7: 3 minutes)
 DEFER_ACCEPT = 5  # seconds the kernel waits for the first byte
 _SO_ATTACH_FILTER = 26
@@ -127,7 +128,7 @@ def _listener(name: str, point: EntryPoint) -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if point.defer_accept:
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_ACCEPT)
-        listener.listen(BACKLOG)
+        listener.listen(BACKLOG_TLS if point.tls is not None else BACKLOG)
     except OSError as error:
         raise _explained(name, point, error) from error
     return listener

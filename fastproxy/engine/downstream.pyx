@@ -6,8 +6,8 @@ later requests wait in `pending` and nothing more is read (http-safety.md 38).
 
 This file accepts connections and hands each event to the part that the connection's state names;
 from the lowest to the highest the parts are downstream_connection (memory, writing, closing),
-downstream_answer (own answers, the end of an exchange), downstream_tunnel, downstream_response and
-downstream_request.
+downstream_answer (own answers, the end of an exchange), downstream_tunnel, downstream_response,
+downstream_request and downstream_handshake.
 
 States: HEAD -> BUSY -> HEAD ..., with DRAIN (answered while the request body still arrives), LINGER
 (our end is closed, the client's last bytes are read so that it is not reset before it has read the
@@ -19,9 +19,8 @@ Invariants
 * Nothing recurses: the next pipelined request is started from the run queue.
 """
 
-from libc.stdint cimport int64_t, uint16_t, uint32_t
+from libc.stdint cimport uint16_t, uint32_t
 from libc.stdlib cimport free
-from libc.string cimport strlen
 
 from fastproxy.engine.buffers cimport queue_consume, queue_vector
 from fastproxy.engine.downstream_answer cimport downstream_refuse, downstream_reply_on
@@ -30,6 +29,7 @@ from fastproxy.engine.downstream_connection cimport (
     DOWNSTREAM_PROXY, DOWNSTREAM_TUNNEL, Downstream, downstream_close, downstream_end, downstream_end_half,
     downstream_free, downstream_left, downstream_name_client, downstream_new, downstream_set_client,
 )
+from fastproxy.engine.downstream_handshake cimport handshake_begin, handshake_event, handshake_reset
 from fastproxy.engine.downstream_request cimport downstream_read_body, downstream_read_head
 from fastproxy.engine.downstream_response cimport downstream_on_continue, downstream_owner
 from fastproxy.engine.downstream_tunnel cimport downstream_read_tunnel, downstream_settle_tunnel
@@ -40,7 +40,7 @@ from fastproxy.engine.posix cimport (
 from fastproxy.engine.proxy_protocol cimport proxy_header
 from fastproxy.engine.reactor cimport (
     DEADLINE_BODY, DEADLINE_CONTINUE, DEADLINE_HANDSHAKE, DEADLINE_HEAD, DEADLINE_IDLE,
-    DEADLINE_LEFT, DEADLINE_REQUEST, DEADLINE_STALL, DEADLINE_TUNNEL, Deadline, Source, clock_ns,
+    DEADLINE_LEFT, DEADLINE_REQUEST, DEADLINE_STALL, DEADLINE_TUNNEL, Deadline, Source,
     deadline_clear, deadline_set, source_add, source_run,
 )
 from fastproxy.engine.stream cimport MAX_PROBES, Engine
@@ -54,7 +54,6 @@ cdef enum:
     LINGER_BYTES = 65536
     LOOKS = 16  # at connections that may give way
     SILENCE = 1000  # milliseconds after which a client that has said nothing may have to
-    HANDSHAKING = 1000000  # nanoseconds of each turn; what is left over waits for the next
 
 
 cdef void downstream_accept(
@@ -107,72 +106,11 @@ cdef void downstream_accept(
 
 cdef void _begin(Downstream* downstream) noexcept nogil:
     if downstream.stream.tls:
-        downstream.state = DOWNSTREAM_HANDSHAKE
-        deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_HANDSHAKE)
-        _handshake(downstream)
+        handshake_begin(downstream)
         return
     downstream.state = DOWNSTREAM_HEAD
     deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_HEAD)
     downstream_read_head(downstream)
-
-
-cdef bint _may_handshake(Engine* engine) noexcept nogil:
-    """A step costs ten times as much as a request, and hundreds may be due in one turn."""
-    if engine.handshake_turn != engine.reactor.now_ns:
-        engine.handshake_turn = engine.reactor.now_ns
-        engine.handshake_ns = 0
-    return engine.handshake_ns < HANDSHAKING
-
-
-cdef void _handshake(Downstream* downstream) noexcept nogil:
-    cdef Engine* engine = downstream.engine
-    cdef int64_t began
-    cdef int code
-    if not _may_handshake(engine):
-        source_run(&downstream.source)
-        return
-    if downstream.ssl == NULL:
-        if not downstream.hung_up and not engine.tls.greeted(downstream.source.descriptor):
-            return
-        downstream.ssl = engine.tls.accept(
-            engine.entry_points[downstream.entry_point].tls_server, downstream.source.descriptor
-        )
-        if downstream.ssl == NULL:
-            downstream_close(downstream)
-            return
-    began = clock_ns()
-    code = engine.tls.handshake(downstream.ssl)
-    engine.handshake_ns += clock_ns() - began
-    if code == 1:
-        downstream.state = DOWNSTREAM_HEAD
-        downstream.readable = 1
-        deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_HEAD)
-        downstream_read_head(downstream)
-    elif code != -1 and code != -2:
-        engine.tls.refused(downstream.ssl, downstream.client)
-        _refuse(downstream)
-
-
-cdef void _refuse(Downstream* downstream) noexcept nogil:
-    """A handshake has failed. The client is to read why, be it an alert or a page: closing at once
-    while something of its own is unread would reset the connection and take that from it."""
-    cdef bint plain = downstream.engine.tls.plain_http(downstream.ssl)
-    downstream.engine.tls.free(downstream.ssl)
-    downstream.ssl = NULL
-    if plain:
-        _write_plain(downstream)
-    downstream_end(downstream)
-
-
-cdef void _write_plain(Downstream* downstream) noexcept nogil:
-    """HTTP where TLS is spoken: say so in the clear, as Go's server does."""
-    cdef const char* text = (
-        "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
-    )
-    cdef iovec vector[1]
-    vector[0].iov_base = <void*> text
-    vector[0].iov_len = strlen(text)
-    transport_write(downstream.engine, downstream.source.descriptor, NULL, vector, 1)
 
 
 cdef void _read_proxy(Downstream* downstream) noexcept nogil:
@@ -186,6 +124,8 @@ cdef void _read_proxy(Downstream* downstream) noexcept nogil:
     elif code:
         downstream_name_client(downstream)
         _begin(downstream)
+        if downstream.state == DOWNSTREAM_HANDSHAKE:
+            handshake_event(downstream)  # the event of what came behind the header is over
 
 
 cdef void _flush(Downstream* downstream) noexcept nogil:
@@ -238,9 +178,11 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
         downstream.readable = 1
         if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
             downstream.hung_up = 1
-            if (events & EPOLLERR and downstream.state != DOWNSTREAM_HANDSHAKE) or (
-                events & EPOLLHUP and downstream.state not in (DOWNSTREAM_HANDSHAKE, DOWNSTREAM_TUNNEL)
-            ):
+            if downstream.state == DOWNSTREAM_HANDSHAKE:
+                if events & (EPOLLERR | EPOLLHUP):
+                    handshake_reset(downstream)
+                    return
+            elif events & EPOLLERR or (events & EPOLLHUP and downstream.state != DOWNSTREAM_TUNNEL):
                 downstream_close(downstream)  # both halves are gone: nobody is left to answer
                 return
     if events & EPOLLOUT and downstream.output.first != NULL:
@@ -266,7 +208,7 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
         if not downstream.paused:
             downstream_read_tunnel(downstream)
     elif downstream.state == DOWNSTREAM_HANDSHAKE:
-        _handshake(downstream)
+        handshake_event(downstream)
     elif downstream.state == DOWNSTREAM_PROXY:
         _read_proxy(downstream)
     if downstream.hung_up and not source.dead and downstream.state == DOWNSTREAM_BUSY and not downstream.left.linked:
@@ -354,7 +296,7 @@ cdef bint _close_silent(Engine* engine, int kind) noexcept nogil:
             return False
         downstream = <Downstream*> deadline.source
         if downstream.state == DOWNSTREAM_PROXY or (
-            downstream.state == DOWNSTREAM_HANDSHAKE and downstream.ssl == NULL
+            downstream.state == DOWNSTREAM_HANDSHAKE and downstream.ssl == NULL and not downstream.waiting
         ) or (_idle(downstream) and not downstream.readable and downstream.requests == 0):
             downstream_close(downstream)
             return True

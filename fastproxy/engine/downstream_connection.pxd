@@ -31,6 +31,8 @@ cdef struct Downstream:
     Engine* engine
     Downstream* next_connection
     Downstream* previous_connection
+    Downstream* next_waiting  # for a step of the handshake
+    Downstream* previous_waiting
     char* pending  # read, but belonging to later requests
     void* ssl
     Compression compression
@@ -58,6 +60,7 @@ cdef struct Downstream:
     uint8_t untold  # the socket had no room for the end of our half yet
     uint8_t parked  # Python has the stream
     uint8_t over  # accepted beyond the limit: only a probe is answered
+    uint8_t waiting  # linked among those who wait for a step of their handshake
     uint8_t collecting  # the request body is wanted whole, by buffering
     int64_t body_received
     char client[48]
@@ -68,6 +71,8 @@ cdef void downstream_set_client(Downstream* downstream, const void* address) noe
 cdef void downstream_name_client(Downstream* downstream) noexcept nogil
 cdef void downstream_close(Downstream* downstream) noexcept nogil
 cdef void downstream_count(Downstream* downstream) noexcept nogil
+cdef void downstream_wait(Downstream* downstream) noexcept nogil
+cdef void downstream_wait_no_more(Downstream* downstream) noexcept nogil
 cdef void downstream_reset(Downstream* downstream) noexcept nogil
 cdef void downstream_release(Downstream* downstream) noexcept nogil
 cdef void downstream_end(Downstream* downstream) noexcept nogil

@@ -102,6 +102,8 @@ cdef void downstream_close(Downstream* downstream) noexcept nogil:
         return
     upstream_abort(&downstream.stream)
     downstream_release(downstream)
+    if downstream.waiting:
+        downstream_wait_no_more(downstream)
     if downstream.ssl != NULL:
         if downstream.state != DOWNSTREAM_LINGER:
             engine.tls.shutdown(downstream.ssl)
@@ -141,6 +143,35 @@ cdef void downstream_count(Downstream* downstream) noexcept nogil:
             engine.over[kept] = engine.over[i]
             kept += 1
     engine.over_count = kept
+
+
+cdef void downstream_wait(Downstream* downstream) noexcept nogil:
+    """Queue up for a step of the handshake."""
+    cdef Engine* engine = downstream.engine
+    downstream.waiting = 1
+    downstream.next_waiting = NULL
+    downstream.previous_waiting = <Downstream*> engine.waiting_last
+    if engine.waiting_last == NULL:
+        engine.waiting_first = &downstream.source
+    else:
+        downstream.previous_waiting.next_waiting = downstream
+    engine.waiting_last = &downstream.source
+    engine.waiting += 1
+
+
+cdef void downstream_wait_no_more(Downstream* downstream) noexcept nogil:
+    """Leave that queue."""
+    cdef Engine* engine = downstream.engine
+    downstream.waiting = 0
+    if downstream.previous_waiting == NULL:
+        engine.waiting_first = <Source*> downstream.next_waiting
+    else:
+        downstream.previous_waiting.next_waiting = downstream.next_waiting
+    if downstream.next_waiting == NULL:
+        engine.waiting_last = <Source*> downstream.previous_waiting
+    else:
+        downstream.next_waiting.previous_waiting = downstream.previous_waiting
+    engine.waiting -= 1
 
 
 cdef void downstream_reset(Downstream* downstream) noexcept nogil:

@@ -6,18 +6,19 @@ pauses and is tried again with every tick; only the entry point of `/ping` goes 
 connections on which nothing else is answered: who asks whether we live must not wait for a client.
 """
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free
 
 from fastproxy.engine.complaint cimport WHY_PAUSED, complain_plainly
 from fastproxy.engine.downstream cimport downstream_accept, downstream_give_way
+from fastproxy.engine.downstream_handshake cimport handshake_charge, handshake_may
 from fastproxy.engine.posix cimport (
     EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLL_CTL_DEL, EPOLLIN, IPPROTO_TCP, SOCK_CLOEXEC,
-    SOCK_NONBLOCK, TCP_NODELAY, accept4, epoll_ctl, errno, setsockopt, sockaddr, sockaddr_storage,
+    SOCK_NONBLOCK, TCP_NODELAY, accept4, close, epoll_ctl, errno, setsockopt, sockaddr, sockaddr_storage,
     socklen_t,
 )
 from fastproxy.engine.reactor cimport (
-    DEADLINE_ACCEPT, Source, deadline_set, source_add, source_retire,
+    DEADLINE_ACCEPT, Source, clock_ns, deadline_set, source_add, source_retire,
 )
 from fastproxy.engine.stream cimport Engine
 from fastproxy.engine.upstream_connection cimport upstream_give_way
@@ -25,6 +26,9 @@ from fastproxy.engine.upstream_connection cimport upstream_give_way
 cdef enum:
     BATCH = 32
     LAST_BATCH = 4096
+    WINDOW = 100  # milliseconds, as long as accepting pauses
+    MOST_LEFT = 200  # in a window; whoever floods without waiting for answers is slowed down to that
+    MOST_WAITING = 256  # for a step of their handshake
 
 
 cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
@@ -32,9 +36,16 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
     cdef Engine* engine = listener.engine
     cdef sockaddr_storage address
     cdef socklen_t size
+    cdef int64_t began = 0
     cdef int descriptor, _i
     cdef bint over = False
+    cdef bint tls = engine.entry_points[listener.entry_point].tls
+    engine.handshake_events += tls
     for _i in range(BATCH):
+        if tls:
+            if engine.waiting >= MOST_WAITING or not handshake_may(engine):
+                return  # meanwhile others wait in the kernel, where they cost nothing
+            began = clock_ns()
         if _full(engine):
             if _i:
                 return  # whether another one waits is not known; then the next turn is told
@@ -55,8 +66,26 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
                 _pause(listener)
                 return
             continue  # only this connection has failed (accept(2), error handling)
-        downstream_accept(engine, descriptor, listener.entry_point, &address, over)
+        if tls and engine.tls.left(descriptor):
+            close(descriptor)
+            if _is_flood(listener):
+                _pause(listener)
+                return
+        else:
+            downstream_accept(engine, descriptor, listener.entry_point, &address, over)
         over = False
+        if tls:
+            handshake_charge(engine, began)
+
+
+cdef bint _is_flood(Listener* listener) noexcept nogil:
+    """Count one who has left before it was accepted; whether they are too many."""
+    cdef int64_t now = listener.engine.reactor.now
+    if now - listener.window >= WINDOW:
+        listener.window = now
+        listener.left = 0
+    listener.left += 1
+    return listener.left >= MOST_LEFT
 
 
 cdef inline bint _full(const Engine* engine) noexcept nogil:

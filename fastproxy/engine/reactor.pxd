@@ -1,6 +1,6 @@
 """The epoll set inside uvloop: readiness, a run queue and deadlines. See reactor.pyx."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastproxy.engine.posix cimport epoll_event
 
@@ -60,6 +60,7 @@ cdef struct Reactor:
     int timer
     int64_t now  # milliseconds, monotonic, refreshed once per turn
     int64_t now_ns
+    uint64_t dispatched  # events of sources, those of the reactor's own apart
     int64_t wall  # seconds since 1970, refreshed with the timer
     Source* ready_first
     Source* ready_last

@@ -229,11 +229,13 @@ cdef void _turn(Reactor* reactor) noexcept nogil:
         following = source.next_ready
         source.queued = 0
         if not source.dead:
+            reactor.dispatched += 1
             source.on_event(source, 0)
         source = following
     for i in range(count):
         source = <Source*> reactor.events[i].data.ptr
         if not source.dead:
+            reactor.dispatched += 1
             source.on_event(source, reactor.events[i].events)
     _bury(reactor)
 
@@ -243,12 +245,13 @@ cdef void _on_poll(void* handle, int status, int events) noexcept nogil:
 
 
 cdef void _on_wake(Source* source, uint32_t events) noexcept nogil:
-    pass  # edge-triggered: the counter need not be read
+    source.reactor.dispatched -= 1  # edge-triggered: the counter need not be read
 
 
 cdef void _on_timer(Source* source, uint32_t events) noexcept nogil:
     cdef uint64_t ticks
     cdef Reactor* reactor = source.reactor
+    reactor.dispatched -= 1
     read(source.descriptor, &ticks, sizeof(ticks))
     reactor.wall = time(NULL)
     if reactor.on_tick != NULL:

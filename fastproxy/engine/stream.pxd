@@ -32,6 +32,11 @@ cdef enum:
     ALL_ENDPOINTS = 0xFFFFFFFF  # retry_attempts: as many as the backend has endpoints
 
 cdef enum:
+    GREETING_NONE  # nothing, or less than the first record
+    GREETING_HELLO  # a ClientHello, with which the expensive part of a handshake begins
+    GREETING_OTHER  # another message, or what is no TLS
+
+cdef enum:
     TUNNEL_OPEN = 1
     TUNNEL_CLOSING = 2  # the client has ended; its last bytes are on their way
     TUNNEL_ENDED = 4  # the endpoint has ended
@@ -274,7 +279,8 @@ cdef struct EntryPoint:
 
 cdef struct TlsApi:
     # Filled in by tls.pyx when it is there; meanings in tls.pxd.
-    bint (*greeted)(int) noexcept nogil
+    int (*greeting)(int, bint) noexcept nogil  # GREETING_*: what has arrived of a handshake
+    bint (*left)(int) noexcept nogil  # the peer has ended its half, or more
     void* (*accept)(void*, int) noexcept nogil
     void* (*connect)(void*, int, const char*, size_t, uint64_t) noexcept nogil
     int (*handshake)(void*) noexcept nogil
@@ -286,7 +292,8 @@ cdef struct TlsApi:
     bint (*misdirected)(void*, const char*, size_t) noexcept nogil  # the host belongs elsewhere
     bint (*plain_http)(void*) noexcept nogil  # the client spoke HTTP without TLS
     bint (*cut)(void*) noexcept nogil  # the connection ended without close_notify
-    void (*refused)(void*, const char*) noexcept nogil  # a client's handshake failed; its address
+    # a client's handshake failed, or (NULL) was given up by the client; its address
+    void (*refused)(void*, const char*) noexcept nogil
     int (*failed)(Upstream*) noexcept nogil  # log why the handshake failed; a FAIL_*
 
 cdef struct Counters:
@@ -327,8 +334,16 @@ cdef struct Engine:
     Counters counters
     EntryPoint entry_points[64]
     uint32_t entry_point_count
-    int64_t handshake_turn  # the turn (its time) in which `handshake_ns` was spent
-    int64_t handshake_ns
+    # handshakes of clients: see downstream_handshake.pyx
+    Source handshaker  # takes the steps of those who wait
+    Source* waiting_first
+    Source* waiting_last
+    uint32_t waiting
+    int64_t handshake_credit  # nanoseconds
+    int64_t handshake_turn  # the turn (its time) whose beginning was accounted for last
+    int64_t handshake_ns  # spent since
+    uint64_t handshake_events  # of those the reactor dispatched
+    uint64_t handshake_seen  # others, at that turn
     uint32_t connections
     uint32_t max_connections
     uint32_t upstreams  # connections to endpoints

@@ -23,7 +23,7 @@ from fastproxy.engine.tls cimport (
 from fastproxy.engine.tls_certificates cimport ServerCertificate
 from fastproxy.engine.tls_client cimport ClientContext, TlsClient, tls_connect
 from fastproxy.engine.tls_server cimport (
-    ServerContext, TlsServer, tls_accept, tls_greeted, tls_misdirected, tls_options_vary,
+    ServerContext, TlsServer, tls_accept, tls_greeting, tls_left, tls_misdirected, tls_options_vary,
 )
 from fastproxy.engine.tls_certificates import load_certificate
 from fastproxy import logs
@@ -64,7 +64,7 @@ cdef void _refused(void* ssl, const char* client) noexcept nogil:
 
 
 cdef void _tell(void* ssl, const char* client) noexcept with gil:
-    reason = tls_error(ssl).decode("latin-1")
+    reason = "left during the handshake" if ssl == NULL else tls_error(ssl).decode("latin-1")
     log.debug("TLS with client %s failed: %s", client.decode("latin-1"), reason)
 
 
@@ -94,7 +94,8 @@ cdef class TlsPlane:
         global _debugging
         cdef EntryPoint* row
         cdef uint32_t index
-        engine.tls.greeted = tls_greeted
+        engine.tls.greeting = tls_greeting
+        engine.tls.left = tls_left
         engine.tls.accept = _accept
         engine.tls.connect = _connect
         engine.tls.handshake = tls_handshake

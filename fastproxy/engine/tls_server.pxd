@@ -19,7 +19,8 @@ cdef struct TlsServer:
     uint32_t ticket_key_count
 
 
-cdef bint tls_greeted(int descriptor) noexcept nogil
+cdef int tls_greeting(int descriptor, bint begun) noexcept nogil
+cdef bint tls_left(int descriptor) noexcept nogil
 cdef void* tls_accept(TlsServer* server, int descriptor) noexcept nogil
 cdef bint tls_options_vary(const TlsServer* server) noexcept nogil
 cdef bint tls_misdirected(void* ssl, const char* host, size_t size) noexcept nogil

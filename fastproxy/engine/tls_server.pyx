@@ -19,6 +19,7 @@ from fastproxy.engine.posix cimport (
     AF_INET, AF_INET6, EAGAIN, EINTR, errno, getsockname, inet_ntop, inet_pton, recv, sockaddr, sockaddr_in, sockaddr_in6,
     sockaddr_storage, socklen_t, ssize_t,
 )
+from fastproxy.engine.stream cimport GREETING_HELLO, GREETING_NONE, GREETING_OTHER
 from fastproxy.engine.tls cimport (
     TLS_FAILURE_INTERNAL, TLS_FAILURE_NO_NAME, tls_context, tls_descriptor, tls_explain, tls_open, tls_trust,
 )
@@ -36,6 +37,14 @@ from fastproxy.tls_options import CIPHER_SUITES, VERSIONS, read_pem, self_signed
 cdef extern from "sys/socket.h" nogil:
     enum: MSG_PEEK
 
+cdef extern from "poll.h" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    enum: POLLRDHUP
+    int poll(pollfd*, unsigned long, int)
+
 cdef extern from "sys/ioctl.h" nogil:
     int ioctl(int, unsigned long, ...)
     enum: FIONREAD
@@ -43,6 +52,10 @@ cdef extern from "sys/ioctl.h" nogil:
 cdef enum:
     HANDSHAKE_RECORD = 22    # first byte of every TLS connection
     RECORD_HEADER = 5        # bytes before what a record carries
+    CLIENT_HELLO = 1         # first byte of that message
+    CHANGE_CIPHER_SPEC_RECORD = 20
+    CHANGE_CIPHER_SPEC = 6   # bytes of it
+    LATER = 12               # bytes that tell a ClientHello, after the first one
     MOST_PEEKED = 20000      # more is no record: let OpenSSL say so
     TICKET_KEY_SIZE = 80
     TICKET_LIFETIME = 7200   # seconds; with client certificates also how long one is not re-checked
@@ -53,31 +66,52 @@ if _ticket_cipher == NULL:
     raise ImportError("OpenSSL cannot encrypt tickets")
 
 
-cdef bint tls_greeted(int descriptor) noexcept nogil:
-    """Whether the client's first record has arrived, or something that is none, or the end.
+cdef int tls_greeting(int descriptor, bint begun) noexcept nogil:
+    """What has arrived of a handshake: GREETING_*. `begun`: there is an SSL already.
 
-    Until then a connection needs no SSL: 10,000 clients that connect and dawdle would cost 70 KB
-    each. Their bytes stay in the kernel.
+    Until the client's first record is complete a connection needs no SSL: 10,000 clients that
+    connect and dawdle would cost 70 KB each. Their bytes stay in the kernel.
     """
     cdef uint8_t header[2048]  # nearly always the whole record, so that nobody else need be asked
     cdef ssize_t count, size
     cdef int waiting = 0
     while True:
-        count = recv(descriptor, header, sizeof(header), MSG_PEEK)
+        count = recv(descriptor, header, LATER if begun else sizeof(header), MSG_PEEK)
         if count >= 0 or errno != EINTR:
             break
+    if begun:
+        return GREETING_HELLO if _is_hello(header, count) else GREETING_OTHER
     if count < 0:
-        return errno != EAGAIN
-    if count == 0 or header[0] != HANDSHAKE_RECORD:
-        return True
+        return GREETING_NONE if errno == EAGAIN else GREETING_OTHER
+    if count == 0:
+        return GREETING_NONE
+    if header[0] != HANDSHAKE_RECORD:
+        return GREETING_OTHER
     if count < RECORD_HEADER:
-        return False
+        return GREETING_NONE
     size = RECORD_HEADER + (header[3] << 8 | header[4])
-    if count >= size or size > MOST_PEEKED:
-        return True
-    if count < <ssize_t> sizeof(header):
-        return False
-    return ioctl(descriptor, FIONREAD, &waiting) < 0 or waiting >= size
+    if count < size and size <= MOST_PEEKED and (
+        count < <ssize_t> sizeof(header) or (ioctl(descriptor, FIONREAD, &waiting) == 0 and waiting < size)
+    ):
+        return GREETING_NONE
+    return GREETING_HELLO if _is_hello(header, count) else GREETING_OTHER
+
+
+cdef bint _is_hello(const uint8_t* data, ssize_t count) noexcept nogil:
+    """Whether a ClientHello comes next, perhaps behind the change_cipher_spec of RFC 8446 D.4."""
+    if count >= CHANGE_CIPHER_SPEC and data[0] == CHANGE_CIPHER_SPEC_RECORD:
+        data += CHANGE_CIPHER_SPEC
+        count -= CHANGE_CIPHER_SPEC
+    return count > RECORD_HEADER and data[0] == HANDSHAKE_RECORD and data[RECORD_HEADER] == CLIENT_HELLO
+
+
+cdef bint tls_left(int descriptor) noexcept nogil:
+    """Whether the peer has ended its half of the connection, or all of it."""
+    cdef pollfd asked
+    asked.fd = descriptor
+    asked.events = POLLRDHUP
+    asked.revents = 0
+    return poll(&asked, 1, 0) > 0
 
 
 cdef void* tls_accept(TlsServer* server, int descriptor) noexcept nogil:
