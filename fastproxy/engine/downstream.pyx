@@ -19,7 +19,7 @@ Invariants
 * Nothing recurses: the next pipelined request is started from the run queue.
 """
 
-from libc.stdint cimport uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t
 from libc.stdlib cimport free
 
 from fastproxy.engine.buffers cimport queue_consume, queue_vector
@@ -52,7 +52,7 @@ from fastproxy.engine.wire cimport wire_init
 
 cdef enum:
     LINGER_BYTES = 65536
-    LOOKS = 16  # at connections that may give way
+    LOOKS = 16 + MAX_PROBES  # at connections that may give way
     SILENCE = 1000  # milliseconds after which a client that has said nothing may have to
 
 
@@ -277,7 +277,7 @@ cdef bint _close_idle(Engine* engine, Deadline* deadline) noexcept nogil:
             return False
         following = deadline.next
         downstream = <Downstream*> deadline.source
-        if _idle(downstream):
+        if _idle(downstream) and not downstream.over:
             _close_unless_asked(downstream)
             # Otherwise the list may be another by now; the next turn looks again.
             return downstream.source.dead
@@ -295,9 +295,10 @@ cdef bint _close_silent(Engine* engine, int kind) noexcept nogil:
         if deadline == NULL or deadline.expires > soonest:
             return False
         downstream = <Downstream*> deadline.source
-        if downstream.state == DOWNSTREAM_PROXY or (
+        # Closing one beyond the limit would make no room below it.
+        if not downstream.over and (downstream.state == DOWNSTREAM_PROXY or (
             downstream.state == DOWNSTREAM_HANDSHAKE and downstream.ssl == NULL and not downstream.waiting
-        ) or (_idle(downstream) and not downstream.readable and downstream.requests == 0):
+        ) or (_idle(downstream) and not downstream.readable and downstream.requests == 0)):
             downstream_close(downstream)
             return True
         deadline = deadline.next

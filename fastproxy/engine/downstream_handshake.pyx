@@ -30,7 +30,8 @@ from fastproxy.engine.posix cimport iovec
 from fastproxy.engine.reactor cimport (
     DEADLINE_HANDSHAKE, DEADLINE_HEAD, Reactor, Source, clock_ns, deadline_set, source_run,
 )
-from fastproxy.engine.stream cimport GREETING_HELLO, GREETING_OTHER, Engine
+from fastproxy.engine.stream cimport Engine
+from fastproxy.engine.tls_server cimport GREETING_HELLO, GREETING_OTHER
 from fastproxy.engine.transport cimport transport_write
 
 cdef enum:

@@ -32,11 +32,6 @@ cdef enum:
     ALL_ENDPOINTS = 0xFFFFFFFF  # retry_attempts: as many as the backend has endpoints
 
 cdef enum:
-    GREETING_NONE  # nothing, or less than the first record
-    GREETING_HELLO  # a ClientHello, with which the expensive part of a handshake begins
-    GREETING_OTHER  # another message, or what is no TLS
-
-cdef enum:
     TUNNEL_OPEN = 1
     TUNNEL_CLOSING = 2  # the client has ended; its last bytes are on their way
     TUNNEL_ENDED = 4  # the endpoint has ended
@@ -279,7 +274,7 @@ cdef struct EntryPoint:
 
 cdef struct TlsApi:
     # Filled in by tls.pyx when it is there; meanings in tls.pxd.
-    int (*greeting)(int, bint) noexcept nogil  # GREETING_*: what has arrived of a handshake
+    int (*greeting)(int, bint) noexcept nogil  # GREETING_* of tls_server.pxd: what has arrived
     bint (*left)(int) noexcept nogil  # the peer has ended its half, or more
     void* (*accept)(void*, int) noexcept nogil
     void* (*connect)(void*, int, const char*, size_t, uint64_t) noexcept nogil

@@ -6,6 +6,11 @@ from libc.stdint cimport uint8_t, uint32_t
 from fastproxy.engine.tls_certificates cimport CertificateSet, ServerCertificate, TlsIndex
 
 
+cdef enum:
+    GREETING_NONE  # nothing, or less than the first record
+    GREETING_HELLO  # a ClientHello, with which the expensive part of a handshake begins
+    GREETING_OTHER  # another message, or what is no TLS
+
 cdef struct TlsServer:
     # Everything one entry point needs. Lives as long as the entry point; `index` is replaced when
     # a generation becomes current, which open connections do not notice.

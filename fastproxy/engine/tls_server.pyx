@@ -19,7 +19,6 @@ from fastproxy.engine.posix cimport (
     AF_INET, AF_INET6, EAGAIN, EINTR, errno, getsockname, inet_ntop, inet_pton, recv, sockaddr, sockaddr_in, sockaddr_in6,
     sockaddr_storage, socklen_t, ssize_t,
 )
-from fastproxy.engine.stream cimport GREETING_HELLO, GREETING_NONE, GREETING_OTHER
 from fastproxy.engine.tls cimport (
     TLS_FAILURE_INTERNAL, TLS_FAILURE_NO_NAME, tls_context, tls_descriptor, tls_explain, tls_open, tls_trust,
 )
