@@ -21,6 +21,7 @@ from fastproxy.engine.reactor cimport (
     DEADLINE_ACCEPT, Source, clock_ns, deadline_set, source_add, source_retire,
 )
 from fastproxy.engine.stream cimport Engine
+from fastproxy.engine.tls_server cimport GREETING_OTHER
 from fastproxy.engine.upstream_connection cimport upstream_give_way
 
 cdef enum:
@@ -66,7 +67,9 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
                 _pause(listener)
                 return
             continue  # only this connection has failed (accept(2), error handling)
-        if tls and engine.tls.left(descriptor):
+        if tls and engine.tls.left(descriptor) and (
+            engine.tls.greeting(descriptor, False) != GREETING_OTHER  # plain HTTP is told what it did
+        ):
             close(descriptor)
             if _is_flood(listener):
                 _pause(listener)

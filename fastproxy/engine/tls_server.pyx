@@ -16,7 +16,7 @@ from libc.string cimport memcmp, memcpy, strlen
 
 from fastproxy.engine.openssl cimport *
 from fastproxy.engine.posix cimport (
-    AF_INET, AF_INET6, EAGAIN, EINTR, errno, getsockname, inet_ntop, inet_pton, recv, sockaddr, sockaddr_in, sockaddr_in6,
+    AF_INET, AF_INET6, EINTR, errno, getsockname, inet_ntop, inet_pton, recv, sockaddr, sockaddr_in, sockaddr_in6,
     sockaddr_storage, socklen_t, ssize_t,
 )
 from fastproxy.engine.tls cimport (
@@ -80,10 +80,8 @@ cdef int tls_greeting(int descriptor, bint begun) noexcept nogil:
             break
     if begun:
         return GREETING_HELLO if _is_hello(header, count) else GREETING_OTHER
-    if count < 0:
-        return GREETING_NONE if errno == EAGAIN else GREETING_OTHER
-    if count == 0:
-        return GREETING_NONE
+    if count <= 0:
+        return GREETING_NONE  # also of one that was reset: an event tells of that
     if header[0] != HANDSHAKE_RECORD:
         return GREETING_OTHER
     if count < RECORD_HEADER:

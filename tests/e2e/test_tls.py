@@ -329,7 +329,7 @@ def test_who_verifies_nothing_and_asks_clients_only_if_they_have_something(tmp_p
                 running.get("m.test", "mutual", strange)
             assert proxied(running, b"PROXY TCP4 192.0.2.7 127.0.0.1 5000 443\r\n") == "192.0.2.7"
             assert proxied(running, b"PROXY TCP6 2001:db8::7 ::1 5000 443\r\n") == "2001:db8::7"
-            assert proxied(running, b"PROXY UNKNOWN\r\n") is None
+            assert proxied(running, b"PROXY UNKNOWN\r\n") == "127.0.0.1"
             status, told_ = running.get("m2.test", "mutual", without)
             assert status == 200
             assert ["DNS", "m2.test"] in told_["peer"]["subjectAltName"]
