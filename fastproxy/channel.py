@@ -92,8 +92,12 @@ class Channel:
             descriptors = array.array("i")
         if flags & socket.MSG_TRUNC:
             raise OSError("a message between fastproxy's processes was cut off")
-        values = json.loads(data)
-        return Message(values.pop("kind"), values, tuple(descriptors), cut)
+        try:
+            values = json.loads(data)
+            return Message(values.pop("kind"), values, tuple(descriptors), cut)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            close_all(descriptors)
+            raise OSError("a message between fastproxy's processes cannot be read") from None
 
     def close(self) -> None:
         self._socket.close()

@@ -279,7 +279,8 @@ cdef int _choose_protocol(
     unsigned int offered_size,
     void* argument,
 ) noexcept nogil:
-    """Our order decides. Without a common protocol the handshake goes on, as in Go 1.16."""
+    """Our order decides. Without a common protocol the handshake ends with the alert
+    no_application_protocol (RFC 7301 3.2): whoever offers only others would misread what we say."""
     cdef TlsServer* server = <TlsServer*> argument
     cdef uint32_t ours = 0, theirs
     while ours < server.protocols_size:
@@ -293,7 +294,7 @@ cdef int _choose_protocol(
                 return SSL_TLSEXT_ERR_OK
             theirs += 1 + offered[theirs]
         ours += 1 + server.protocols[ours]
-    return SSL_TLSEXT_ERR_NOACK
+    return SSL_TLSEXT_ERR_ALERT_FATAL if server.protocols_size else SSL_TLSEXT_ERR_NOACK
 
 
 cdef int _ticket_key(

@@ -493,18 +493,27 @@ ALPN = [
     ((b"http/1.1",), ["http/1.1"], b"http/1.1"),
     ((b"http/1.1",), ["h2", "http/1.1"], b"http/1.1"),
     ((b"h2", b"http/1.1"), ["http/1.1", "h2"], b"h2"),
-    ((b"http/1.1",), ["h3"], b""),
+    ((b"http/1.1",), ["h3"], None),  # RFC 7301 3.2
     ((b"http/1.1",), [], b""),
-    ((b"http/1.1",), ["http/1.0", "http/1.11", "ttp/1.1"], b""),
+    ((b"http/1.1",), ["http/1.0", "http/1.11", "ttp/1.1"], None),
+    ((b"h2",), ["http/1.1"], None),
+    ((), ["h2"], b""),
 ]
 
 
 @pytest.mark.parametrize(("ours", "theirs", "agreed"), ALPN)
-def test_application_protocols(ours: tuple[bytes, ...], theirs: list[str], agreed: bytes) -> None:
+def test_application_protocols(
+    ours: tuple[bytes, ...], theirs: list[str], agreed: bytes | None
+) -> None:
+    """None: the handshake ends with the alert no_application_protocol."""
     foreign = client_context()
     if theirs:
         foreign.set_alpn_protocols(theirs)
     client, probe, results = connect(context(A, protocols=ours), foreign)
+    if agreed is None:
+        assert results == ("failed", "failed")
+        assert "no application protocol" in str(client.error).lower()
+        return
     assert results == ("done", "done")
     assert probe.protocol == agreed == (client.tls.selected_alpn_protocol() or "").encode()
 

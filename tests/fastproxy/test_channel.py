@@ -5,6 +5,7 @@ import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,20 @@ def test_a_message_that_was_cut_off_is_an_error() -> None:
         Channel(second).receive()
     first.close()
     second.close()
+
+
+@pytest.mark.parametrize(
+    "data", [b"{", b"null", b"[]", b'"x"', b"{}", b"\xff\xfe", b'{"kind"'], ids=repr
+)
+def test_a_message_that_is_nonsense_is_an_error(data: bytes) -> None:
+    """The parent ends the child it came from, and starts another one."""
+    first, second = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with first, second, Path(os.devnull).open() as file:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        socket.send_fds(first, [data], [file.fileno()])
+        with pytest.raises(OSError, match="cannot be read"):
+            Channel(second).receive()
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 @contextmanager
