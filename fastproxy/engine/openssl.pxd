@@ -229,6 +229,8 @@ cdef extern from "openssl/ssl.h" nogil:
     int SSL_set_session(SSL*, SSL_SESSION*)
     void SSL_SESSION_free(SSL_SESSION*)
     const char* SSL_get_servername(const SSL*, int)
+    const char* SSL_SESSION_get0_hostname(const SSL_SESSION*)
+    int SSL_client_hello_get0_ext(SSL*, unsigned int, const unsigned char**, size_t*)
     long SSL_set_tlsext_host_name(SSL*, const char*)
     X509_VERIFY_PARAM* SSL_get0_param(SSL*)
     long SSL_get_verify_result(const SSL*)

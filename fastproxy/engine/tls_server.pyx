@@ -36,6 +36,9 @@ from fastproxy.tls_options import CIPHER_SUITES, VERSIONS, read_pem, self_signed
 cdef extern from "sys/socket.h" nogil:
     enum: MSG_PEEK
 
+cdef extern from "<strings.h>" nogil:
+    int strncasecmp(const char*, const char*, size_t)
+
 cdef extern from "poll.h" nogil:
     struct pollfd:
         int fd
@@ -56,6 +59,8 @@ cdef enum:
     CHANGE_CIPHER_SPEC = 6   # bytes of it
     LATER = 12               # bytes that tell a ClientHello, after the first one
     MOST_PEEKED = 20000      # more is no record: let OpenSSL say so
+    SERVER_NAME_EXTENSION = 0
+    SERVER_NAME_AT = 5       # behind the sizes of list and name, and the kind of name
     TICKET_KEY_SIZE = 80
     TICKET_LIFETIME = 7200   # seconds; with client certificates also how long one is not re-checked
     TICKET_CHAIN_LIMIT = 32768
@@ -358,6 +363,19 @@ cdef int _fill_ticket(SSL* ssl, void* argument) noexcept nogil:
     return index
 
 
+cdef bint _is_of_name(SSL* ssl, const SSL_SESSION* session) noexcept nogil:
+    """Whether the ClientHello at hand asks for the server name the session was made for (RFC 6066 3).
+    TLS 1.3 asks again in each handshake, which is answered for the name asked for now."""
+    cdef const char* name = SSL_SESSION_get0_hostname(session)
+    cdef const unsigned char* asked
+    cdef size_t size, length = strlen(name) if name != NULL else 0
+    if SSL_version(ssl) >= TLS1_3_VERSION:
+        return True
+    if SSL_client_hello_get0_ext(ssl, SERVER_NAME_EXTENSION, &asked, &size) != 1 or size < SERVER_NAME_AT:
+        return length == 0
+    return size - SERVER_NAME_AT == length and strncasecmp(<const char*> asked + SERVER_NAME_AT, name, length) == 0
+
+
 cdef SSL_TICKET_RETURN _use_ticket(
     SSL* ssl,
     SSL_SESSION* session,
@@ -366,6 +384,8 @@ cdef SSL_TICKET_RETURN _use_ticket(
     SSL_TICKET_STATUS status,
     void* argument,
 ) noexcept nogil:
+    if session != NULL and not _is_of_name(ssl, session):
+        return SSL_TICKET_RETURN_IGNORE_RENEW
     if status == SSL_TICKET_SUCCESS:
         return SSL_TICKET_RETURN_USE
     if status == SSL_TICKET_SUCCESS_RENEW:

@@ -578,7 +578,10 @@ KEYS = [bytes([number]) * 80 for number in range(3)]
 
 
 def resume(
-    first: ServerContext, second: ServerContext, foreign: ssl.SSLContext
+    first: ServerContext,
+    second: ServerContext,
+    foreign: ssl.SSLContext,
+    name: str | None = "a.example.com",
 ) -> tuple[Probe, Probe]:
     """Connect to `first`, then to `second` with the ticket of `first`."""
     client, probe, results = connect(first, foreign)
@@ -586,7 +589,7 @@ def resume(
     probe.write(b"x")
     assert take(client, 1) == b"x"
     one, other = socket_pair()
-    again = Peer(one, foreign, "a.example.com")
+    again = Peer(one, foreign, name or "")
     again.tls.session = client.tls.session
     resumed = Probe(other, second)
     shake(again, resumed)
@@ -616,6 +619,27 @@ def test_tickets_are_good_in_every_worker_with_the_key(
     first, second = resume(*workers, foreign)
     assert (first.resumed, second.resumed) == (False, expected)
     assert second.server_name == "a.example.com"
+
+
+OTHER_NAMES = [
+    # name asked for with a ticket made for a.example.com, resumed with TLS 1.2 (RFC 6066 3)
+    ("a.example.com", True),
+    ("A.example.com", True),
+    ("b.example.com", False),
+    ("a.example.co", False),
+    (None, False),
+]
+
+
+@pytest.mark.parametrize(("name", "resumed"), OTHER_NAMES)
+def test_a_ticket_is_good_for_the_name_it_was_made_for(name: str | None, resumed: bool) -> None:
+    """Another name gets a whole handshake, not an error."""
+    foreign = client_context()
+    foreign.check_hostname = False
+    foreign.maximum_version = ssl.TLSVersion.TLSv1_2
+    server = context(A)
+    _, second = resume(server, server, foreign, name)
+    assert second.version == "TLSv1.2" and second.resumed is resumed
 
 
 def test_tickets_survive_new_certificates() -> None:
