@@ -24,7 +24,7 @@ class Sockets:
     limit: int  # descriptors
     room: int  # of them, for messages
     most: int  # connections on both sides
-    clients: int  # connections of clients: each may need one to an endpoint
+    clients: int  # connections of clients
 
 
 def raise_limit() -> tuple[int, int]:
@@ -42,4 +42,6 @@ def allowed(wanted: int, listeners: int, limit: int | None = None) -> Sockets:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     room = min(ROOM, limit // 3)
     most = max(FEWEST, limit - OWN - PROBES - room - listeners)
-    return Sockets(limit, room, most, min(wanted, most // 2))
+    # Both sides together stay below `most`: where more than a third of the clients wait for an
+    # endpoint at once, idle connections give way (upstream_connect).
+    return Sockets(limit, room, most, min(wanted, most * 3 // 4))

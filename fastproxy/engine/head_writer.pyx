@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, strlen
 
 from fastproxy.engine.head cimport (
-    KIND_LAST_HOP, KIND_LAST_MANAGED, KIND_X_FORWARDED_FOR, KIND_X_FORWARDED_HOST, KIND_X_FORWARDED_PORT,
+    KIND_LAST_HOP, KIND_LAST_MANAGED, KIND_TLS_CLIENT, KIND_X_FORWARDED_FOR, KIND_X_FORWARDED_HOST, KIND_X_FORWARDED_PORT,
     KIND_X_FORWARDED_PROTO, KIND_X_FORWARDED_SERVER, KIND_X_REAL_IP, Head, same_text,
 )
 from fastproxy.engine.llhttp cimport METHOD_PATCH, METHOD_POST, METHOD_PUT
@@ -183,7 +183,7 @@ cdef void _forwarded(Writer* writer, const Head* head, const Forwarding* forward
                 continue
             if field.kind == KIND_X_FORWARDED_FOR or field.kind == KIND_X_FORWARDED_SERVER:
                 continue
-            if field.value_size == 0:  # counts as absent, as in 1.7
+            if field.value_size == 0 and field.kind != KIND_TLS_CLIENT:  # counts as absent, as in 1.7
                 continue
             if field.kind == KIND_X_FORWARDED_PROTO:
                 kept_proto = True

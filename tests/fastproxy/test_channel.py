@@ -83,7 +83,8 @@ def full_table(leaving: int) -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = [os.dup(0)]
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 200, hard))
+        top = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (top + 50, hard))
         with suppress(OSError):
             while True:
                 taken.append(os.dup(taken[0]))

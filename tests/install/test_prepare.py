@@ -75,6 +75,8 @@ class Clone:
         return subprocess.Popen(
             [self.folder / "tools" / "prepare", want], text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            # a shell cannot trap what it was started to ignore, as under nohup
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )  # fmt: skip
 
     def prepare(self, want: str) -> tuple[int, str, str]:
