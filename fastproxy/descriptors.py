@@ -14,6 +14,9 @@ from dataclasses import dataclass
 ROOM = 64  # for a message: the live generation takes up to 62 (publish.py)
 PROBES = 16  # connections beyond the limit, for /ping and /ready
 OWN = 48  # event loop, shared memory, names being looked up, bodies in files
+ENDPOINTS = (
+    8192  # as many connections to endpoints as a worker keeps room for, or one for each client
+)
 FEWEST = 4  # connections on both sides, however few descriptors there are
 
 
@@ -42,6 +45,5 @@ def allowed(wanted: int, listeners: int, limit: int | None = None) -> Sockets:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     room = min(ROOM, limit // 3)
     most = max(FEWEST, limit - OWN - PROBES - room - listeners)
-    # Both sides together stay below `most`: where more than a third of the clients wait for an
-    # endpoint at once, idle connections give way (upstream_connect).
-    return Sockets(limit, room, most, min(wanted, most * 3 // 4))
+    endpoints = min(most // 2, ENDPOINTS)
+    return Sockets(limit, room, most, min(wanted, most - endpoints))
