@@ -404,7 +404,14 @@ def test_watches_that_end_at_once_are_opened_ever_more_slowly(
             time.sleep(3.0)
             assert 2 <= server.counted("GET", "services?watch") <= 12
             server.faults.instead.clear()
-            wait_until(lambda: server.watching("Service") == 1, 10)
+
+            def lives() -> bool:
+                """One that is not about to end as those before did."""
+                watched = server.watching("Service") == 1
+                time.sleep(0.5)
+                return watched and server.watching("Service") == 1
+
+            wait_until(lives, 15)
             began = time.monotonic()
             server.create("Service", service("late"))
             wait_until(lambda: ("default", "late") in source.take().snapshot.services)
