@@ -30,18 +30,18 @@ from typing import Protocol
 
 import orjson
 
-from controller.api import ConfigurationError, connect
-from controller.backoff import Backoff
-from controller.build import built_findings, settings_findings
-from controller.describe import describe
-from controller.feeds import SECRETS_PATIENCE
-from controller.objects import KubernetesObject
-from controller.pace import Pace
-from controller.provenance import NOWHERE, Place, located
-from controller.snapshot import Name, Snapshot
-from controller.source import ApiSource, ManifestsSource, Source
-from controller.translate import Translation, Translator
-from controller.writer import Writer, writer_for
+from controller.kubernetes.api import ConfigurationError, connect
+from controller.kubernetes.backoff import Backoff
+from controller.kubernetes.objects import KubernetesObject
+from controller.report.build import built_findings, settings_findings
+from controller.report.describe import describe
+from controller.report.writer import Writer, writer_for
+from controller.snapshot.snapshot import Name, Snapshot
+from controller.sources.provenance import NOWHERE, Place, located
+from controller.sources.reflectors import SECRETS_PATIENCE
+from controller.sources.source import ApiSource, ManifestsSource, Source
+from controller.throttle import Throttle
+from controller.translate.translator import Translation, Translator
 from fastproxy import documents
 from fastproxy.findings import Finding, Severity, as_json, order, resolved
 from fastproxy.model import Desired, Endpoint, ObjectReference
@@ -264,8 +264,8 @@ class Loop:
         self._controller = controller
         self._source = source
         self._writer = writer
-        self._translating = Pace(options.throttle_duration, clock)
-        self._publishing = Pace(settings.providers_throttle_duration, clock)
+        self._translating = Throttle(options.throttle_duration, clock)
+        self._publishing = Throttle(settings.providers_throttle_duration, clock)
         self._refused = Backoff(clock)
         self._failed = Backoff(clock)
         self._clock = clock

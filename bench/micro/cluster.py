@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from controller.objects import KubernetesObject, parse_kind
+from controller.kubernetes.objects import KubernetesObject, parse_kind
 
 PODS = 4  # endpoints of each Service
 RATE = "extractorfunc: client.ip\nrateset: {a: {period: 3s, average: %d, burst: 50}}"

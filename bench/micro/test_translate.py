@@ -11,8 +11,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.micro.cluster import PODS, cluster, endpoints, ingress
-from controller.snapshot import Snapshot
-from controller.translate import Translation, Translator
+from controller.snapshot.snapshot import Snapshot
+from controller.translate.translator import Translation, Translator
 from fastproxy.settings import EntryPoint, Settings
 
 SIZES = (100, 5_000)

@@ -114,9 +114,9 @@ def measure(
 
 def rebuild(size: Size) -> dict[str, float]:
     """What a full rebuild costs, in this process: parse, translate, compile the table."""
-    from controller.source import Cache
-    from controller.translate import Translator
-    from controller.watch import Change, Key
+    from controller.sources.reflector import Change, Key
+    from controller.sources.source import Cache
+    from controller.translate.translator import Translator
     from fastproxy._core import build_matcher
     from fastproxy.compile import NOTHING, compile_table
     from fastproxy.features import FEATURES

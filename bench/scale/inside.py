@@ -10,8 +10,8 @@ from typing import Any
 
 from bench.scale.cluster import NAMESPACE, Size, ingress_of, objects, slice_of
 from controller.loop import Controller
-from controller.source import Cache
-from controller.watch import Change, Key
+from controller.sources.reflector import Change, Key
+from controller.sources.source import Cache
 from fastproxy._core import build_matcher
 from fastproxy.features import FEATURES
 from fastproxy.publish import Publisher

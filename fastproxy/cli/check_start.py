@@ -58,7 +58,7 @@ def warnings(
 
 
 def _selection(options: Kubernetes) -> Found:
-    from controller.selection import parse_selector
+    from controller.translate.selection import parse_selector
 
     try:
         parse_selector(options.label_selector)
@@ -73,7 +73,7 @@ def _selection(options: Kubernetes) -> Found:
 
 
 def _connection(options: Kubernetes, environment: Mapping[str, str]) -> Found:
-    from controller.api import ConfigurationError, connect
+    from controller.kubernetes.api import ConfigurationError, connect
 
     if not options.endpoint and not _in_cluster(environment):
         return

@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from controller.inspection import inspect
+    from controller.report.inspection import inspect
 
     found = loaded(arguments)
     if found is None:

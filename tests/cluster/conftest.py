@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.api import Api, Token
+from controller.kubernetes.api import Api, Token
 from fastproxy.settings import Kubernetes
 from tests.support.cluster_fixtures import real_server  # noqa: F401
 from tests.support.deploy import CLUSTER_WIDE, apply

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.resources import Resource
+from controller.kubernetes.resources import Resource
 from fastproxy import settings_file
 from tests.support.deploy import DEPLOY, apply, documents
 from tests.support.kubernetes_binaries import find

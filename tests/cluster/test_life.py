@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from controller.api import Api, Token
+from controller.kubernetes.api import Api, Token
 from fastproxy.settings import Kubernetes
 from tests.cluster.conftest import Start
 from tests.support.api_store import wait_until
@@ -86,13 +86,13 @@ def test_compaction_during_an_outage(
     deployed.create("Service", service(namespace=namespace))
     deployed.create("Ingress", ingress("gone", "gone.example", namespace=namespace))
     deployed.create("Ingress", ingress("kept", "kept.example", namespace=namespace))
-    caplog.set_level(logging.INFO, "controller.watch")
+    caplog.set_level(logging.INFO, "controller.sources.reflector")
     token = deployed.token_for("fastproxy", "fastproxy")
     api = Api(deployed.url, Token(token), str(deployed.ca_file))
     running = start(api, Kubernetes(namespaces=(namespace,)))
     wait_until(lambda: len(running.recorder.route_names()) == 2, 15)
-    for feed in running.source.feeds.all:
-        feed._version = "1"  # as if it had been away since the beginning of time
+    for reflector in running.source.reflectors.all:
+        reflector._version = "1"  # as if it had been away since the beginning of time
     deployed.compact()
     deployed.stop_apiserver(kill=True)
     deployed.start_apiserver()

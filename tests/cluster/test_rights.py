@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from controller.api import Api, ApiError, Token, object_path
-from controller.resources import CLASSES, INGRESSES, LEASES, SECRETS, SERVICES, Resource
+from controller.kubernetes.api import Api, ApiError, Token, object_path
+from controller.kubernetes.resources import CLASSES, INGRESSES, LEASES, SECRETS, SERVICES, Resource
 from fastproxy.settings import IngressEndpoint, Kubernetes
 from tests.cluster.conftest import Start
 from tests.support.api_store import wait_until

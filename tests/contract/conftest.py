@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from controller.api import Api, connect
+from controller.kubernetes.api import Api, connect
 from tests.support.api_server import ApiServer
 from tests.support.cluster_fixtures import real_server  # noqa: F401
 from tests.support.real_server import RealServer

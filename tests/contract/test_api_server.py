@@ -7,13 +7,21 @@ from typing import Any
 
 import pytest
 
-from controller.api import ApiError, Selection, object_path
-from controller.backoff import Availability
-from controller.events import EventWriter
-from controller.feeds import USEFUL_SECRETS, Feeds
-from controller.lease import Lease
-from controller.resources import CLASSES, INGRESSES, LEASES, SECRETS, SERVICES, SLICES, Resource
-from controller.watch import Feed, lines, parse
+from controller.kubernetes.api import ApiError, Selection, object_path
+from controller.kubernetes.backoff import Availability
+from controller.kubernetes.lease import Lease
+from controller.kubernetes.resources import (
+    CLASSES,
+    INGRESSES,
+    LEASES,
+    SECRETS,
+    SERVICES,
+    SLICES,
+    Resource,
+)
+from controller.report.events import EventWriter
+from controller.sources.reflector import Reflector, lines, parse
+from controller.sources.reflectors import USEFUL_SECRETS, Reflectors
 from fastproxy.findings import Finding, Severity
 from fastproxy.model import ObjectReference
 from tests.contract.conftest import Subject
@@ -200,8 +208,10 @@ def test_unknown_token_is_401(subject: Subject) -> None:
 def test_a_feed_follows_through_a_410(subject: Subject) -> None:
     mirror, stop = Mirror(), threading.Event()
     availability = Availability(subject.api.reachable, stop)
-    feed = Feed(subject.api, lambda: SERVICES, subject.namespace, mirror, availability, stop)
-    threading.Thread(target=feed.run, daemon=True).start()
+    reflector = Reflector(
+        subject.api, lambda: SERVICES, subject.namespace, mirror, availability, stop
+    )
+    threading.Thread(target=reflector.run, daemon=True).start()
 
     def agrees() -> bool:
         held = {
@@ -230,12 +240,12 @@ def test_all_feeds_settle(subject: Subject) -> None:
     slices = endpoint_slice(addresses=("10.99.1.1",), namespace=space)
     subject.server.create("EndpointSlice", slices)
     subject.server.create("Secret", secret("s", {"k": b"v"}, space))
-    feeds = Feeds(subject.api, mirror, [space])
-    feeds.start()
-    wait_until(feeds.synced, 10)
+    reflectors = Reflectors(subject.api, mirror, [space])
+    reflectors.start()
+    wait_until(reflectors.synced, 10)
     kinds = {key.kind for key in mirror.objects}
     assert kinds == {"IngressClass", "Ingress", "Service", "EndpointSlice", "Secret"}
-    feeds.stop()
+    reflectors.stop()
 
 
 def test_lease_of_two_replicas(subject: Subject) -> None:

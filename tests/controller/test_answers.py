@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from controller.answers import (
+from controller.kubernetes.answers import (
     LONGEST_MESSAGE,
     ApiError,
     Garbage,
@@ -21,12 +21,12 @@ from controller.answers import (
     page_of,
     parsed,
 )
-from controller.api import connect
-from controller.lease import Lease
-from controller.resources import INGRESSES, LEASES, SECRETS, SERVICES
-from controller.secrets import fetch_from
-from controller.source import ApiSource
-from controller.status import write
+from controller.kubernetes.api import connect
+from controller.kubernetes.lease import Lease
+from controller.kubernetes.resources import INGRESSES, LEASES, SECRETS, SERVICES
+from controller.report.status import write
+from controller.sources.secrets import fetch_from
+from controller.sources.source import ApiSource
 from fastproxy.settings import Kubernetes
 from tests.support.api_server import ApiServer
 from tests.support.api_store import wait_until
@@ -89,9 +89,9 @@ NO_LISTS = [
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.backoff.INITIAL", 0.05)
-    monkeypatch.setattr("controller.backoff.LIMIT", 0.2)
-    monkeypatch.setattr("controller.backoff.FIRST_PAUSE", 0.02)
+    monkeypatch.setattr("controller.kubernetes.backoff.INITIAL", 0.05)
+    monkeypatch.setattr("controller.kubernetes.backoff.LIMIT", 0.2)
+    monkeypatch.setattr("controller.kubernetes.backoff.FIRST_PAUSE", 0.02)
 
 
 class Cluster:
@@ -138,7 +138,7 @@ def test_a_nonsense_list_takes_nothing_away() -> None:
 
 
 def test_a_nonsense_second_page_takes_nothing_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.api.PAGE", 1)
+    monkeypatch.setattr("controller.kubernetes.api.PAGE", 1)
     with Cluster() as cluster:
         api = connect(cluster.server.url, environment={})
         cluster.server.create("Ingress", ingress("j", "b.example"))
@@ -291,14 +291,14 @@ def test_a_nonsense_status_is_not_written_back(answer: bytes) -> None:
 
 
 def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.api.MOST_BYTES", 100_000)
+    monkeypatch.setattr("controller.kubernetes.api.MOST_BYTES", 100_000)
     with ApiServer() as server:
         for number in range(100):
             server.create("Service", service(f"s{number}", labels={"x": "y" * 5000}))
         api = connect(server.url, environment={})
         with pytest.raises(Garbage, match="more than 100000 bytes"):
             api.list(SERVICES, page=50)
-        monkeypatch.setattr("controller.api.SMALLEST_PAGE", 5)
+        monkeypatch.setattr("controller.kubernetes.api.SMALLEST_PAGE", 5)
         assert len(api.list(SERVICES, page=50).items) == 100  # in smaller pages
         server.create("Service", service("all", labels={"x": "y" * 200_000}))
         with pytest.raises(Garbage, match="more than 100000 bytes"):
@@ -306,13 +306,13 @@ def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_answer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.api.WHOLE_TIMEOUT", -1.0)
+    monkeypatch.setattr("controller.kubernetes.api.WHOLE_TIMEOUT", -1.0)
     with ApiServer() as server, pytest.raises(ApiError, match="no whole answer"):
         connect(server.url, environment={}).list(SERVICES)
 
 
 def test_pages_without_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.api.MOST_PAGES", 3)
+    monkeypatch.setattr("controller.kubernetes.api.MOST_PAGES", 3)
     with ApiServer() as server:
         for number in range(4):
             server.create("Service", service(f"s{number}"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from controller.api import (
+from controller.kubernetes.api import (
     TOKEN_PERIOD,
     Api,
     ApiError,
@@ -18,7 +18,7 @@ from controller.api import (
     connect,
     object_path,
 )
-from controller.resources import CLASSES, INGRESSES, SECRETS, SERVICES, SLICES
+from controller.kubernetes.resources import CLASSES, INGRESSES, SECRETS, SERVICES, SLICES
 from tests.support.api_server import ApiServer
 from tests.support.api_store import KINDS, OLD_INGRESSES
 from tests.support.kubernetes_objects import secret, service

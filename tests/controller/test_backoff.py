@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from controller.backoff import FACTOR, INITIAL, LIMIT, Availability, Backoff
+from controller.kubernetes.backoff import FACTOR, INITIAL, LIMIT, Availability, Backoff
 
 
 class Clock:
@@ -43,7 +43,7 @@ def test_jitter_is_half_of_the_interval(pick: type, expected: float) -> None:
 
 
 def test_wait_ends_when_the_port_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.backoff.PROBE", 0.02)
+    monkeypatch.setattr("controller.kubernetes.backoff.PROBE", 0.02)
     answers = iter([False, False, True])
     availability = Availability(lambda: next(answers), threading.Event())
     started = time.monotonic()
@@ -54,7 +54,7 @@ def test_wait_ends_when_the_port_comes_back(monkeypatch: pytest.MonkeyPatch) -> 
 def test_wait_is_full_for_a_server_that_answers_all_the_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("controller.backoff.PROBE", 0.01)
+    monkeypatch.setattr("controller.kubernetes.backoff.PROBE", 0.01)
     availability = Availability(lambda: True, threading.Event())
     started = time.monotonic()
     availability.wait(0.2, watch_port=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from controller.build import build_findings, failures_as_findings
 from controller.loop import Controller
-from controller.snapshot import Snapshot
+from controller.report.build import build_findings, failures_as_findings
+from controller.snapshot.snapshot import Snapshot
 from fastproxy.model import Backend, Desired, Endpoint, ObjectReference, Route
 from fastproxy.rules import Host
 from tests.support.cases import FOLDER, read_case, settings

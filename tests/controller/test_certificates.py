@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from controller.certificates import Wanted, certificate_names, check_secret, choose, is_pem
-from controller.objects import Secret
-from controller.snapshot import Snapshot
+from controller.kubernetes.objects import Secret
+from controller.kubernetes.tls_secrets import certificate_names, is_pem
+from controller.snapshot.snapshot import Snapshot
+from controller.translate.certificates import Wanted, check_secret, choose
 from fastproxy.model import ObjectReference
 from tests.support.cases import FOLDER, read_case
 

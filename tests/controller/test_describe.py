@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from controller.describe import describe
+from controller.report.describe import describe
 from fastproxy.model import Backend, Certificate, Desired, Endpoint, Route
 
 

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.endpoints import (
-    Resolved,
-    Target,
-    count_addresses,
-    matching_ports,
-    resolve,
-    united,
-)
-from controller.objects import (
+from controller.kubernetes.objects import (
     EndpointAddress,
     EndpointPort,
     PortReference,
@@ -20,6 +12,14 @@ from controller.objects import (
     ServicePort,
     Subset,
     port_reference,
+)
+from controller.translate.endpoints import (
+    Resolved,
+    Target,
+    count_addresses,
+    matching_ports,
+    resolve,
+    united,
 )
 from fastproxy.model import Endpoint
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from controller.api import connect
-from controller.events import (
+from controller.kubernetes.api import connect
+from controller.report.events import (
     BURST,
     FORBIDDEN_PAUSE,
     MESSAGE_LIMIT,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controller.fields import (
+from controller.kubernetes.fields import (
     Malformed,
     as_flag,
     as_list,

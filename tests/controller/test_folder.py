@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from controller import folder
-from controller.folder import Unreadable, look_at, read
+from controller.sources import folder
+from controller.sources.folder import Unreadable, look_at, read
 
 
 def fifo(path: Path) -> None:

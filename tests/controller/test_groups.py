@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.contribution import Part
-from controller.groups import Groups, Sorted
-from controller.persistent import CHUNK
-from controller.reading import Reading
-from controller.snapshot import Name
+from controller.dialects.traefik.reading import Reading
+from controller.snapshot.persistent import CHUNK
+from controller.snapshot.snapshot import Name
+from controller.translate.fragments import Part
+from controller.translate.groups import Groups, Sorted
 from fastproxy.model import ObjectReference
 
 names = st.sampled_from("abcdef")

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from controller.api import connect
-from controller.lease import DURATION, RENEW_DEADLINE, RETRY_PERIOD, Lease
+from controller.kubernetes.api import connect
+from controller.kubernetes.lease import DURATION, RENEW_DEADLINE, RETRY_PERIOD, Lease
 from tests.support.api_server import ApiServer
 
 

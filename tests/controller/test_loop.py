@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from controller.kubernetes.objects import parse_object
 from controller.loop import SYNC_POLL, Controller, Loop, run
-from controller.objects import parse_object
-from controller.snapshot import Name, Snapshot
-from controller.source import Taken
+from controller.snapshot.snapshot import Name, Snapshot
+from controller.sources.source import Taken
 from fastproxy.settings import EntryPoint, Kubernetes, Settings
 from tests.support.api_server import ApiServer
 from tests.support.api_store import wait_until

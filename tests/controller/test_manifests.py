@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from controller import folder
-from controller.manifests import Manifests, read_documents
+from controller.sources import folder
+from controller.sources.manifests import Manifests, read_documents
 
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: %s}\nspec: {ports: [{port: 80}]}\n"
 
@@ -198,7 +198,7 @@ def test_a_file_that_could_not_be_read_is_tried_again(
         monkeypatch.undo()
         raise folder.Unreadable("Input/output error", passing=True)
 
-    monkeypatch.setattr("controller.manifests.read", fails)
+    monkeypatch.setattr("controller.sources.manifests.read", fails)
     stop = threading.Event()
     changes = Manifests(tmp_path, interval=0.01).changes(stop)
     assert [finding.code for finding in next(changes).findings] == ["FP184"]
@@ -210,7 +210,7 @@ def test_a_bug_of_ours_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "a.yaml").write_text(service("a"))
     source = Manifests(tmp_path)
     good = source.load()
-    monkeypatch.setattr("controller.contents.parse_object", lambda item: 1 // 0)
+    monkeypatch.setattr("controller.sources.contents.parse_object", lambda item: 1 // 0)
     (tmp_path / "a.yaml").write_text(service("b"))
     kept = source.load()
     assert kept.snapshot is good.snapshot
@@ -264,7 +264,7 @@ def test_a_directory_below_that_cannot_be_listed_keeps_its_state(
             raise PermissionError(13, "Permission denied")
         return listing(path)
 
-    monkeypatch.setattr("controller.folder.os.scandir", scandir)
+    monkeypatch.setattr("controller.sources.folder.os.scandir", scandir)
     kept = source.load()
     assert kept.snapshot is good.snapshot
     assert [(f.code, f.file) for f in kept.findings] == [("FP202", "deep")]
@@ -337,7 +337,7 @@ def test_a_mounted_config_map_never_loses_an_object(tmp_path: Path) -> None:
 def test_a_directory_that_never_stands_still_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.manifests.DEADLINE", 0.2)
+    monkeypatch.setattr("controller.sources.manifests.DEADLINE", 0.2)
     (tmp_path / "noise.yaml").write_text(service("n0"))
     stop = threading.Event()
 
@@ -379,5 +379,5 @@ def test_a_look_that_does_not_end_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     source.load()
     assert source.staleness() == 0.0
     now = time.monotonic()
-    monkeypatch.setattr("controller.manifests.time.monotonic", lambda: now + 60.0)
+    monkeypatch.setattr("controller.sources.manifests.time.monotonic", lambda: now + 60.0)
     assert source.staleness() >= 60.0

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from controller.contribution import DEFAULT_BACKEND, DEFAULT_ROUTE, Part
-from controller.endpoints import Target
-from controller.merge import Merged, merge, merge_backend, merge_default
-from controller.objects import EndpointAddress, ServicePort, Subset
-from controller.reading import Reading, Refusal
-from controller.rules_text import Rule
+from controller.dialects.traefik.reading import Reading, Refusal
+from controller.kubernetes.objects import EndpointAddress, ServicePort, Subset
+from controller.translate.endpoints import Target
+from controller.translate.fragments import DEFAULT_BACKEND, DEFAULT_ROUTE, Part
+from controller.translate.merge import Merged, merge, merge_backend, merge_default
+from controller.translate.rules_text import Rule
 from fastproxy.feature import OnInvalid
 from fastproxy.features import path_rules, rate_limit, whitelist
 from fastproxy.model import ObjectReference

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.names import unknown_annotations
+from controller.dialects.traefik.names import unknown_annotations
 from fastproxy.feature import Scope
 from fastproxy.model import ObjectReference
 

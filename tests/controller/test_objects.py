@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.fields import Malformed
-from controller.objects import (
+from controller.kubernetes.fields import Malformed
+from controller.kubernetes.objects import (
     READERS,
     Address,
     BackendReference,

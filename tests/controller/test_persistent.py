@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.persistent import CHUNK, Chunked, Table
+from controller.snapshot.persistent import CHUNK, Chunked, Table
 
 # Multiples of the number of buckets share one.
 keys = st.one_of(st.integers(0, 5), st.integers(0, 3).map(lambda n: n * 256))

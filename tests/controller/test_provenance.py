@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.manifests import Manifests
-from controller.provenance import located
+from controller.sources.manifests import Manifests
+from controller.sources.provenance import located
 from fastproxy import findings
 from fastproxy.model import ObjectReference
 

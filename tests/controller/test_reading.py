@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from controller.names import unknown_annotations
-from controller.objects import Ingress
-from controller.reading import Reader
+from controller.dialects.traefik.names import unknown_annotations
+from controller.dialects.traefik.reading import Reader
+from controller.kubernetes.objects import Ingress
 from fastproxy.feature import OnInvalid, Scope
 from fastproxy.features import auth, path_rules, priority, protocol
 from tests.support.cases import settings
@@ -51,7 +51,7 @@ def test_a_reading_with_secrets_is_not_shared() -> None:
 
 
 def test_a_reader_under_pressure_stays_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.reading.CACHE_LIMIT", 2)
+    monkeypatch.setattr("controller.dialects.traefik.reading.CACHE_LIMIT", 2)
     shared = reader()
     for _ in range(2):
         for value in range(1, 6):

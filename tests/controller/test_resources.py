@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.resources import CLASSES, INGRESSES, LEASES, SERVICES, Resource
+from controller.kubernetes.resources import CLASSES, INGRESSES, LEASES, SERVICES, Resource
 
 
 @pytest.mark.parametrize(

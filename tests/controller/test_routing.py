@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.objects import parse_kind
-from controller.snapshot import Snapshot
-from controller.translate import translate
+from controller.kubernetes.objects import parse_kind
+from controller.snapshot.snapshot import Snapshot
+from controller.translate.translator import translate
 from fastproxy._core import build_matcher, match
 from tests.support.cases import FOLDER, settings
 

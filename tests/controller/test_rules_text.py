@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from controller import rules_text
-from controller.objects import EXACT, IMPLEMENTATION_SPECIFIC, PREFIX
-from controller.rules_text import fits, has_port, host_rule, is_address, path_rule, unescaped
+from controller.kubernetes.objects import EXACT, IMPLEMENTATION_SPECIFIC, PREFIX
+from controller.translate import rules_text
+from controller.translate.rules_text import (
+    fits,
+    has_port,
+    host_rule,
+    is_address,
+    path_rule,
+    unescaped,
+)
 from fastproxy.features.path_rules import PathRules
 from fastproxy.rules import (
     Host,

@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller import certificates, secrets
-from controller.api import connect
-from controller.objects import Secret
-from controller.secrets import Reader
-from controller.snapshot import Name
-from controller.source import Cache
-from controller.watch import Ledger
+from controller.kubernetes import tls_secrets
+from controller.kubernetes.api import connect
+from controller.kubernetes.objects import Secret
+from controller.snapshot.snapshot import Name
+from controller.sources import secrets
+from controller.sources.reflector import Ledger
+from controller.sources.secrets import Reader
+from controller.sources.source import Cache
 from tests.support.api_server import ApiServer
 from tests.support.api_store import wait_until
 from tests.support.kubernetes_objects import endpoint_slice, ingress, secret, service
@@ -259,7 +260,7 @@ def test_a_new_reference_is_served_at_once(
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
     # The old one is not referred to any more.
     wait_until(lambda: known(controller)["default", "mine"].withheld)
-    wait_until(lambda: not holds(old[40:80], *roots(controller), certificates._NAMES))
+    wait_until(lambda: not holds(old[40:80], *roots(controller), tls_secrets._NAMES))
     chain, key = pem(AUTHORITY.issue_cert("b.example"))
     server.update("Secret", secret("later", {"tls.crt": chain, "tls.key": key}))
     wait_until(lambda: controller.recorder.newest.certificates[0].key == key)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from controller.objects import Ingress, IngressClass
-from controller.selection import Selection, parse_selector
+from controller.kubernetes.objects import Ingress, IngressClass
+from controller.translate.selection import Selection, parse_selector
 from fastproxy.settings import Kubernetes
 
 # selector, labels that match, labels that do not

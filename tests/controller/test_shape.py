@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.contents import read_documents
-from controller.idle import idle
-from controller.objects import (
+from controller.dialects.traefik.idle import idle
+from controller.kubernetes.objects import (
     BackendReference,
     Ingress,
     IngressPath,
     IngressRule,
     PortReference,
 )
+from controller.sources.contents import read_documents
 
 OLD, NEW = "extensions/v1beta1", "networking.k8s.io/v1"
 AUTH = {"ingress.kubernetes.io/auth-type": "basic"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.objects import (
+from controller.kubernetes.objects import (
     EndpointAddress,
     Endpoints,
     EndpointSlice,
@@ -14,7 +14,7 @@ from controller.objects import (
     ServicePort,
     Subset,
 )
-from controller.snapshot import LOG_LIMIT, Snapshot
+from controller.snapshot.snapshot import LOG_LIMIT, Snapshot
 from fastproxy.model import ObjectReference
 
 

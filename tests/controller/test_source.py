@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from controller.api import connect
-from controller.objects import Ingress
-from controller.source import ApiSource, Cache, ManifestsSource
-from controller.watch import Change, Key
+from controller.kubernetes.api import connect
+from controller.kubernetes.objects import Ingress
+from controller.sources.reflector import Change, Key
+from controller.sources.source import ApiSource, Cache, ManifestsSource
 from fastproxy.settings import Kubernetes
 from tests.support.api_server import ApiServer
 from tests.support.api_store import wait_until

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from controller.api import connect
-from controller.objects import Address, Ingress, Service
-from controller.resources import INGRESSES
-from controller.snapshot import Snapshot
-from controller.status import Unpublishable, outdated, wanted, write
+from controller.kubernetes.api import connect
+from controller.kubernetes.objects import Address, Ingress, Service
+from controller.kubernetes.resources import INGRESSES
+from controller.report.status import Unpublishable, outdated, wanted, write
+from controller.snapshot.snapshot import Snapshot
 from fastproxy.settings import IngressEndpoint
 from tests.support.api_server import ApiServer
 from tests.support.kubernetes_objects import ingress

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.objects import KubernetesObject, parse_kind
-from controller.snapshot import Snapshot
-from controller.translate import Translation, translate
+from controller.kubernetes.objects import KubernetesObject, parse_kind
+from controller.snapshot.snapshot import Snapshot
+from controller.translate.translator import Translation, translate
 from tests.support.cases import FOLDER, settings
 
 SETTINGS = settings({})

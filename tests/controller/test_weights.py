@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from controller.objects import (
+from controller.kubernetes.objects import (
     BackendReference,
     EndpointAddress,
     Ingress,
@@ -14,7 +14,7 @@ from controller.objects import (
     Service,
     Subset,
 )
-from controller.weights import weigh
+from controller.translate.weights import weigh
 from fastproxy.features.weights import Weights
 from fastproxy.findings import Finding
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from controller.api import connect
-from controller.events import EventWriter
-from controller.lease import DURATION, RETRY_PERIOD, Lease
-from controller.snapshot import Snapshot
-from controller.source import Cache
-from controller.watch import Change, Key
-from controller.writer import REPEAT, Writer, lease_name, own_namespace
+from controller.kubernetes.api import connect
+from controller.kubernetes.lease import DURATION, RETRY_PERIOD, Lease
+from controller.report.events import EventWriter
+from controller.report.writer import REPEAT, Writer, lease_name, own_namespace
+from controller.snapshot.snapshot import Snapshot
+from controller.sources.reflector import Change, Key
+from controller.sources.source import Cache
 from fastproxy.findings import Finding, Severity
 from fastproxy.model import ObjectReference
 from fastproxy.settings import IngressEndpoint

@@ -12,8 +12,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import yaml_text
-from controller.yaml_text import Broken, parse, pieces
+from controller.sources import yaml_text
+from controller.sources.yaml_text import Broken, parse, pieces
 
 # text -> value, as the tools of Kubernetes read it
 VALUES = [

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trustme
 
-from controller.names import PROTECTING
+from controller.dialects.traefik.names import PROTECTING
 from fastproxy.feature import PREFIXES, Scope
 from fastproxy.features import FEATURES, INGRESS_CLASS, KNOWN_ANNOTATIONS
 from fastproxy.features.balancing import METHOD

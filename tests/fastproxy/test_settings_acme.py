@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from controller.build import settings_findings
+from controller.report.build import settings_findings
 from fastproxy.settings_acme import stored_in
 from fastproxy.settings_file import Loaded, SettingsError, load
 from tests.support.tls import AUTHORITY, pem

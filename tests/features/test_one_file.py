@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.names import PROTECTING
+from controller.dialects.traefik.names import PROTECTING
 from fastproxy.feature import Feature, Scope
 from tests.support.feature_rows import ingress
 from tests.support.running import backend_manifest

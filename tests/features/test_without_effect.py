@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.reading import Reader
+from controller.dialects.traefik.reading import Reader
 from fastproxy.feature import Scope
 from fastproxy.settings import EntryPoint, Settings
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from controller.manifests import read_documents
-from controller.snapshot import Snapshot
-from controller.translate import Translation, translate
+from controller.snapshot.snapshot import Snapshot
+from controller.sources.manifests import read_documents
+from controller.translate.translator import Translation, translate
 from fastproxy.settings import EntryPoint, EntryPointTls, Kubernetes, Settings
 
 FOLDER = Path(__file__).parent.parent / "cases"

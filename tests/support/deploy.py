@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from controller.api import ApiError, object_path
+from controller.kubernetes.api import ApiError, object_path
 from tests.support.real_server import RESOURCES, RealServer
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"

@@ -1,4 +1,4 @@
-"""A sink that keeps what a feed delivers, for comparison with what a server holds."""
+"""A sink that keeps what a reflector delivers, for comparison with what a server holds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from controller.watch import Change, Key
+from controller.sources.reflector import Change, Key
 
 
 class Mirror:
@@ -20,7 +20,7 @@ class Mirror:
             self.batches.append(list(changes))
             for change in changes:
                 if change.object is None:
-                    # A deletion of something never delivered is a defect of the feed.
+                    # A deletion of something never delivered is a defect of the reflector.
                     del self.objects[change.key]
                 else:
                     self.objects[change.key] = change.object

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from controller.translate import Translation
+from controller.translate.translator import Translation
 from fastproxy.model import Config, Endpoint, Route
 from fastproxy.rules import Matcher
 

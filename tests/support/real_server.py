@@ -23,8 +23,8 @@ import urllib3
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from controller.api import Api, ApiError, Token, object_path
-from controller.resources import (
+from controller.kubernetes.api import Api, ApiError, Token, object_path
+from controller.kubernetes.resources import (
     CLASSES,
     ENDPOINTS,
     EVENTS,

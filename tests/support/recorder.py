@@ -6,10 +6,10 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 
-from controller.api import Api
+from controller.kubernetes.api import Api
 from controller.loop import Controller, Loop
-from controller.source import ApiSource
-from controller.writer import writer_for
+from controller.report.writer import writer_for
+from controller.sources.source import ApiSource
 from fastproxy.model import Desired, Endpoint
 from fastproxy.settings import EntryPoint, Kubernetes, Settings
 

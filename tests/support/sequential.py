@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from controller.certificates import Wanted, check_secret, choose
-from controller.contribution import DEFAULT_BACKEND, DEFAULT_ROUTE, part_name
-from controller.endpoints import Target, matching_ports, resolve
-from controller.objects import BackendReference, Ingress, IngressPath, Service
-from controller.reading import Reader, Reading
-from controller.rules_text import Rule, host_rule, path_rule
-from controller.selection import Selection, class_annotation
-from controller.snapshot import Snapshot
-from controller.weights import weigh
+from controller.dialects.traefik.reading import Reader, Reading
+from controller.kubernetes.objects import BackendReference, Ingress, IngressPath, Service
+from controller.snapshot.snapshot import Snapshot
+from controller.translate.certificates import Wanted, check_secret, choose
+from controller.translate.endpoints import Target, matching_ports, resolve
+from controller.translate.fragments import DEFAULT_BACKEND, DEFAULT_ROUTE, part_name
+from controller.translate.rules_text import Rule, host_rule, path_rule
+from controller.translate.selection import Selection, class_annotation
+from controller.translate.weights import weigh
 from fastproxy.feature import OnInvalid, Scope
 from fastproxy.features import entry_points, path_rules, protocol, weights
 from fastproxy.findings import Finding
