@@ -8,6 +8,7 @@ the rest is an `ApiError` like any other failure, after which what is known stay
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -121,6 +122,22 @@ def is_object(item: Any, kind: str) -> bool:
     metadata = item.get("metadata") if isinstance(item, dict) else None
     name = metadata.get("name") if isinstance(metadata, dict) else None
     return isinstance(name, str) and bool(name) and item.get("kind", kind) == kind
+
+
+def reason_of(error: BaseException) -> str:
+    """What was in the way of an answer, in the words of the system or of TLS, without those of the
+    libraries around it."""
+    innermost, found = error, error.__cause__ or error.__context__
+    while found is not None:
+        innermost, found = found, found.__cause__ or found.__context__
+    if isinstance(innermost, ssl.SSLCertVerificationError):
+        return f"its certificate is refused ({innermost.verify_message})"
+    if isinstance(innermost, ssl.SSLError):
+        reason = (innermost.reason or str(innermost)).lower().replace("_", " ")
+        return f"the TLS handshake fails ({reason})"
+    if isinstance(innermost, OSError) and innermost.strerror:
+        return innermost.strerror
+    return str(innermost) or type(innermost).__name__
 
 
 def shown(value: Any) -> str:

@@ -32,7 +32,9 @@ from controller.kubernetes.answers import (
     names_served,
     page_of,
     parsed,
+    reason_of,
 )
+from controller.kubernetes.outages import Outages
 from controller.kubernetes.resources import Resource
 
 __all__ = ["Api", "ApiError"]
@@ -132,6 +134,7 @@ class Api:
         configuration.connection_pool_maxsize = 32
         configuration.socket_options = KEEPALIVE
         self._rest = RESTClientObject(configuration)
+        self.outages = Outages()
 
     def address(self) -> tuple[str, int]:
         """Give host and port of the server."""
@@ -280,7 +283,8 @@ class Api:
                     retries=False,
                 )
             except (HTTPError, OSError, ssl.SSLError) as exception:
-                raise ApiError(0, "Unreachable", f"{self.url}: {exception}") from exception
+                why = reason_of(exception)
+                raise ApiError(0, "Unreachable", f"{self.url}: {why}") from exception
             if 200 <= response.status < 300:
                 return response
             error = _error(response)
@@ -304,7 +308,7 @@ def _chunks(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         try:
             data = response.read1(1 << 16)
         except (HTTPError, OSError, ValueError) as exception:
-            raise ApiError(0, STREAM_BROKEN, str(exception)) from exception
+            raise ApiError(0, STREAM_BROKEN, reason_of(exception)) from exception
         if not data:
             return
         yield data

@@ -47,7 +47,9 @@ class Lease:
         self._seen: tuple[Any, Any] | None = None  # holder and renewTime last observed
         self._seen_at = float("-inf")
         self._unavailable = False
-        self._complaint = ""
+
+    def __str__(self) -> str:
+        return f"Lease {self._namespace}/{self._name}"
 
     def held(self) -> bool:
         """Say whether we may write now."""
@@ -67,11 +69,12 @@ class Lease:
             else:
                 self._held_until = float("-inf")
             self._unavailable = False
-            self._complaint = ""
+            self._api.outages.over(self)
         except ApiError as error:
             self._failed(error)
         if self.held() != before:
-            log.info("%s lease %s", "holding" if self.held() else "not holding", self._name)
+            writes = "writes" if self.held() else "no longer writes"
+            log.info("this replica %s the status of Ingresses, and Events (%s)", writes, self)
 
     def release(self) -> None:
         """Give the lease up at the end, so that another replica need not wait 15 s."""
@@ -83,7 +86,7 @@ class Lease:
             if _spec(lease).get("holderIdentity") == self._identity:
                 self._write(lease, holder="")
         except ApiError as error:
-            log.info("lease %s not released: %s", self._name, error)
+            log.info("%s cannot be given up: %s", self, error)
 
     def _try(self) -> bool:
         try:
@@ -159,10 +162,10 @@ class Lease:
     def _failed(self, error: ApiError) -> None:
         """Without the right to use Leases every replica writes, as Traefik 1.7 did."""
         self._unavailable = error.forbidden
-        complaint = f"{error.status} {error.reason}"
-        if complaint != self._complaint:
-            log.warning("lease %s: %s", self._name, error)
-            self._complaint = complaint
+        effect = (
+            "every replica writes the status of Ingresses, and Events" if error.forbidden else ""
+        )
+        self._api.outages.met(self, error, effect)
 
     def _path(self) -> str:
         return object_path(LEASES, self._namespace, self._name)

@@ -23,6 +23,8 @@ from fastproxy.model import ObjectReference
 
 log = logging.getLogger(__name__)
 
+WRITING = "writing Events"
+
 BURST = 25  # Events that may be written at once, as in client-go
 RATE = 1.0  # Events per second after that
 PAUSE = 10.0  # seconds between two writes of one Event
@@ -119,10 +121,11 @@ class EventWriter:
                 # The object or its namespace is gone, or the Event is refused: not worth a retry.
                 log.debug("event on %s not written: %s", key.object, error)
                 return True
-            log.warning("events cannot be written: %s", error)
+            self._api.outages.met(WRITING, error)
             pause = FORBIDDEN_PAUSE if error.forbidden else error.retry_after or 0.0
             self._silent_until = self._clock() + pause
             return False
+        self._api.outages.over(WRITING)
         return True
 
     def _write(self, key: Key, text: str) -> None:

@@ -13,6 +13,8 @@ from fastproxy.settings import IngressEndpoint
 
 log = logging.getLogger(__name__)
 
+STATUS = "writing the status of Ingresses"
+
 
 class Unpublishable(Exception):
     """The option or the published Service gives no address; the text says why."""
@@ -71,6 +73,6 @@ def write(api: Api, resource: Resource, name: Name, addresses: tuple[Address, ..
     except ApiError as error:
         if error.missing:
             return True  # deleted meanwhile
-        log.warning("status of Ingress %s/%s not written: %s", *name, error)
+        api.outages.met(STATUS, error)
         return False
     return True

@@ -21,7 +21,7 @@ from controller.kubernetes.lease import RETRY_PERIOD, Lease
 from controller.kubernetes.objects import Address, Ingress
 from controller.kubernetes.resources import INGRESSES, Resource
 from controller.report.events import EventWriter
-from controller.report.status import Unpublishable, outdated, wanted, write
+from controller.report.status import STATUS, Unpublishable, outdated, wanted, write
 from controller.snapshot.snapshot import Name, Snapshot
 from fastproxy.findings import Finding
 from fastproxy.model import ObjectReference
@@ -129,6 +129,7 @@ class Writer:
             resource = self._served()
             if resource is None or not write(self._api, resource, name, value):
                 return
+            self._api.outages.over(STATUS)
             self._written[name] = (value, self._clock())
             self._renew()
 
@@ -142,7 +143,7 @@ class Writer:
             try:
                 self._resource = self._api.first_served(INGRESSES)
             except ApiError as error:
-                log.warning("no Ingress API found for status: %s", error)
+                self._api.outages.met(STATUS, error)
         return self._resource
 
     def _complain(self, text: str) -> None:

@@ -40,7 +40,6 @@ WATCH_SECONDS = 240  # server-side end of a watch, plus jitter
 WATCH_JITTER = 60
 SILENCE = 90.0  # seconds; API servers send a bookmark every minute, resuming is cheap
 GRACE = 15.0  # seconds a server may be late in ending a watch
-UNREACHABLE = "unreachable"
 HEALTHY = 2.0  # seconds; after a stream of this age the pauses between streams start over
 FRESH = 10.0  # seconds; a list that expires sooner is not made again at once
 DOUBTS = 3  # lists with items that are no objects before the rest of one is believed
@@ -210,7 +209,6 @@ class Reflector:
         self._listed_at = float("-inf")
         self._opened_at: float | None = None
         self.problem = ""  # what it has met since it was last in touch
-        self._complaint = ""
         self.synced = False  # a complete list has been delivered
         self.refused = False  # the last answer was 403
         self.absent = False  # the server does not know the kind
@@ -219,6 +217,9 @@ class Reflector:
     def __repr__(self) -> str:
         kind = self._resource.kind if self._resource else "?"
         return f"{kind} in {self.namespace or 'all namespaces'}"
+
+    def __str__(self) -> str:
+        return f"watch of {self!r}"
 
     def staleness(self) -> float:
         """Seconds since this reflector lost touch with the server; 0 while it is connected."""
@@ -282,6 +283,7 @@ class Reflector:
         except ApiError as error:
             if not error.forbidden or self._forbidden_choice is None:
                 raise
+            log.info("%s: %s; %s are read instead", self, error, self._forbidden_choice.plural)
             self._resource = self._forbidden_choice
             listing = self._api.list(self._resource, self.namespace, selection=self._selection)
         self._check_items(listing.items, self._resource.kind)
@@ -343,10 +345,7 @@ class Reflector:
         self.broken_since = None
         self.refused = False
         self.problem = ""
-        if self._complaint:
-            level = logging.DEBUG if self._complaint == UNREACHABLE else logging.INFO
-            log.log(level, "watch of %r works again", self)
-            self._complaint = ""
+        self._api.outages.over(self)
 
     def _lost(self) -> None:
         if self.broken_since is None:
@@ -365,13 +364,9 @@ class Reflector:
         if error.gone:
             log.info("watch of %r expired, listing again", self)
             return self._pacing.after(self._clock() - self._listed_at, FRESH)
-        self.problem = str(error)
-        complaint = f"{error.status} {error.reason}" if error.status else UNREACHABLE
-        if complaint != self._complaint:
-            # That the server is away is one fact for all watches, and the loop tells it.
-            level = logging.DEBUG if complaint == UNREACHABLE else logging.WARNING
-            log.log(level, "watch of %r: %s", self, error)
-            self._complaint = complaint
+        self.problem = f"{self}: {error}" if error.status else str(error)
+        secret = self._resource is not None and self._resource.kind == "Secret"
+        self._api.outages.met(self, error, "what needs a Secret is not served" if secret else "")
         if error.reason == STREAM_BROKEN:  # a cut connection is no reason to stay away
             return max(random.uniform(0.0, 0.2), self._pacing.after(age, HEALTHY))
         # A server that asks for more patience than we have gets what Traefik would give it.

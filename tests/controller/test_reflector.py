@@ -326,7 +326,7 @@ def test_forbidden_slices_fall_back_to_endpoints(server: ApiServer) -> None:
 def test_a_failure_is_logged_once(
     server: ApiServer, follower: Follower, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "controller.sources.reflector")
+    caplog.set_level(logging.INFO, "controller")
     rule = server.faults.refuse(500, "InternalError", kind="Service")
     server.faults.drop_watches()
     asked = server.counted("GET", "watch=1")
