@@ -41,6 +41,7 @@ from controller.sources.provenance import NOWHERE, Place, located
 from controller.sources.reflectors import SECRETS_PATIENCE
 from controller.sources.source import ApiSource, ManifestsSource, Source
 from controller.throttle import Throttle
+from controller.translate.contributors import contributors
 from controller.translate.translator import Translation, Translator
 from fastproxy import documents
 from fastproxy.findings import Finding, Severity, as_json, order, resolved
@@ -75,7 +76,7 @@ class Controller:
 
     def __init__(self, settings: Settings, publisher: Publisher) -> None:
         self._settings = settings
-        self._translator = Translator(settings)
+        self._translator = Translator(contributors(settings))
         self._publisher = publisher
         self._published: Desired | None = None
         self._moved: dict[str, tuple[Endpoint, ...]] | None = {}  # None: more than endpoints
@@ -138,7 +139,7 @@ class Controller:
             translation = self._translator.update(snapshot)
         except Exception:
             # A bug of ours; half-updated memory is worthless, the published state is not.
-            self._translator = Translator(self._settings)
+            self._translator = Translator(contributors(self._settings))
             self._moved = None
             raise
         if translation is not self.translation:
@@ -365,7 +366,7 @@ class Loop:
         self._translating.done()
         if self._writer is not None:
             self._writer.observe(
-                snapshot, self._controller.translation.processed, self._controller.findings
+                snapshot, self._controller.translation.served, self._controller.findings
             )
 
     def _publish(self) -> None:

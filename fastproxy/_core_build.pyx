@@ -36,7 +36,7 @@ from fastproxy._section cimport (
 
 from collections import namedtuple
 
-MatchEntry = namedtuple("MatchEntry", "route entry_point matchers priority name")
+MatchEntry = namedtuple("MatchEntry", "route entry_point matchers precedence name")
 
 
 cdef struct Item:             # a row's candidate for one host and one path
@@ -378,13 +378,11 @@ cdef void paste(char* to, const Area* area) noexcept nogil:
         memcpy(to, area.data, area.size)
 
 
-def build_matcher(entries, *, str order="length"):
+def build_matcher(entries):
     cdef list held = entries if type(entries) is list else list(entries)
     cdef Rows rows
     cdef _Builder builder
-    if order not in ("length", "specificity"):
-        raise ValueError(f"order is 'length' or 'specificity', not {order!r}")
-    rows = Rows(order == "length")
+    rows = Rows()
     rows.read_all(held)
     rows.sort(held)
     builder = _Builder(rows)

@@ -31,9 +31,10 @@ cdef struct Row:
     uint32_t place_count
 
 
-cdef struct Key:
-    uint64_t high
-    uint64_t low
+cdef struct Key:              # in the order in which they decide; smaller is better
+    uint64_t priority
+    uint64_t place            # host, then path
+    uint64_t tie_break
     uint32_t row
 
 
@@ -82,7 +83,6 @@ cdef class Rows:
     cdef uint32_t table_slot_count
     cdef list kept
     cdef dict regex_numbers
-    cdef bint by_length
     cdef bint named_in_order
     cdef uint32_t entry_point  # of the row being read
     cdef bint whole           # of the row being read: some path matcher wants the whole path
@@ -104,8 +104,8 @@ cdef class Rows:
     cdef int read_alternative(
         self, Row* row, tuple alternative, uint32_t first, uint32_t count,
     ) except -1
-    cdef bint read(self, Row* row, object matchers, object priority) except -1
-    cdef int add_key(self, uint64_t host_class, object priority) except -1
+    cdef bint read(self, Row* row, object matchers, object precedence) except -1
+    cdef int add_key(self, uint64_t host_class, object precedence) except -1
     cdef int read_all(self, list entries) except -1
     cdef int sort(self, list entries) except -1
     cdef int more_slots(self) except -1

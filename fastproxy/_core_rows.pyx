@@ -5,7 +5,7 @@ conditions. Of several host (path) matchers one is chosen for the index, the oth
 conditions, so that a row is always: one of these hosts, one of these paths, all those conditions.
 The literal beginning of a template is indexed, its pattern is one more condition.
 
-Rows are sorted by a radix sort over two 64-bit numbers, of which only the byte columns that
+Rows are sorted by a radix sort over three 64-bit numbers, of which only the byte columns that
 differ are looked at. It is stable, and names, the last key, decide by the order in which rows
 come: they are brought into the order of names first unless they come so.
 
@@ -129,21 +129,26 @@ cdef bint in_order(Text left, Text right) noexcept nogil:
 
 
 cdef inline unsigned char column(const Key* key, uint32_t number) noexcept nogil:
-    return <unsigned char>((key.low if number < 8 else key.high) >> (8 * (number & 7)))
+    cdef uint64_t word = key.priority
+    if number < 16:
+        word = key.tie_break if number < 8 else key.place
+    return <unsigned char>(word >> (8 * (number & 7)))
 
 
 cdef void sort_keys(Key* keys, Key* scratch, size_t count) noexcept nogil:
-    """Stable radix sort by (high, low), over the byte columns that differ at all."""
+    """Stable radix sort by (priority, place, tie break), over the byte columns that differ at all."""
     cdef size_t counts[256]
-    cdef uint64_t high = 0, low = 0
+    cdef Key differing
     cdef size_t at, seen, place
     cdef uint32_t number
     cdef unsigned char byte
+    memset(&differing, 0, sizeof(Key))
     for at in range(1, count):
-        high |= keys[at].high ^ keys[0].high
-        low |= keys[at].low ^ keys[0].low
-    for number in range(16):
-        if ((low if number < 8 else high) >> (8 * (number & 7))) & 0xFF == 0:
+        differing.priority |= keys[at].priority ^ keys[0].priority
+        differing.place |= keys[at].place ^ keys[0].place
+        differing.tie_break |= keys[at].tie_break ^ keys[0].tie_break
+    for number in range(24):
+        if column(&differing, number) == 0:
             continue
         memset(counts, 0, sizeof(counts))
         for at in range(count):
@@ -160,11 +165,19 @@ cdef void sort_keys(Key* keys, Key* scratch, size_t count) noexcept nogil:
         memcpy(keys, scratch, count * sizeof(Key))
 
 
+cdef uint64_t descending(object number) except? 0:
+    """A number, of which the largest comes first; beyond 64 bits it is the largest or smallest."""
+    cdef int overflow = 0
+    cdef long long value = PyLong_AsLongLongAndOverflow(number, &overflow)
+    if overflow:
+        value = INT64_MAX if overflow > 0 else INT64_MIN
+    return ~(<uint64_t>value ^ (<uint64_t>1 << 63))
+
+
 cdef class Rows:
-    def __cinit__(self, bint by_length):
+    def __cinit__(self):
         self.kept = []
         self.regex_numbers = {}
-        self.by_length = by_length
         self.named_in_order = True
 
     def __dealloc__(self):
@@ -405,7 +418,7 @@ cdef class Rows:
         self.condition([(PATH_REGEX, "", None, alternative[3])])
         return self.place(row, text, PATH_PREFIX if kind == PATH_REGEX else kind, own, count + 1)
 
-    cdef bint read(self, Row* row, object matchers, object priority) except -1:
+    cdef bint read(self, Row* row, object matchers, object precedence) except -1:
         """Fill in a row from an entry; False when it can never match."""
         cdef object host = None
         cdef object path = None
@@ -438,21 +451,24 @@ cdef class Rows:
             host_class = 0 if type(host) is Host else 1
         elif others is not None and any([type(matcher) is HostRegexp for matcher in others]):
             host_class = 1
-        self.add_key(host_class, priority)
+        self.add_key(host_class, precedence)
         return True
 
-    cdef int add_key(self, uint64_t host_class, object priority) except -1:
-        cdef int overflow = 0
-        cdef long long value = PyLong_AsLongLongAndOverflow(priority, &overflow)
-        cdef Key* key = <Key*>more(&self.keys, sizeof(Key))
-        if overflow:
-            value = INT64_MAX if overflow > 0 else INT64_MIN
-        key.high = ~(<uint64_t>value ^ (<uint64_t>1 << 63))
-        key.low = (host_class << 33) | (<uint64_t>(not self.whole) << 32) | (
+    cdef int add_key(self, uint64_t host_class, object precedence) except -1:
+        cdef uint64_t priority, tie_break = descending(0)
+        cdef Key* key
+        if type(precedence) is tuple:
+            first, last = precedence
+            priority = descending(first)
+            tie_break = descending(last)
+        else:
+            priority = descending(precedence)
+        key = <Key*>more(&self.keys, sizeof(Key))
+        key.priority = priority
+        key.tie_break = tie_break
+        key.place = (host_class << 33) | (<uint64_t>(not self.whole) << 32) | (
             0xFFFFFFFF - <uint64_t>self.longest
         )
-        if not self.by_length:
-            key.high, key.low = key.low, key.high
         key.row = <uint32_t>(self.keys.size // sizeof(Key)) - 1
         return 0
 
@@ -464,7 +480,7 @@ cdef class Rows:
         before.size = 0
         for entry in entries:
             # A tuple holds on to its texts while C points into them; so must the inner one.
-            route, entry_point, matchers, priority, label = entry
+            route, entry_point, matchers, precedence, label = entry
             if not isinstance(entry, tuple) or not isinstance(matchers, tuple):
                 raise TypeError(f"{entry!r} is no tuple with a tuple of matchers")
             name = text_of(label)
@@ -476,7 +492,7 @@ cdef class Rows:
             self.entry_point = entry_point
             if row.route == 0xFFFFFFFF:
                 raise ValueError("a route index is too large")
-            if not self.read(row, matchers, priority):
+            if not self.read(row, matchers, precedence):
                 self.rows.size -= sizeof(Row)
             position += 1
         return 0

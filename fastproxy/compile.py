@@ -26,7 +26,8 @@ from fastproxy.wiring import FALLBACK, Group, Piece, Place, Wiring
 
 ALL_ENDPOINTS = 0xFFFFFFFF  # retry_attempts: as many as the backend has endpoints
 
-Entry = tuple[int, int, tuple[Matcher, ...], int, str]  # number of the record, then `Place`
+# Number of the record, then `Place`.
+Entry = tuple[int, int, tuple[Matcher, ...], tuple[int, int], str]
 MatcherBuilder = Callable[[Sequence[Entry]], bytes]
 
 

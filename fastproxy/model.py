@@ -76,7 +76,8 @@ class Backend:
 class Route:
     """What Traefik 1.7 calls a frontend: matchers, features, and the name of one backend.
 
-    All matchers must hold. `priority` is the effective one (annotation or computed length).
+    All matchers must hold. Of several routes that match, the one of the highest `priority` is used;
+    of those, the most specific one (host, then path); of those, the one of the highest `tie_break`.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Route:
     configs: tuple[Config, ...] = ()
     preserve_host: bool = True
     internal: bool = False  # a path of our own, met before what its entry point does
+    tie_break: int = 0
     origin: ObjectReference | None = field(default=None, compare=False)
 
 

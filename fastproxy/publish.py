@@ -13,7 +13,6 @@ import pickle
 import resource
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import NamedTuple, TypeVar
 
 from fastproxy.channel import Channel, close_all, read_memory, sealed_memory
@@ -394,16 +393,14 @@ def open_publisher(descriptor: int, settings: Settings, shared: int) -> Publishe
     from fastproxy.features import FEATURES
 
     connection = Channel(socket.socket(fileno=descriptor))
-    options = settings.kubernetes
     # Two descriptors of the parent for each entry, besides its listeners and what else it has.
     room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 64
     room -= (settings.workers or usable_processors()) * (len(settings.entry_points) + 1)
-    by_specificity = options is not None and options.route_order == "specificity"
     return Publisher(
         connection,
         settings,
         FEATURES,
-        partial(build_matcher, order="specificity" if by_specificity else "length"),
+        build_matcher,
         lambda kind, slot: _shared.clear_slot(shared, kind, slot),
         {kind: _shared.slot_count(kind) for kind in _shared.KINDS},
         longest_log=max(4, room // 3),

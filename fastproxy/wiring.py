@@ -41,7 +41,8 @@ SLOT_OFFSET = 8  # of the filter slot in an encoded operation: the first word of
 FALLBACK = "backend not found"
 LOWEST = -(1 << 62)
 
-Place = tuple[int, tuple[Matcher, ...], int, str]  # entry point, matchers, priority, name
+# Entry point, matchers, priority and tie break, name.
+Place = tuple[int, tuple[Matcher, ...], tuple[int, int], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,7 @@ class Wiring:
         flags = PRESERVE_HOST if route.preserve_host else 0
         return Piece(
             route, replace(backend, endpoints=()),
-            (entry_point, route.matchers, route.priority, route.name),
+            (entry_point, route.matchers, (route.priority, route.tie_break), route.name),
             self._row(route, backend, entry_point, found, flags, backend_slot),
             tuple(claims), tuple(found.filters.items()), statistics, certificate_of,
             tuple(found.remarks),
@@ -236,7 +237,7 @@ class Wiring:
         found.end = b""
         route, backend = Route(FALLBACK, (name,), (), LOWEST, ""), Backend("")
         return Piece(
-            route, backend, (entry_point, (), LOWEST, FALLBACK),
+            route, backend, (entry_point, (), (LOWEST, 0), FALLBACK),
             self._row(route, backend, entry_point, found, NOT_FOUND, NO_SLOT),
             tuple(claims), tuple(found.filters.items()), NO_SLOT,
         )  # fmt: skip

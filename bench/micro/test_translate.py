@@ -12,6 +12,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.micro.cluster import PODS, cluster, endpoints, ingress
 from controller.snapshot.snapshot import Snapshot
+from controller.translate.contributors import contributors
 from controller.translate.translator import Translation, Translator
 from fastproxy.settings import EntryPoint, Settings
 
@@ -22,7 +23,7 @@ SETTINGS = Settings(entry_points={"http": EntryPoint(":80")})
 @pytest.mark.parametrize("size", SIZES)
 def test_full(benchmark: BenchmarkFixture, size: int) -> None:
     snapshot = Snapshot.of(cluster(size))
-    found = benchmark(lambda: Translator(SETTINGS).update(snapshot))
+    found = benchmark(lambda: Translator(contributors(SETTINGS)).update(snapshot))
     assert len(found.desired.routes) == size
     assert sum(len(backend.endpoints) for backend in found.desired.backends) == size * PODS
     assert not found.findings
@@ -31,7 +32,7 @@ def test_full(benchmark: BenchmarkFixture, size: int) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_one_endpoint_change(benchmark: BenchmarkFixture, size: int) -> None:
     snapshot = Snapshot.of(cluster(size))
-    translator = Translator(SETTINGS)
+    translator = Translator(contributors(SETTINGS))
     translator.update(snapshot)
     numbers = count(1)
 
@@ -48,7 +49,7 @@ def test_one_endpoint_change(benchmark: BenchmarkFixture, size: int) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_one_ingress_change(benchmark: BenchmarkFixture, size: int) -> None:
     snapshot = Snapshot.of(cluster(size))
-    translator = Translator(SETTINGS)
+    translator = Translator(contributors(SETTINGS))
     translator.update(snapshot)
     numbers = count(1)
 

@@ -116,7 +116,7 @@ def rebuild(size: Size) -> dict[str, float]:
     """What a full rebuild costs, in this process: parse, translate, compile the table."""
     from controller.sources.reflector import Change, Key
     from controller.sources.source import Cache
-    from controller.translate.translator import Translator
+    from controller.translate.contributors import translate
     from fastproxy._core import build_matcher
     from fastproxy.compile import NOTHING, compile_table
     from fastproxy.features import FEATURES
@@ -134,7 +134,7 @@ def rebuild(size: Size) -> dict[str, float]:
     cache.deliver(documents)
     snapshot = cache.take().snapshot
     moments.append(time.perf_counter())
-    desired = Translator(settings).update(snapshot).desired
+    desired = translate(snapshot, settings).desired
     moments.append(time.perf_counter())
     compiled = compile_table(desired, settings, FEATURES, NOTHING, build_matcher)
     moments.append(time.perf_counter())

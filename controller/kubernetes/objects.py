@@ -164,7 +164,7 @@ def _addresses(value: Any, at: str) -> tuple[Address, ...]:
     return tuple(entries)
 
 
-def _ingress(data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Identity) -> Ingress:
+def _ingress(data: Mapping[str, Any], metadata: Mapping[str, Any], identity: Identity) -> Ingress:
     spec = as_mapping(data.get("spec"), "spec")
     annotations = as_texts(metadata.get("annotations"), "metadata.annotations")
     annotations.pop(LAST_APPLIED, None)
@@ -249,7 +249,7 @@ def port_reference(value: Any, at: str = "servicePort") -> PortReference:
     return PortReference(str(as_port(value, at)), value)
 
 
-def _service(data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Identity) -> Service:
+def _service(data: Mapping[str, Any], metadata: Mapping[str, Any], identity: Identity) -> Service:
     spec = as_mapping(data.get("spec"), "spec")
     annotations = as_texts(metadata.get("annotations"), "metadata.annotations")
     annotations.pop(LAST_APPLIED, None)
@@ -309,7 +309,7 @@ def _pod(item: Mapping[str, Any], at: str) -> str:
 
 
 def _slice(
-    data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Identity
+    data: Mapping[str, Any], metadata: Mapping[str, Any], identity: Identity
 ) -> EndpointSlice:
     labels = as_mapping(metadata.get("labels"), "metadata.labels")
     addresses = []
@@ -335,7 +335,7 @@ def _slice(
 
 
 def _endpoints(
-    data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Identity
+    data: Mapping[str, Any], metadata: Mapping[str, Any], identity: Identity
 ) -> Endpoints:
     subsets = []
     for number, value in enumerate(as_list(data.get("subsets"), "subsets")):
@@ -351,7 +351,7 @@ def _endpoints(
     return Endpoints(*identity, tuple(subsets))
 
 
-def _secret(data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Identity) -> Secret:
+def _secret(data: Mapping[str, Any], metadata: Mapping[str, Any], identity: Identity) -> Secret:
     values = {}
     for key, text in as_texts(data.get("data"), "data").items():
         try:
@@ -364,18 +364,18 @@ def _secret(data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Ide
 
 
 def _ingress_class(
-    data: Mapping[str, Any], metadata: Mapping[str, Any], identity: _Identity
+    data: Mapping[str, Any], metadata: Mapping[str, Any], identity: Identity
 ) -> IngressClass:
     spec = as_mapping(data.get("spec"), "spec")
     return IngressClass("", identity.name, as_text(spec.get("controller"), "spec.controller"))
 
 
-class _Identity(NamedTuple):
+class Identity(NamedTuple):
     namespace: str
     name: str
 
 
-READERS: Mapping[str, tuple[tuple[str, ...], Callable[[Any, Any, _Identity], KubernetesObject]]] = {
+READERS: Mapping[str, tuple[tuple[str, ...], Callable[[Any, Any, Identity], KubernetesObject]]] = {
     "Ingress": (
         ("networking.k8s.io/v1", "networking.k8s.io/v1beta1", "extensions/v1beta1"),
         _ingress,
@@ -446,7 +446,7 @@ def parse_kind(
         if not name:
             raise Malformed("metadata.name", "is missing")
         namespace = as_text(metadata.get("namespace"), "metadata.namespace") or default_namespace
-        item = READERS[kind][1](document, metadata, _Identity(namespace, name))
+        item = READERS[kind][1](document, metadata, Identity(namespace, name))
     if faults:
         first, *more = faults
         raise Malformed(*first, *more, object=item)

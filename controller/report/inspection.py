@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,12 @@ from pathlib import Path
 from controller.kubernetes.api import ConfigurationError, connect
 from controller.kubernetes.objects import Ingress
 from controller.report.build import build_findings, settings_findings
-from controller.snapshot.snapshot import KINDS, Snapshot
+from controller.snapshot.snapshot import Snapshot
 from controller.sources.folder import SUFFIXES
 from controller.sources.manifests import Manifests
 from controller.sources.provenance import located
 from controller.sources.source import ApiSource, Taken
+from controller.translate.contributors import contributors
 from controller.translate.selection import Selection, class_field, class_of
 from controller.translate.translator import Translator
 from fastproxy import findings
@@ -26,11 +28,8 @@ from fastproxy.settings import Kubernetes, Settings
 SYNC_PATIENCE = 60.0  # seconds for the first complete picture of a cluster
 RANKS = list(Severity)
 NOBODY = ObjectReference("", "", "")
-PLURALS = {kind: f"{kind}s" for kind in KINDS} | {
-    "Ingress": "Ingresses",
-    "Endpoints": "Endpoints",
-    "IngressClass": "IngressClasses",
-}
+KINDS = ("Ingress", "Service", "EndpointSlice", "Endpoints", "Secret", "IngressClass")
+PLURALS = {"Ingress": "Ingresses", "Endpoints": "Endpoints", "IngressClass": "IngressClasses"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ def inspect(settings: Settings, manifests: Path | None) -> Inspection:
         files = _count_files(manifests)
         loaded = Manifests(manifests).load()
         taken, skipped = Taken(*loaded[:4]), _by_kind(loaded.skipped)
-    translator = Translator(settings)
+    translator = Translator(contributors(settings))
     translation = translator.update(taken.snapshot)
     found = [
         *taken.findings,
@@ -137,10 +136,13 @@ def _class_shown(ingress: Ingress, snapshot: Snapshot) -> str:
 
 
 def _looked_at(snapshot: Snapshot, malformed: int, files: int) -> str:
-    counts = dict.fromkeys(KINDS, 0)
-    for item in snapshot:
-        counts[item.reference.kind] += 1
-    parts = [f"{n} {kind if n == 1 else PLURALS[kind]}" for kind, n in counts.items() if n]
+    counts = Counter({kind: 0 for kind in KINDS})
+    counts.update(item.reference.kind for item in snapshot)
+    parts = [
+        f"{n} {kind if n == 1 else PLURALS.get(kind, f'{kind}s')}"
+        for kind, n in counts.items()
+        if n
+    ]
     parts += [f"{malformed} malformed"] if malformed else []
     where = f" in {files} {'file' if files == 1 else 'files'}" if files else ""
     return f"{', '.join(parts) or 'nothing'}{where}"

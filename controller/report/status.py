@@ -6,9 +6,10 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from controller.kubernetes.api import Api, ApiError, object_path
-from controller.kubernetes.objects import Address
+from controller.kubernetes.objects import Address, Ingress
 from controller.kubernetes.resources import Resource
 from controller.snapshot.snapshot import Name, Snapshot
+from fastproxy.model import ObjectReference
 from fastproxy.settings import IngressEndpoint
 
 log = logging.getLogger(__name__)
@@ -43,14 +44,14 @@ def wanted(options: IngressEndpoint, snapshot: Snapshot) -> tuple[Address, ...]:
 
 
 def outdated(
-    snapshot: Snapshot, processed: Iterable[Name], addresses: tuple[Address, ...]
+    snapshot: Snapshot, served: Iterable[ObjectReference], addresses: tuple[Address, ...]
 ) -> dict[Name, tuple[Address, ...]]:
     """Give the Ingresses whose status differs, in order."""
     found: dict[Name, tuple[Address, ...]] = {}
-    for name in processed:
-        ingress = snapshot.ingresses.get(name)
-        if ingress is not None and ingress.addresses != addresses:
-            found[name] = addresses
+    for reference in served:
+        ingress = snapshot.get(reference)
+        if isinstance(ingress, Ingress) and ingress.addresses != addresses:
+            found[ingress.namespace, ingress.name] = addresses
     return found
 
 

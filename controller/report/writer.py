@@ -35,7 +35,7 @@ REPEAT = 60.0  # seconds after which a status that still differs is written agai
 @dataclass(frozen=True)
 class Observation:
     snapshot: Snapshot
-    processed: tuple[Name, ...]
+    served: tuple[ObjectReference, ...]
     findings: tuple[Finding, ...]
 
     def uid_of(self, reference: ObjectReference) -> str:
@@ -69,9 +69,9 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def observe(
-        self, snapshot: Snapshot, processed: Iterable[Name], findings: Iterable[Finding]
+        self, snapshot: Snapshot, served: Iterable[ObjectReference], findings: Iterable[Finding]
     ) -> None:
-        self._observation = Observation(snapshot, tuple(processed), tuple(findings))
+        self._observation = Observation(snapshot, tuple(served), tuple(findings))
         self._news.set()
 
     def start(self) -> None:
@@ -117,7 +117,7 @@ class Writer:
         self._complaint = ""
         if not addresses:
             return
-        due = outdated(observation.snapshot, observation.processed, addresses)
+        due = outdated(observation.snapshot, observation.served, addresses)
         # The snapshot follows a write only through the watch; until then it is not repeated.
         self._written = {name: w for name, w in self._written.items() if name in due}
         for name, value in due.items():

@@ -32,15 +32,15 @@ from controller.snapshot.persistent import Table
 from fastproxy.model import ObjectReference
 
 Name = tuple[str, str]  # namespace, name
-KINDS = ("Ingress", "Service", "EndpointSlice", "Endpoints", "Secret", "IngressClass")
 LOG_LIMIT = 10_000
+NONE: Table[Name, Any] = Table()
 
 
 class Snapshot:
     __slots__ = ("_kinds", "_log", "_position", "_slices_of")
 
     def __init__(self) -> None:
-        self._kinds: dict[str, Table[Name, Any]] = {kind: Table() for kind in KINDS}
+        self._kinds: dict[str, Table[Name, Any]] = {}
         self._slices_of: Table[Name, tuple[EndpointSlice, ...]] = Table()
         self._log: list[ObjectReference] = []
         self._position = 0
@@ -51,21 +51,24 @@ class Snapshot:
 
     # -- reading --
 
+    def of_kind(self, kind: str) -> Table[Name, Any]:
+        return self._kinds.get(kind, NONE)
+
     @property
     def ingresses(self) -> Mapping[Name, Ingress]:
-        return self._kinds["Ingress"]
+        return self.of_kind("Ingress")
 
     @property
     def services(self) -> Mapping[Name, Service]:
-        return self._kinds["Service"]
+        return self.of_kind("Service")
 
     @property
     def secrets(self) -> Mapping[Name, Secret]:
-        return self._kinds["Secret"]
+        return self.of_kind("Secret")
 
     @property
     def classes(self) -> Mapping[Name, IngressClass]:
-        return self._kinds["IngressClass"]
+        return self.of_kind("IngressClass")
 
     def subsets_of(self, namespace: str, service: str) -> tuple[Subset, ...] | None:
         """All EndpointSlices of a Service, else its Endpoints; None when neither exists.
@@ -76,12 +79,19 @@ class Snapshot:
         slices = self._slices_of.get((namespace, service))
         if slices is not None:
             return tuple(part.subset for part in slices if part.subset.addresses)
-        endpoints: Endpoints | None = self._kinds["Endpoints"].get((namespace, service))
+        endpoints: Endpoints | None = self.of_kind("Endpoints").get((namespace, service))
         return None if endpoints is None else endpoints.subsets
 
     def get(self, reference: ObjectReference) -> KubernetesObject | None:
-        found: KubernetesObject | None = self._kinds[reference.kind].get(reference[1:])
+        found: KubernetesObject | None = self.of_kind(reference.kind).get(reference[1:])
         return found
+
+    def service_behind(self, reference: ObjectReference) -> Name | None:
+        """The Service whose endpoints an object holds; None for an object that holds none."""
+        if reference.kind == "Endpoints":
+            return reference[1:]
+        item = self.get(reference)
+        return (item.namespace, item.service) if isinstance(item, EndpointSlice) else None
 
     def __iter__(self) -> Iterator[KubernetesObject]:
         for kind in self._kinds.values():
@@ -112,7 +122,7 @@ class Snapshot:
         for reference, item in steps:
             kind, name = reference.kind, reference[1:]
             objects = kinds.setdefault(kind, {})
-            old = objects[name] if name in objects else self._kinds[kind].get(name)
+            old = objects[name] if name in objects else self.of_kind(kind).get(name)
             if old is item or old == item:
                 continue
             if isinstance(old, Secret) and isinstance(item, Secret) and not item.withheld:
@@ -130,10 +140,10 @@ class Snapshot:
         child = Snapshot.__new__(Snapshot)
         child._kinds = dict(self._kinds)
         for kind, objects in kinds.items():
-            child._kinds[kind] = self._kinds[kind].changed(objects)
+            child._kinds[kind] = self.of_kind(kind).changed(objects)
         child._slices_of = self._slices_of
         if regroup:
-            child._slices_of = self._regrouped(child._kinds["EndpointSlice"], changed, regroup)
+            child._slices_of = self._regrouped(child.of_kind("EndpointSlice"), changed, regroup)
         if self._position == len(self._log) < LOG_LIMIT:
             self._log.extend(changed)
             child._log = self._log
@@ -177,7 +187,7 @@ class Snapshot:
         if older._log is self._log and older._position <= self._position:
             return set(self._log[older._position : self._position])
         changed: set[ObjectReference] = set()
-        for kind, objects in self._kinds.items():
-            before = older._kinds[kind]
-            changed.update(ObjectReference(kind, *name) for name in objects.differing(before))
+        for kind in self._kinds.keys() | older._kinds.keys():
+            names = self.of_kind(kind).differing(older.of_kind(kind))
+            changed.update(ObjectReference(kind, *name) for name in names)
         return changed

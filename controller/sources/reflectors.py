@@ -10,9 +10,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
+from enum import Enum
 
-from controller.kubernetes.api import Api, Selection
+from controller.kubernetes.api import EVERYTHING, Api, Selection
 from controller.kubernetes.backoff import Availability
 from controller.kubernetes.resources import (
     CLASSES,
@@ -44,6 +45,42 @@ USEFUL_SECRETS = Selection(
 )
 
 
+class Need(Enum):
+    """What a kind must have delivered before the picture is complete."""
+
+    REQUIRED = "a list: of each namespace that is not refused, and of one at least"
+    OPTIONAL = "a list, unless it is refused or the server does not know the kind"
+    AWAITED = "a list; but nobody waits for it longer than `patience`"
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A kind, and how the API server is asked for it."""
+
+    versions: tuple[Resource, ...]  # the first that is served; of a single one this is not asked
+    need: Need = Need.REQUIRED
+    selection: Selection = EVERYTHING
+    labelled: bool = False  # the label selector of the settings applies
+    everywhere: bool = False  # not by namespace
+    otherwise: Resource | None = None  # where no version is served, or its list is forbidden
+
+    def choice(self, api: Api) -> Callable[[], Resource | None]:
+        (first, *more) = self.versions
+        if not more and self.otherwise is None:
+            return lambda: first
+        return lambda: api.first_served(self.versions) or self.otherwise
+
+
+WATCHED = (
+    Watched(INGRESSES, labelled=True),
+    Watched((SERVICES,)),
+    # Accounts made for Traefik 1.7 may read Endpoints only.
+    Watched(SLICES, otherwise=ENDPOINTS),
+    Watched((SECRETS,), Need.AWAITED, USEFUL_SECRETS),
+    Watched(CLASSES, Need.OPTIONAL, everywhere=True),
+)
+
+
 class Reflectors:
     """Start the threads, say when the picture is complete and how old it is."""
 
@@ -55,56 +92,40 @@ class Reflectors:
         label_selector: str = "",
         patience: float = SECRETS_PATIENCE,
         clock: Callable[[], float] = time.monotonic,
+        watched: Sequence[Watched] = WATCHED,
     ) -> None:
         self._stop = threading.Event()
         self._clock = clock
         self._patience = patience
         self._threads: list[threading.Thread] = []
         availability = Availability(api.reachable, self._stop)
-
-        def reflectors(
-            choose: Callable[[], Resource | None],
-            selection: Selection = Selection(),  # noqa: B008
-            where: Sequence[str] = tuple(namespaces) or ("",),
-            forbidden_choice: Resource | None = None,
-        ) -> list[Reflector]:
-            return [
-                Reflector(
-                    api,
-                    choose,
-                    namespace,
-                    deliver,
-                    availability,
-                    self._stop,
-                    selection=selection,
-                    forbidden_choice=forbidden_choice,
-                    clock=clock,
-                )
-                for namespace in where
-            ]
-
-        self._ingresses = reflectors(
-            partial(api.first_served, INGRESSES), Selection(labels=label_selector)
-        )
-        self._services = reflectors(lambda: SERVICES)
-        # Accounts made for Traefik 1.7 may read Endpoints only.
-        self._endpoints = reflectors(
-            lambda: api.first_served(SLICES) or ENDPOINTS, forbidden_choice=ENDPOINTS
-        )
-        self._secrets = reflectors(lambda: SECRETS, USEFUL_SECRETS)
-        self._classes = reflectors(partial(api.first_served, CLASSES), where=("",))
+        by_labels = Selection(labels=label_selector)
+        self._kinds = [
+            (
+                kind.need,
+                [
+                    Reflector(
+                        api,
+                        kind.choice(api),
+                        namespace,
+                        deliver,
+                        availability,
+                        self._stop,
+                        selection=by_labels if kind.labelled else kind.selection,
+                        forbidden_choice=kind.otherwise,
+                        clock=clock,
+                    )
+                    for namespace in (("",) if kind.everywhere else tuple(namespaces) or ("",))
+                ],
+            )
+            for kind in watched
+        ]
         self._patience_since: float | None = None
         self._synced = False
 
     @property
     def all(self) -> list[Reflector]:
-        return [
-            *self._ingresses,
-            *self._services,
-            *self._endpoints,
-            *self._secrets,
-            *self._classes,
-        ]
+        return [reflector for _, reflectors in self._kinds for reflector in reflectors]
 
     def start(self) -> None:
         for reflector in self.all:
@@ -122,27 +143,18 @@ class Reflectors:
         """Say whether a first complete picture has been delivered; once true, it stays true.
 
         A namespace that answers 403 is left out, but not every namespace of a kind may be.
-        Classes may be forbidden or unknown. Secrets are waited for `patience` seconds at most.
         """
-        if self._synced:
-            return True
-        needed = (self._ingresses, self._services, self._endpoints)
-        if not all(
-            all(reflector.synced or reflector.refused for reflector in kind)
-            and any(f.synced for f in kind)
-            for kind in needed
-        ):
-            return False
-        if not all(
-            reflector.synced or reflector.refused or reflector.absent for reflector in self._classes
-        ):
-            return False
-        self._synced = self._secrets_settled()
+        if not self._synced:
+            # Patience begins when all the rest is there.
+            self._synced = self._settled(Need.REQUIRED, Need.OPTIONAL) and (
+                self._settled(Need.AWAITED) or self._patience_is_over()
+            )
         return self._synced
 
-    def _secrets_settled(self) -> bool:
-        if all(reflector.synced or reflector.refused for reflector in self._secrets):
-            return True
+    def _settled(self, *needs: Need) -> bool:
+        return all(_delivered(need, kind) for need, kind in self._kinds if need in needs)
+
+    def _patience_is_over(self) -> bool:
         if self._patience_since is None:
             self._patience_since = self._clock()
         if self._clock() - self._patience_since < self._patience:
@@ -171,3 +183,10 @@ class Reflectors:
             ),
             default=0.0,
         )
+
+
+def _delivered(need: Need, kind: Sequence[Reflector]) -> bool:
+    unknown = need is Need.OPTIONAL
+    if not all(one.synced or one.refused or (unknown and one.absent) for one in kind):
+        return False
+    return need is not Need.REQUIRED or any(one.synced for one in kind)

@@ -1,112 +1,67 @@
-"""What one Ingress contributes: parts of routes, a default backend, certificates, findings.
+"""What one item of an object brings to a route and its backend.
 
-Everything here depends on this Ingress and on the objects it names, never on another Ingress; what
-depends on others (shared hosts and paths, one default backend per cluster) is `merge.py` and
-`translator.py`. `needs` names every object that was looked at, present or not: when one of them
-changes, the contribution is made again.
-
-Endpoints are not looked up here, only where they come from (`Target`), so that a change of
-endpoints touches one backend. Two things need them all the same, and say so in `needs`: weights,
-which depend on the number of endpoints, and the default backend, which exists only with endpoints.
+Fragments of one name, whatever object and kind they come from, become one route and one backend
+(`merge.py`). They are complete: everything an object says has been read and looked up, so merging
+knows no annotations and no Kubernetes. Only endpoints are not looked up, but where they come from
+(`Target`), so that a change of endpoints touches one backend.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from enum import Enum
 
-from controller.dialects.traefik.reading import Reading
-from controller.kubernetes.objects import (
-    Secret,
-    Service,
-    Subset,
-)
-from controller.snapshot.snapshot import Snapshot
-from controller.translate.certificates import Wanted
 from controller.translate.endpoints import Target
 from controller.translate.rules_text import Rule
-from fastproxy.features import entry_points, priority
 from fastproxy.findings import Finding
-from fastproxy.model import ObjectReference
+from fastproxy.model import Backend, Config, ObjectReference
 
-DEFAULT_BACKEND, DEFAULT_ROUTE = "global-default-backend", "global-default-frontend"
-EXACT_SUFFIX = "#exact"  # an exact path and a prefix of the same text are different routes
+NO_MENTIONS: Mapping[str, str] = {}
+NO_BACKEND = Backend("")
 
 
-class Order(NamedTuple):
-    """Where an Ingress stands among all: what "first" and "last" mean (FIX 2)."""
+class Role(Enum):
+    """How far a fragment takes part in the route of its name."""
 
-    created: str
-    namespace: str
-    name: str
+    NAMES = "its backend exists, and gets nothing from here"
+    JOINS = "gives rule and endpoints to a route which another one has begun"
+    BEGINS = "begins the route, if nobody has"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """What one path item brings to the route and backend called `name`."""
+class RouteValues:
+    """What the fragment that begins a route makes of it."""
+
+    entry_points: tuple[str, ...]
+    # See `model.Route`; None: the length of the route's rules, known when all have joined.
+    priority: int | None = None
+    tie_break: int | None = 0
+    configs: tuple[Config, ...] = ()
+    preserve_host: bool = True
+    rewrites: bool = False  # what the last of the rules changes comes in front of `configs`
+    dropped: bool = False  # there must be no route: something it was to do cannot be done
+    nowhere: Finding | None = None  # told when there is no entry point
+    # Backends of other routes that features use -> the field that names them.
+    mentions: Mapping[str, str] = field(default_factory=lambda: NO_MENTIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFragment:
+    """What one item brings to the route and backend called `name`."""
 
     name: str
     origin: ObjectReference
-    field: str
-    host: str
-    path: str
-    reading: Reading  # of the Ingress, for this path
-    service: Reading | None = None  # of the Service; None: there is no Service
+    field: str  # of the origin
+    values: RouteValues
+    host: str = ""
+    path: str = ""
     rule: Rule | None = None  # for the path; None without path
-    rule_refused: bool = False
+    role: Role = Role.BEGINS
+    backend: Backend = NO_BACKEND  # its features; name and endpoints come with the merge
     targets: tuple[Target, ...] = ()
-
-    @property
-    def makes_no_backend(self) -> bool:
-        return any(refusal.annotation == "auth-realm" for refusal in self.reading.refusals)
-
-
-@dataclass(frozen=True, slots=True)
-class Contribution:
-    order: Order
-    parts: tuple[Part, ...] = ()
-    default: Part | None = None
-    wants_default: bool = False  # with `default` None: it was refused, the Ingress is skipped
-    certificates: tuple[Wanted, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    needs: frozenset[ObjectReference] = frozenset()
-    processed: bool = False  # not skipped: its status is written
-
-
-@dataclass(slots=True)
-class Lookups:
-    """Reads the snapshot for one namespace and remembers what was asked."""
-
-    snapshot: Snapshot
-    namespace: str
-    needs: set[ObjectReference] = field(default_factory=set)
-
-    def service(self, name: str) -> Service | None:
-        self.needs.add(ObjectReference("Service", self.namespace, name))
-        return self.snapshot.services.get((self.namespace, name))
-
-    def subsets(self, name: str) -> Sequence[Subset] | None:
-        self.needs.add(ObjectReference("Endpoints", self.namespace, name))
-        return self.snapshot.subsets_of(self.namespace, name)
-
-    def secret(self, name: str) -> Secret | None:
-        self.needs.add(ObjectReference("Secret", self.namespace, name))
-        found = self.snapshot.secrets.get((self.namespace, name))
-        return None if found is None or found.withheld else found
-
-    def secret_data(self, name: str) -> Mapping[str, bytes] | None:
-        secret = self.secret(name)
-        return None if secret is None else secret.data
-
-
-def part_name(reading: Reading, host: str, path: str, path_type: str, service: str) -> str:
-    """The name of route and backend (`provider.md` 5.4): what has one name is one route."""
-    name = host + path or service
-    if path and path_type == "Exact":
-        name += EXACT_SUFFIX
-    chosen = reading.config(entry_points.FEATURE)
-    if chosen is not None:
-        name = f"{'-'.join(chosen.names)}_{name}"
-    ranked = reading.config(priority.FEATURE)
-    return f"{ranked.value}-{name}" if ranked is not None else name
+    closes_route: bool = False  # what the backend was to do cannot be done: there must be no route
+    backend_name: str = ""  # if it is not `name`
+    target_field: str = ""  # where the origin names the targets; "": `field`
+    scheme_field: str = ""  # where it chooses their scheme, if it does
+    read: tuple[Config, ...] = ()  # all that the origin says; where fragments differ is a finding

@@ -3,49 +3,53 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
+from operator import eq
 from typing import Generic, TypeVar
 
 from controller.snapshot.persistent import CHUNK, Chunked
-from controller.snapshot.snapshot import Name
-from controller.translate.fragments import Part
+from controller.translate.fragments import RouteFragment
+from fastproxy.model import ObjectReference
 
 T = TypeVar("T")
 
 
 class Groups:
-    """Parts by name and Ingress, and the names of each Ingress."""
+    """Fragments by name and object, and the names of each object."""
 
     def __init__(self) -> None:
-        self._parts: dict[str, dict[Name, tuple[Part, ...]]] = {}
-        self._names: dict[Name, tuple[str, ...]] = {}
+        self._fragments: dict[str, dict[ObjectReference, tuple[RouteFragment, ...]]] = {}
+        self._names: dict[ObjectReference, tuple[str, ...]] = {}
 
-    def put(self, key: Name, parts: tuple[Part, ...]) -> set[str]:
-        """Replace the parts of one Ingress; returns the names touched."""
+    def put(self, key: ObjectReference, fragments: tuple[RouteFragment, ...]) -> set[str]:
+        """Replace the fragments of one object; returns the names touched."""
         names = set(self._names.pop(key, ()))
         for name in names:
-            del self._parts[name][key]
-            if not self._parts[name]:
-                del self._parts[name]
-        by_name: dict[str, list[Part]] = {}
-        for part in parts:
-            by_name.setdefault(part.name, []).append(part)
+            del self._fragments[name][key]
+            if not self._fragments[name]:
+                del self._fragments[name]
+        by_name: dict[str, list[RouteFragment]] = {}
+        for fragment in fragments:
+            by_name.setdefault(fragment.name, []).append(fragment)
         for name, found in by_name.items():
-            self._parts.setdefault(name, {})[key] = tuple(found)
+            self._fragments.setdefault(name, {})[key] = tuple(found)
         if by_name:
             self._names[key] = tuple(by_name)
         return names | by_name.keys()
 
-    def members(self, name: str) -> list[Name]:
-        return list(self._parts.get(name, ()))
+    def members(self, name: str) -> list[ObjectReference]:
+        return list(self._fragments.get(name, ()))
 
-    def parts(self, name: str, key: Name) -> tuple[Part, ...]:
-        return self._parts[name][key]
+    def fragments(self, name: str, key: ObjectReference) -> tuple[RouteFragment, ...]:
+        return self._fragments[name][key]
 
 
 class Sorted(Generic[T]):
     """Values in the order of their names; replacing one does not sort again."""
 
-    def __init__(self) -> None:
+    def __init__(self, same: Callable[[T, T], bool] = eq) -> None:
+        """`same` says that a value need not be replaced by another one."""
+        self._same = same
         self._names: list[str] = []
         self._values: list[T] = []
         self._by_name: dict[str, T] = {}
@@ -60,7 +64,7 @@ class Sorted(Generic[T]):
     def put(self, name: str, value: T | None) -> bool:
         """Set or (None) remove; returns whether that changed anything."""
         old = self._by_name.get(name)
-        if old == value:
+        if old is value or (old is not None and value is not None and self._same(old, value)):
             return False
         self._shown = None
         position = bisect_left(self._names, name)

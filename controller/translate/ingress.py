@@ -1,4 +1,4 @@
-"""The steps of `provider.md` 5.2: from one Ingress to its contribution.
+"""The contributor of Ingresses: the steps of `provider.md` 5.2, from one Ingress to what it brings.
 
 Each step that fails says what it takes away: the path, or the whole Ingress. What earlier steps
 brought stays, as in Traefik 1.7.
@@ -6,7 +6,7 @@ brought stays, as in Traefik 1.7.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 from controller.dialects.traefik.idle import idle
 from controller.dialects.traefik.names import unknown_annotations
@@ -16,35 +16,44 @@ from controller.kubernetes.objects import (
     BackendReference,
     Ingress,
     IngressPath,
+    KubernetesObject,
     Service,
     ServicePort,
 )
-from controller.snapshot.snapshot import Snapshot
+from controller.snapshot.lookups import Lookups
 from controller.translate import rules_text
 from controller.translate.certificates import Wanted, check_secret
+from controller.translate.contributor import Claim, Contribution, Order
 from controller.translate.endpoints import Target, matching_ports
-from controller.translate.fragments import (
-    DEFAULT_BACKEND,
-    DEFAULT_ROUTE,
-    Contribution,
-    Lookups,
-    Order,
-    Part,
-    part_name,
+from controller.translate.fragments import NO_BACKEND, Role, RouteFragment, RouteValues
+from controller.translate.ingress_values import (
+    backend_values,
+    makes_no_backend,
+    role_of,
+    route_values,
 )
-from controller.translate.rules_text import Rule
+from controller.translate.rules_text import EVERYTHING, Rule
 from controller.translate.selection import Selection, class_annotation, class_field, class_of
 from controller.translate.weights import Weighed, weigh
 from fastproxy import findings
 from fastproxy.feature import OnInvalid, Scope
-from fastproxy.features import INGRESS_CLASS, entry_points, path_rules, protocol, weights
+from fastproxy.features import (
+    INGRESS_CLASS,
+    entry_points,
+    path_rules,
+    priority,
+    protocol,
+    weights,
+)
 from fastproxy.features.path_rules import RULE_TYPE, PathRules
 from fastproxy.findings import Finding
-from fastproxy.model import ObjectReference
 from fastproxy.notes import ObjectNotes
 from fastproxy.settings import Kubernetes, Settings
 
 LONGEST_PATH = 8192
+DEFAULT_BACKEND, DEFAULT_ROUTE = "global-default-backend", "global-default-frontend"
+PROTOCOL_FIELD = annotation_field(protocol.PROTOCOL.keys[0])
+EXACT_SUFFIX = "#exact"  # an exact path and a prefix of the same text are different routes
 
 
 def _port(port: ServicePort) -> str:
@@ -52,8 +61,10 @@ def _port(port: ServicePort) -> str:
     return " ".join(word for word in (str(port.number), port.name, other) if word)
 
 
-class Contributor:
-    """Makes contributions under one configuration; pure but for the readings it shares."""
+class IngressContributor:
+    """See `Contributor`; pure but for the readings it shares."""
+
+    kind = "Ingress"
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -61,11 +72,18 @@ class Contributor:
         self.ingress_reader = Reader(settings, Scope.INGRESS)
         self.service_reader = Reader(settings, Scope.SERVICE)
 
-    def contribute(self, ingress: Ingress, snapshot: Snapshot) -> Contribution | None:
+    def contribute(self, ingress: Ingress, lookups: Lookups) -> Contribution | None:
         """None for an Ingress outside of our namespaces and labels."""
         if not self.selection.in_scope(ingress):
             return None
-        return _Work(self, ingress, Lookups(snapshot, ingress.namespace)).run()
+        return _Work(self, ingress, lookups).run()
+
+    def examine(self, item: KubernetesObject, lookups: Lookups) -> Sequence[Finding]:
+        """What is wrong with an Ingress, or with a Service whether an Ingress names it or not."""
+        if isinstance(item, Ingress):
+            contribution = self.contribute(item, lookups)
+            return contribution.findings if contribution is not None else ()
+        return self.read_service(item, lookups)[1] if isinstance(item, Service) else ()
 
     def read_service(self, service: Service, lookups: Lookups) -> tuple[Reading, list[Finding]]:
         """Read the annotations of a Service; with what is wrong with them."""
@@ -74,20 +92,11 @@ class Contributor:
         found += unknown_annotations(service.annotations, Scope.SERVICE, service.reference)
         return reading, found
 
-    def examine_service(self, service: Service, snapshot: Snapshot) -> list[Finding]:
-        """What is wrong with a Service, whether an Ingress names it or not."""
-        return self.read_service(service, Lookups(snapshot, service.namespace))[1]
-
-    def needs_class(self, ingress: Ingress) -> ObjectReference | None:
-        if ingress.class_name is None or class_annotation(ingress) is not None:
-            return None
-        return ObjectReference("IngressClass", "", ingress.class_name)
-
 
 class _Work:
     """The steps of `provider.md` 5.2 for one Ingress."""
 
-    def __init__(self, contributor: Contributor, ingress: Ingress, lookups: Lookups) -> None:
+    def __init__(self, contributor: IngressContributor, ingress: Ingress, lookups: Lookups) -> None:
         self.contributor = contributor
         self.settings = contributor.settings
         self.ingress = ingress
@@ -99,10 +108,9 @@ class _Work:
 
     def run(self) -> Contribution:
         ingress = self.ingress
-        class_reference = self.contributor.needs_class(ingress)
-        if class_reference is not None:
-            self.lookups.needs.add(class_reference)
         annotation = class_annotation(ingress)
+        if ingress.class_name is not None and annotation is None:
+            self.lookups.ingress_class(ingress.class_name)  # `is_ours` looks at it
         if annotation is not None and rules_text.unescaped(annotation) is None:
             at = annotation_field(ObjectNotes(ingress.annotations).key(INGRESS_CLASS) or "")
             self.findings.append(findings.INVALID_CLASS(self.reference, at, value=annotation))
@@ -120,14 +128,14 @@ class _Work:
         self._entry_points(base)
         # Whatever fails, the steps behind it tell what is wrong with them, all at once.
         certain = self._tls(base)
-        default = self._default_backend(base) if ingress.has_default_backend else None
+        claim = self._claim(base) if ingress.has_default_backend else None
         weighed = self._weigh(base)
-        parts = tuple(self._parts(base))
+        fragments = tuple(self._fragments(base))
         if not certain:
             return self._result()
-        if ingress.has_default_backend and default is None:
-            return self._result(wants_default=True)
-        return self._result(default, parts, processed=True) if weighed else self._result(default)
+        if not weighed or (claim is not None and claim.fragment is None):
+            return self._result(claim)
+        return self._result(claim, fragments, served=True)
 
     def _class_spelling(self) -> None:
         """Tell of a class which only a capital letter or a blank keeps from being ours."""
@@ -155,22 +163,19 @@ class _Work:
 
     def _result(
         self,
-        default: Part | None = None,
-        parts: tuple[Part, ...] = (),
+        claim: Claim | None = None,
+        fragments: tuple[RouteFragment, ...] = (),
         *,
-        wants_default: bool = False,
-        processed: bool = False,
+        served: bool = False,
     ) -> Contribution:
         ingress = self.ingress
         return Contribution(
             Order(ingress.created, ingress.namespace, ingress.name),
-            parts,
-            default,
-            wants_default or default is not None,
+            fragments,
+            claim,
             tuple(self.certificates),
             tuple(dict.fromkeys(self.findings)),
-            frozenset(self.lookups.needs),
-            processed,
+            served,
         )
 
     def _read(self, path: str) -> Reading:
@@ -202,7 +207,12 @@ class _Work:
 
     # -- step 3 --
 
-    def _default_backend(self, base: Reading) -> Part | None:
+    def _claim(self, base: Reading) -> Claim:
+        fragment = self._default_backend(base)
+        kind = findings.DUPLICATE_DEFAULT_BACKEND
+        return Claim(DEFAULT_ROUTE, fragment, kind, "spec.defaultBackend")
+
+    def _default_backend(self, base: Reading) -> RouteFragment | None:
         at = "spec.defaultBackend"
         backend = self.ingress.default_backend
         if backend is None:
@@ -236,7 +246,20 @@ class _Work:
             for port in ports
         )
         reading = self._service_reading(service)
-        return Part(DEFAULT_ROUTE, self.reference, at, "", "", base, reading, targets=targets)
+        return RouteFragment(
+            DEFAULT_ROUTE,
+            self.reference,
+            at,
+            self._values(base),
+            path="/",
+            # An empty text: the default backend counts 0 unless it has a priority of its own
+            # (FIX 32).
+            rule=Rule("", EVERYTHING.matchers),
+            backend=backend_values(reading),
+            targets=targets,
+            closes_route=reading.has_effect(OnInvalid.DROP),
+            backend_name=DEFAULT_BACKEND,
+        )
 
     # -- step 4 --
 
@@ -262,8 +285,8 @@ class _Work:
 
     # -- steps 5 and 6 --
 
-    def _parts(self, base: Reading) -> list[Part]:
-        parts = []
+    def _fragments(self, base: Reading) -> list[RouteFragment]:
+        found = []
         for number, rule in enumerate(self.ingress.rules):
             if rule.paths is None:
                 at = f"spec.rules[{number}]"
@@ -271,12 +294,14 @@ class _Work:
                 continue
             for position, item in enumerate(rule.paths):
                 at = f"spec.rules[{number}].http.paths[{position}]"
-                part = self._part(base, rule.host, item, at)
-                if part is not None:
-                    parts.append(part)
-        return parts
+                fragment = self._fragment(base, rule.host, item, at)
+                if fragment is not None:
+                    found.append(fragment)
+        return found
 
-    def _part(self, base: Reading, raw_host: str, item: IngressPath, at: str) -> Part | None:
+    def _fragment(
+        self, base: Reading, raw_host: str, item: IngressPath, at: str
+    ) -> RouteFragment | None:
         host = self._host(raw_host, at)
         path = self._path(item.path, at)
         if host is None or path is None:
@@ -286,21 +311,14 @@ class _Work:
             self.findings.append(findings.RESOURCE_BACKEND(self.reference, f"{at}.backend"))
             return None
         reading = base if not path else self._read(path)
-        name = part_name(reading, host, path, item.path_type, backend.service)
+        name = fragment_name(reading, host, path, item.path_type, backend.service)
         if name in (DEFAULT_BACKEND, DEFAULT_ROUTE):
             self.findings.append(findings.RESERVED_NAME(self.reference, at, name=name))
             return None
         service = self.lookups.service(backend.service)
-        part = Part(
-            name,
-            self.reference,
-            at,
-            host,
-            path,
-            reading,
-            rule=self._rule(reading, item.path_type, at),
-            rule_refused=reading.refused(path_rules.FEATURE),
-        )
+        rule = self._rule(reading, item.path_type, at)
+        targets: tuple[Target, ...] = ()
+        of_service = None
         if service is None:
             self.findings.append(
                 findings.UNKNOWN_SERVICE(
@@ -310,10 +328,32 @@ class _Work:
                     namespace=self.ingress.namespace,
                 )
             )
-            return part
-        weight = self._weight(raw_host, item.path, backend.service)
-        targets = self._targets(service, backend, reading, weight, at)
-        return replace(part, service=self._service_reading(service), targets=targets)
+        else:
+            weight = self._weight(raw_host, item.path, backend.service)
+            targets = self._targets(service, backend, reading, weight, at)
+            of_service = self._service_reading(service)
+        if makes_no_backend(reading):
+            return None
+        usable = of_service is not None and not reading.refused(path_rules.FEATURE)
+        return RouteFragment(
+            name,
+            self.reference,
+            at,
+            self._values(reading),
+            host,
+            path,
+            rule,
+            role_of(reading) if usable else Role.NAMES,
+            backend_values(of_service) if of_service is not None else NO_BACKEND,
+            targets,
+            closes_route=of_service is not None and of_service.has_effect(OnInvalid.DROP),
+            target_field=f"{at}.backend",
+            scheme_field=PROTOCOL_FIELD if reading.config(protocol.FEATURE) is not None else "",
+            read=tuple(config for _, config in reading.configs),
+        )
+
+    def _values(self, reading: Reading) -> RouteValues:
+        return route_values(reading, self.reference, self.ingress.annotations, self.settings)
 
     def _host(self, raw: str, at: str) -> str | None:
         at = at.partition(".http")[0] + ".host"
@@ -418,3 +458,15 @@ class _Work:
         reading, found = self.contributor.read_service(service, self.lookups)
         self.findings += found
         return reading
+
+
+def fragment_name(reading: Reading, host: str, path: str, path_type: str, service: str) -> str:
+    """The name of route and backend (`provider.md` 5.4): what has one name is one route."""
+    name = host + path or service
+    if path and path_type == "Exact":
+        name += EXACT_SUFFIX
+    chosen = reading.config(entry_points.FEATURE)
+    if chosen is not None:
+        name = f"{'-'.join(chosen.names)}_{name}"
+    ranked = reading.config(priority.FEATURE)
+    return f"{ranked.value}-{name}" if ranked is not None else name

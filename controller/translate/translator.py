@@ -2,88 +2,83 @@
 
 Idea. Three pure steps, each result kept:
 
-    Ingress  --ingress.py------->  parts, certificates, findings    per Ingress
-    parts    --merge.py--------->  route                            per name
-    route    --merge.py--------->  backend with endpoints           per name
+    object     --contributor.py-->  fragments, certificates, findings   per object
+    fragments  --merge.py-------->  route                               per name
+    route      --merge.py-------->  backend with endpoints              per name
 
-A change of an object repeats the first step for the Ingresses that looked at it, the second for
+A change of an object repeats the first step for the objects that looked at it, the second for
 the names those had or have, the third also for the names whose Services' endpoints changed. Nothing
-else is visited, so the price of an endpoint change is that of its backends.
+else is visited, so the price of an endpoint change is that of its backends. Which kinds of objects
+become routes is known to their contributors alone.
 
 Invariants. `translate(snapshot)` is a translator that has seen nothing being given the snapshot:
 the incremental way and the full way are one way. What did not change stays the same object, so
 that comparing two Desired is cheap.
 
-What we do not like. One default backend for the cluster couples Ingresses: which one has it decides
-whether the others with a default backend exist at all. `_elect` handles it apart.
+What we do not like. A name that only one object may have (the default backend of the cluster)
+couples objects: who has it decides whether the others exist at all. `claims.py` handles it apart.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from controller.kubernetes.objects import EndpointSlice, Ingress, KubernetesObject, Service
+from controller.kubernetes.objects import KubernetesObject
+from controller.snapshot.lookups import Lookups
 from controller.snapshot.snapshot import Name, Snapshot
 from controller.translate import certificates
-from controller.translate.fragments import DEFAULT_BACKEND, DEFAULT_ROUTE, Contribution, Order, Part
+from controller.translate.claims import Claims
+from controller.translate.contributor import Contribution, Contributor
+from controller.translate.fragments import RouteFragment
 from controller.translate.groups import Groups, Sorted
-from controller.translate.ingress import Contributor
-from controller.translate.merge import Merged, merge, merge_backend, merge_default
+from controller.translate.merge import Merged, merge, merge_backend
 from controller.translate.named_backends import NamedBackends, unusable
-from fastproxy import findings
 from fastproxy.findings import Finding
 from fastproxy.model import Backend, Desired, Endpoint, ObjectReference, Route
-from fastproxy.notes import ObjectNotes
-from fastproxy.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Translation:
     desired: Desired = field(default_factory=Desired)
     findings: tuple[Finding, ...] = ()
-    processed: tuple[Name, ...] = ()  # Ingresses whose status is ours to write
+    served: tuple[ObjectReference, ...] = ()  # whose status is ours to write
     secrets: frozenset[Name] = frozenset()  # looked up, present or not
     # Backends whose endpoints differ from the translation before; None when anything else of
     # Desired differs too.
     moved: Mapping[str, tuple[Endpoint, ...]] | None = None
 
 
-def translate(snapshot: Snapshot, settings: Settings) -> Translation:
-    """Raises ValueError when the label selector of the settings is none."""
-    return Translator(settings).update(snapshot)
-
-
 class Translator:
     """Translates one snapshot after the other, visiting only what changed between them."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._contributor = Contributor(settings)
+    def __init__(self, contributors: Sequence[Contributor]) -> None:
+        self._contributors = {contributor.kind: contributor for contributor in contributors}
         self._snapshot = Snapshot()
-        self._contributions: dict[Name, Contribution] = {}
-        self._users: dict[ObjectReference, set[Name]] = {}  # object -> Ingresses that need it
+        self._contributions: dict[ObjectReference, Contribution] = {}
+        self._needs: dict[ObjectReference, frozenset[ObjectReference]] = {}
+        self._users: dict[ObjectReference, set[ObjectReference]] = {}  # who needs an object
         self._secrets: set[Name] = set()  # the Secrets among `_users`
-        self._served: list[Name] = []  # Ingresses that are not skipped, in order
+        self._served: list[ObjectReference] = []  # what is not skipped, in order
+        self._claims = Claims()
         self._groups = Groups()
         self._merged: dict[str, Merged] = {}
         self._fed_by: dict[Name, set[str]] = {}  # Service -> names of groups with its endpoints
         self._named = NamedBackends()
-        self._elected: Name | None = None
-        self._duplicates: list[tuple[Order, Name]] = []
         self._chosen = certificates.Chosen((), ())
-        self._routes: Sorted[Route] = Sorted()
+        self._routes: Sorted[Route] = Sorted(_same_route)
         self._backends: Sorted[Backend] = Sorted()
+        self._present: set[str] = set()  # names of the backends
         self._found: dict[tuple[str, object], tuple[Finding, ...]] = {}  # by what found it
         self._last = Translation()
 
     def update(self, snapshot: Snapshot) -> Translation:
         """Translate the snapshot; the same object comes back when nothing of it changed."""
-        ingresses, services = self._affected(snapshot)
+        references, services = self._affected(snapshot)
         self._snapshot = snapshot
         change = _Change()
-        names = self._recontribute(ingresses, change)
+        names = self._recontribute(references, change)
         for name in names:
             self._merge(name, change)
         fed = {name for service in services for name in self._fed_by.get(service, ())}
@@ -94,69 +89,67 @@ class Translator:
 
     def examine(self, objects: Iterable[KubernetesObject]) -> tuple[Finding, ...]:
         """What is wrong with objects that are not served, beside why they are not."""
-        found: list[Finding] = []
+        found: dict[Finding, None] = {}
         for item in objects:
-            if isinstance(item, Ingress):
-                contribution = self._contributor.contribute(item, self._snapshot)
-                found += contribution.findings if contribution is not None else ()
-            elif isinstance(item, Service):
-                found += self._contributor.examine_service(item, self._snapshot)
-        return tuple(dict.fromkeys(found))
+            for contributor in self._contributors.values():
+                lookups = Lookups(self._snapshot, item.namespace)
+                found.update(dict.fromkeys(contributor.examine(item, lookups)))
+        return tuple(found)
 
     # -- what a change touches --
 
-    def _affected(self, snapshot: Snapshot) -> tuple[set[Name], set[Name]]:
-        """Ingresses to contribute again, and Services whose endpoints may differ."""
-        ingresses: set[Name] = set()
+    def _affected(self, snapshot: Snapshot) -> tuple[set[ObjectReference], set[Name]]:
+        """Objects to contribute again, and Services whose endpoints may differ."""
+        references: set[ObjectReference] = set()
         services: set[Name] = set()
         for reference in snapshot.changes_since(self._snapshot):
-            kind, namespace, name = reference
-            if kind == "Ingress":
-                ingresses.add((namespace, name))
-            elif kind == "EndpointSlice":
-                for version in (self._snapshot.get(reference), snapshot.get(reference)):
-                    if isinstance(version, EndpointSlice):
-                        services.add((namespace, version.service))
-            elif kind == "Endpoints":
-                services.add((namespace, name))
-            else:
-                ingresses |= self._users.get(reference, set())
+            if reference.kind in self._contributors:
+                references.add(reference)
+            references |= self._users.get(reference, set())
+            for version in (self._snapshot, snapshot):
+                service = version.service_behind(reference)
+                if service is not None:
+                    services.add(service)
         for service in services:
-            ingresses |= self._users.get(ObjectReference("Endpoints", *service), set())
-        return ingresses, services
+            references |= self._users.get(ObjectReference("Endpoints", *service), set())
+        return references, services
 
-    # -- per Ingress --
+    # -- per object --
 
-    def _recontribute(self, ingresses: Iterable[Name], change: _Change) -> set[str]:
-        """Contribute again; returns the names whose parts changed."""
+    def _recontribute(self, references: Iterable[ObjectReference], change: _Change) -> set[str]:
+        """Contribute again; returns the names whose fragments changed."""
         names: set[str] = set()
-        defaults = certificates_changed = False
-        for key in ingresses:
+        claimed: set[str] = set()
+        certificates_changed = False
+        for key in references:
             old = self._contributions.pop(key, None)
-            ingress = self._snapshot.ingresses.get(key)
-            new = None if ingress is None else self._contributor.contribute(ingress, self._snapshot)
+            new = self._contribution(key, change)
             if new is not None:
                 self._contributions[key] = new
             if old == new:
                 continue
-            change.processed.add(key)
-            self._register(key, old, new, change)
-            self._note(("Ingress", key), new.findings if new else (), change)
-            names |= self._groups.put(key, self._wired(key))
-            defaults = defaults or any(c.wants_default for c in (old, new) if c is not None)
+            change.served.add(key)
+            self._note(("object", key), new.findings if new else (), change)
+            claimed |= self._claims.put(key, new)
+            names |= self._groups.put(key, self._counting(key))
             before, after = (c.certificates if c else () for c in (old, new))
             certificates_changed = certificates_changed or before != after
-        if defaults:
-            names |= self._elect(change)
+        for name in claimed:
+            names |= self._elect(name, change)
         if certificates_changed:
             self._choose_certificates(change)
         return names
 
-    def _register(
-        self, key: Name, old: Contribution | None, new: Contribution | None, change: _Change
-    ) -> None:
-        before = old.needs if old else frozenset()
-        after = new.needs if new else frozenset()
+    def _contribution(self, key: ObjectReference, change: _Change) -> Contribution | None:
+        """What an object contributes now; remembers what that depends on."""
+        item = self._snapshot.get(key)
+        lookups = Lookups(self._snapshot, key.namespace)
+        found = None
+        if item is not None:
+            found = self._contributors[key.kind].contribute(item, lookups)
+        before, after = self._needs.pop(key, frozenset()), frozenset(lookups.needs)
+        if after:
+            self._needs[key] = after
         for reference in before - after:
             users = self._users[reference]
             users.discard(key)
@@ -168,6 +161,7 @@ class Translator:
                 self._users[reference] = set()
                 self._need_secret(reference, True, change)
             self._users[reference].add(key)
+        return found
 
     def _need_secret(self, reference: ObjectReference, needed: bool, change: _Change) -> None:
         if reference.kind != "Secret":
@@ -178,34 +172,26 @@ class Translator:
         else:
             self._secrets.discard(reference[1:])
 
-    def _wired(self, key: Name) -> tuple[Part, ...]:
-        """The parts of an Ingress that count: none when its default backend is refused."""
+    def _counting(self, key: ObjectReference) -> tuple[RouteFragment, ...]:
+        """The fragments of an object that count: none when somebody else has what it claims."""
         contribution = self._contributions.get(key)
-        if contribution is None or (contribution.wants_default and key != self._elected):
+        if contribution is None or not self._claims.holds(key):
             return ()
-        return contribution.parts
+        claim = contribution.claim
+        own = (claim.fragment,) if claim is not None and claim.fragment is not None else ()
+        return contribution.fragments + own
 
-    def _elect(self, change: _Change) -> set[str]:
-        """Give the one default backend to the first Ingress that has a usable one."""
-        candidates = sorted(
-            (c.order, key) for key, c in self._contributions.items() if c.default is not None
-        )
-        before, self._elected = self._elected, candidates[0][1] if candidates else None
-        change.processed |= {key for key, c in self._contributions.items() if c.wants_default}
-        for _, key in self._duplicates:
-            self._note(("duplicate", key), (), change)
-        self._duplicates = candidates[1:]
-        for _, key in self._duplicates:
-            finding = findings.DUPLICATE_DEFAULT_BACKEND(
-                ObjectReference("Ingress", *key),
-                "spec.defaultBackend",
-                other=ObjectReference("Ingress", *(self._elected or ("", ""))),
-            )
-            self._note(("duplicate", key), (finding,), change)
-        names = {DEFAULT_ROUTE}
-        for winner in (before, self._elected):
-            if winner is not None:
-                names |= self._groups.put(winner, self._wired(winner))
+    def _elect(self, name: str, change: _Change) -> set[str]:
+        """Give a claimed name to the first who can use it; returns the names touched by that."""
+        election = self._claims.elect(name)
+        change.served |= election.claimants
+        for key in election.late_before:
+            self._note(("claim", key), (), change)
+        for key, finding in election.late.items():
+            self._note(("claim", key), (finding,), change)
+        names: set[str] = set()
+        for holder in election.holders:
+            names |= self._groups.put(holder, self._counting(holder))
         return names
 
     def _choose_certificates(self, change: _Change) -> None:
@@ -222,7 +208,7 @@ class Translator:
 
     def _merge(self, name: str, change: _Change) -> None:
         old = self._merged.pop(name, None)
-        new = self._merged_anew(name)
+        new = merge(name, self._in_order(name))
         for service in _feeding(old):
             self._fed_by[service].discard(name)
             if not self._fed_by[service]:
@@ -234,22 +220,15 @@ class Translator:
         route = new.route if new else None
         change.structure |= self._routes.put(name, route)
         self._note(("route", name), new.findings if new else (), change)
-        if self._named.put(name, route):
+        if self._named.put(name, new.mentions if new else ()):
             self._look_for_named(name, change)
 
-    def _merged_anew(self, name: str) -> Merged | None:
-        if name == DEFAULT_ROUTE:
-            elected = self._contributions.get(self._elected) if self._elected else None
-            if elected is None or elected.default is None:
-                return None
-            return merge_default(elected.default, self._settings)
+    def _in_order(self, name: str) -> list[RouteFragment]:
+        """The fragments of a name, in the order of their objects."""
         members = self._groups.members(name)
-        if not members:
-            return None
         if len(members) > 1:
-            members = sorted(members, key=lambda key: self._contributions[key].order)
-        parts = [part for key in members for part in self._groups.parts(name, key)]
-        return merge(name, parts, self._settings)
+            members = sorted(members, key=lambda key: (self._contributions[key].order, key))
+        return [fragment for key in members for fragment in self._groups.fragments(name, key)]
 
     def _feed(self, name: str, change: _Change) -> None:
         """Look up the endpoints of one backend."""
@@ -265,6 +244,7 @@ class Translator:
         self._note(("backend", name), found.findings if found else (), change)
         there = new or old
         if there is not None and (old is None or new is None):
+            (self._present.discard if new is None else self._present.add)(there.name)
             for route in self._named.routes(there.name):
                 self._look_for_named(route, change)
 
@@ -273,15 +253,9 @@ class Translator:
         merged = self._merged.get(name)
         found: tuple[Finding, ...] = ()
         if merged is not None and merged.route is not None and merged.route.origin is not None:
-            origin = merged.route.origin
-            ingress = self._snapshot.ingresses.get((origin.namespace, origin.name))
-            notes = ObjectNotes(ingress.annotations if ingress else {})
-            found = unusable(merged.route, origin, notes, self._has_backend)
+            route, origin = merged.route, merged.route.origin
+            found = unusable(route, origin, merged.mentions, self._present.__contains__)
         self._note(("named", name), found, change)
-
-    def _has_backend(self, name: str) -> bool:
-        key = DEFAULT_ROUTE if name == DEFAULT_BACKEND else name
-        return self._backends.get(key) is not None
 
     # -- the whole --
 
@@ -300,56 +274,51 @@ class Translator:
         last = self._last
         if change == _Change():
             return last
-        desired, processed, secrets, found = (
-            last.desired,
-            last.processed,
-            last.secrets,
-            last.findings,
-        )
+        desired, served, secrets, found = last.desired, last.served, last.secrets, last.findings
         if change.structure or change.moved:
             desired = Desired(
                 self._routes.values(), self._backends.values(), self._chosen.certificates
             )
-        if self._note_processed(change.processed):
-            processed = tuple(self._served)
+        if self._note_served(change.served):
+            served = tuple(self._served)
         if change.secrets:
             secrets = frozenset(self._secrets)
         if change.findings:
             everything = {finding: None for found in self._found.values() for finding in found}
             found = tuple(sorted(everything, key=lambda f: (f.object, f.field, f.code, f.sentence)))
         moved = None if change.structure else change.moved
-        return Translation(desired, found, processed, secrets, moved)
+        return Translation(desired, found, served, secrets, moved)
 
-    def _note_processed(self, keys: Iterable[Name]) -> bool:
-        """Put each Ingress among those that are served, or take it out; say if any has moved."""
+    def _note_served(self, keys: Iterable[ObjectReference]) -> bool:
+        """Put each object among those that are served, or take it out; say if any has moved."""
         moved = False
         for key in keys:
             position = bisect_left(self._served, key)
             known = self._served[position : position + 1] == [key]
-            if known != self._processed(key):
+            contribution = self._contributions.get(key)
+            serve = contribution is not None and contribution.served and self._claims.holds(key)
+            if known != serve:
                 moved = True
                 self._served[position : position + known] = [] if known else [key]
         return moved
-
-    def _processed(self, key: Name) -> bool:
-        contribution = self._contributions.get(key)
-        if contribution is None:
-            return False
-        refused = contribution.wants_default and key != self._elected
-        return contribution.processed and not refused
 
 
 @dataclass(slots=True)
 class _Change:
     """What one update has found to differ."""
 
-    processed: set[Name] = field(default_factory=set)  # Ingresses that may (not) be served now
+    served: set[ObjectReference] = field(default_factory=set)  # what may (not) be served now
     secrets: bool = False
     structure: bool = False  # anything of Desired but endpoints
     findings: bool = False
     moved: dict[str, tuple[Endpoint, ...]] = field(default_factory=dict)
 
 
+def _same_route(one: Route, other: Route) -> bool:
+    """Also made from the same object, which a comparison of routes leaves out."""
+    return one == other and one.origin == other.origin
+
+
 def _feeding(merged: Merged | None) -> set[Name]:
-    parts = merged.parts if merged else ()
-    return {(target.namespace, target.service) for part in parts for target in part.targets}
+    fragments = merged.fragments if merged else ()
+    return {(t.namespace, t.service) for fragment in fragments for t in fragment.targets}

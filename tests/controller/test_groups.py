@@ -5,10 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.dialects.traefik.reading import Reading
 from controller.snapshot.persistent import CHUNK
-from controller.snapshot.snapshot import Name
-from controller.translate.fragments import Part
+from controller.translate.fragments import RouteFragment, RouteValues
 from controller.translate.groups import Groups, Sorted
 from fastproxy.model import ObjectReference
 
@@ -58,21 +56,21 @@ def test_values_taken_before_stay_as_they_were(
             assert [values[at] for at in range(len(values))] == list(expected)
 
 
-def part(name: str) -> Part:
-    return Part(name, ObjectReference("Ingress", "d", "i"), "spec", "h", "/", Reading(()))
+def fragment(name: str) -> RouteFragment:
+    return RouteFragment(name, ObjectReference("Ingress", "d", "i"), "spec", RouteValues(()))
 
 
 @given(st.lists(st.tuples(st.sampled_from("xyz"), st.lists(names, max_size=4)), max_size=15))
-def test_groups_hold_the_parts_of_every_name(steps: list[tuple[str, list[str]]]) -> None:
+def test_groups_hold_the_fragments_of_every_name(steps: list[tuple[str, list[str]]]) -> None:
     groups = Groups()
-    twin: dict[Name, list[str]] = {}
+    twin: dict[ObjectReference, list[str]] = {}
     for ingress, wanted in steps:
-        key = ("d", ingress)
-        touched = groups.put(key, tuple(map(part, wanted)))
+        key = ObjectReference("Ingress", "d", ingress)
+        touched = groups.put(key, tuple(map(fragment, wanted)))
         assert touched == set(twin.get(key, ())) | set(wanted)
         twin[key] = wanted
         for name in "abcdef":
             members = {key for key, parts in twin.items() if name in parts}
             assert set(groups.members(name)) == members
             for member in members:
-                assert len(groups.parts(name, member)) == twin[member].count(name)
+                assert len(groups.fragments(name, member)) == twin[member].count(name)

@@ -14,14 +14,17 @@ from controller.kubernetes.objects import (
     Ingress,
     IngressPath,
     IngressRule,
+    KubernetesObject,
     PortReference,
     Service,
     ServicePort,
     parse_kind,
 )
+from controller.snapshot.lookups import Lookups
 from controller.snapshot.snapshot import Snapshot
-from controller.translate.ingress import Contributor
-from controller.translate.translator import translate
+from controller.translate.contributor import Contribution
+from controller.translate.contributors import translate
+from controller.translate.ingress import IngressContributor
 from fastproxy.features import KNOWN_ANNOTATIONS
 from fastproxy.model import ObjectReference
 from tests.support.cases import settings
@@ -100,28 +103,41 @@ NEEDS: list[tuple[Ingress, set[tuple[str, str]]]] = [
 def test_everything_looked_at_is_needed(
     given_ingress: Ingress, expected: set[tuple[str, str]]
 ) -> None:
-    found = Contributor(SETTINGS).contribute(given_ingress, Snapshot())
-    assert found is not None
-    assert {(need.kind, need.name) for need in found.needs} == expected
+    lookups = Lookups(Snapshot(), "d")
+    assert IngressContributor(SETTINGS).contribute(given_ingress, lookups) is not None
+    assert {(need.kind, need.name) for need in lookups.needs} == expected
 
 
 def test_a_name_is_looked_up_in_the_namespace_of_the_ingress_only() -> None:
-    found = Contributor(SETTINGS).contribute(VICTIM, Snapshot.of([Service("other", "s")]))
+    lookups = Lookups(Snapshot.of([Service("other", "s")]), "d")
+    found = IngressContributor(SETTINGS).contribute(VICTIM, lookups)
     assert found is not None
-    assert ObjectReference("Service", "d", "s") in found.needs
+    assert ObjectReference("Service", "d", "s") in lookups.needs
     assert [finding.code for finding in found.findings] == ["FP102"]
 
 
 def test_out_of_scope_is_nothing() -> None:
-    contributor = Contributor(settings({"namespaces": ["elsewhere"]}))
-    assert contributor.contribute(VICTIM, Snapshot()) is None
+    contributor = IngressContributor(settings({"namespaces": ["elsewhere"]}))
+    assert contributor.contribute(VICTIM, Lookups(Snapshot(), "d")) is None
+
+
+def contribution(item: Ingress, *others: KubernetesObject) -> Contribution | None:
+    lookups = Lookups(Snapshot.of(others), item.namespace)
+    return IngressContributor(SETTINGS).contribute(item, lookups)
+
+
+def test_a_foreign_realm_leaves_no_fragment() -> None:
+    asked = {"ingress.kubernetes.io/auth-type": "basic", "ingress.kubernetes.io/auth-realm": "r"}
+    usual, refused = (contribution(ingress("i", "h", annotations=a), SERVICE) for a in ({}, asked))
+    assert usual is not None and len(usual.fragments) == 1
+    assert refused is not None and refused.fragments == () and refused.served
 
 
 def test_a_very_long_path_is_refused() -> None:
-    found = Contributor(SETTINGS).contribute(ingress("i", "h", "/" + "x" * 9000), Snapshot())
+    found = contribution(ingress("i", "h", "/" + "x" * 9000))
     assert found is not None
     assert [finding.code for finding in found.findings] == ["FP117"]
-    assert found.parts == ()
+    assert found.fragments == ()
 
 
 # what takes the whole Ingress away, and its code
@@ -137,8 +153,8 @@ WHOLE: list[tuple[dict[str, Any], list[str]]] = [
 def test_a_failure_of_the_whole_ingress_hides_no_other(
     fields: dict[str, Any], codes: list[str]
 ) -> None:
-    found = Contributor(SETTINGS).contribute(ingress("i", "h:80", **fields), Snapshot())
+    found = contribution(ingress("i", "h:80", **fields))
     assert found is not None
-    assert not found.parts
-    assert not found.processed
+    assert not found.fragments
+    assert not found.served
     assert [finding.code for finding in found.findings] == [*codes, "FP114"]

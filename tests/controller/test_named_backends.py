@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+from controller.dialects.traefik.reading import Reader
+from controller.translate.ingress_values import route_values
 from controller.translate.named_backends import NamedBackends, unusable
-from fastproxy.features.error_pages import ErrorPages, Page
+from fastproxy.feature import Scope
 from fastproxy.model import ObjectReference, Route
-from fastproxy.notes import ObjectNotes
+from tests.support.cases import settings
 
+SETTINGS = settings({})
 ORIGIN = ObjectReference("Ingress", "default", "shop")
 
 
-def route(*backends: str) -> Route:
-    pages = tuple(Page(((404, 404),), backend, "/") for backend in backends)
-    configs = (ErrorPages(pages),) if pages else ()
-    return Route("shop", ("http",), (), 1, "shop", configs)
-
-
 STEPS = [  # what the route names now, whether that is worth a look, who names "a" then
-    (route(), False, []),
-    (route("a", "b"), True, ["shop"]),
-    (route("b"), True, []),
-    (route("a"), True, ["shop"]),
-    (None, True, []),
-    (None, False, []),
+    ((), False, []),
+    (("a", "b"), True, ["shop"]),
+    (("b",), True, []),
+    (("a",), True, ["shop"]),
+    ((), True, []),
+    ((), False, []),
 ]
 
 
@@ -35,8 +32,13 @@ def test_routes_are_found_by_the_backends_they_name() -> None:
 
 def test_what_is_not_there_is_told() -> None:
     key = "traefik.ingress.kubernetes.io/error-pages"
-    notes = ObjectNotes({key: "..."})
-    found = unusable(route("a", "gone", "shop"), ORIGIN, notes, {"a", "shop"}.__contains__)
+    annotations = {key: "p: {status: ['404'], backend: a}\nq: {status: ['404'], backend: gone}\n"
+                   "r: {status: ['404'], backend: shop}"}  # fmt: skip
+    reading = Reader(SETTINGS, Scope.INGRESS).read(annotations, lambda name: None)
+    mentions = route_values(reading, ORIGIN, annotations, SETTINGS).mentions
+    assert list(mentions) == ["a", "gone", "shop"]
+    route = Route("shop", ("http",), (), 1, "shop")
+    found = unusable(route, ORIGIN, mentions, {"a", "shop"}.__contains__)
     assert [(f.code, f.object, f.field) for f in found] == [
         ("FP171", ORIGIN, f"metadata.annotations[{key}]")
     ] * 2

@@ -9,7 +9,7 @@ import yaml
 
 from controller.kubernetes.objects import parse_kind
 from controller.snapshot.snapshot import Snapshot
-from controller.translate.translator import translate
+from controller.translate.contributors import translate
 from fastproxy._core import build_matcher, match
 from tests.support.cases import FOLDER, settings
 
@@ -44,13 +44,11 @@ def test_routing(row: dict[str, Any]) -> None:
     chosen = settings(row.get("settings", {}))
     desired = translate(Snapshot.of(objects), chosen).desired
     backends = {found.name: found for found in desired.backends}
-    assert chosen.kubernetes is not None
     section = build_matcher(
         [
-            (n, 0, route.matchers, route.priority, route.name)
+            (n, 0, route.matchers, (route.priority, route.tie_break), route.name)
             for n, route in enumerate(desired.routes)
-        ],
-        order=chosen.kubernetes.route_order,
+        ]
     )
     for host, path, expected in row["requests"]:
         found = match(section, 0, host, path)

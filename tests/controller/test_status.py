@@ -9,6 +9,7 @@ from controller.kubernetes.objects import Address, Ingress, Service
 from controller.kubernetes.resources import INGRESSES
 from controller.report.status import Unpublishable, outdated, wanted, write
 from controller.snapshot.snapshot import Snapshot
+from fastproxy.model import ObjectReference
 from fastproxy.settings import IngressEndpoint
 from tests.support.api_server import ApiServer
 from tests.support.kubernetes_objects import ingress
@@ -70,8 +71,10 @@ def test_only_what_differs_is_outdated() -> None:
             Ingress("a", "foreign"),
         ]
     )
-    processed = [("a", "same"), ("a", "empty"), ("a", "other"), ("a", "vanished")]
-    assert list(outdated(view, processed, (ONE,))) == [("a", "empty"), ("a", "other")]
+    names = ("same", "empty", "other", "vanished")
+    served = [ObjectReference("Ingress", "a", name) for name in names]
+    served.append(ObjectReference("Toy", "a", "empty"))
+    assert list(outdated(view, served, (ONE,))) == [("a", "empty"), ("a", "other")]
 
 
 def test_write() -> None:

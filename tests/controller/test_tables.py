@@ -9,7 +9,8 @@ import yaml
 
 from controller.kubernetes.objects import KubernetesObject, parse_kind
 from controller.snapshot.snapshot import Snapshot
-from controller.translate.translator import Translation, translate
+from controller.translate.contributors import translate
+from controller.translate.translator import Translation
 from tests.support.cases import FOLDER, settings
 
 SETTINGS = settings({})

@@ -62,8 +62,12 @@ class Replica:
 
     def look(self, *findings: Finding) -> None:
         snapshot = self.snapshot()
-        self.writer.observe(snapshot, sorted(snapshot.ingresses), findings)
+        self.writer.observe(snapshot, served(snapshot), findings)
         self.writer.turn()
+
+
+def served(snapshot: Snapshot) -> list[ObjectReference]:
+    return [ingress.reference for _, ingress in sorted(snapshot.ingresses.items())]
 
 
 def statuses(server: ApiServer) -> list[object]:
@@ -106,7 +110,7 @@ def test_a_status_lost_on_the_way_is_repeated_later(server: ApiServer) -> None:
     before = one.snapshot()
     for pause in (0.0, RETRY_PERIOD, RETRY_PERIOD):  # the watch tells nothing new
         clock.now += pause
-        one.writer.observe(before, sorted(before.ingresses), ())
+        one.writer.observe(before, served(before), ())
         one.writer.turn()
     assert server.counted("PATCH", "/status") == 2
     clock.now += REPEAT
@@ -148,7 +152,7 @@ def test_thread_writes_and_releases(server: ApiServer) -> None:
 
     one = Replica(server, Clock(), "one")
     snapshot = one.snapshot()
-    one.writer.observe(snapshot, sorted(snapshot.ingresses), ())
+    one.writer.observe(snapshot, served(snapshot), ())
     one.writer.start()
     wait_until(lambda: statuses(server) == WRITTEN)
     one.writer.stop()

@@ -216,15 +216,14 @@ def length(*matchers: Matcher) -> int:
     return sum(len(rules.text(matcher)) for matcher in matchers)
 
 
-def best(*routes: tuple[tuple[Matcher, ...], int | None], order: str = "length") -> int | None:
-    """Which route takes a request for a.foo.com/api/x."""
-    section = build_matcher(
-        [
-            (index, 0, found, length(*found) if priority is None else priority, f"r{index}")
-            for index, (found, priority) in enumerate(routes)
-        ],
-        order=order,  # type: ignore[arg-type]
-    )
+def best(*routes: tuple[tuple[Matcher, ...], int | None], last: bool = False) -> int | None:
+    """Which route takes a request for a.foo.com/api/x; `last`: priorities only break ties."""
+    entries = []
+    for index, (found, given) in enumerate(routes):
+        priority = length(*found) if given is None else given
+        precedence = (0, priority) if last else priority
+        entries.append((index, 0, found, precedence, f"r{index}"))
+    section = build_matcher(entries)
     answer = match(section, 0, "a.foo.com", "/api/x")
     return answer and answer[0]
 
@@ -255,7 +254,7 @@ def test_order(
     routes: list[tuple[tuple[Matcher, ...], int | None]], by_length: int, by_specificity: int
 ) -> None:
     assert best(*routes) == by_length
-    assert best(*routes, order="specificity") == by_specificity
+    assert best(*routes, last=True) == by_specificity
 
 
 def test_equal_routes_are_ordered_by_name_whatever_their_order() -> None:
@@ -333,6 +332,9 @@ def test_equal_entries_make_equal_sections() -> None:
         ((1, 0, (), 1, "\ud800"), UnicodeEncodeError),
         ((1, 0, [], 1, "a"), TypeError),
         ((1, 0, (), 1), ValueError),
+        ((1, 0, (), (1, 2, 3), "a"), ValueError),
+        ((1, 0, (), (1, "2"), "a"), TypeError),
+        ((1, 0, (), "1", "a"), TypeError),
         ([1, 0, (), 1, "a"], TypeError),
     ],
 )
@@ -341,9 +343,27 @@ def test_entries_that_cannot_be_compiled(entry: object, error: type[Exception]) 
         build_matcher([entry])  # type: ignore[list-item]
 
 
-def test_an_unknown_order_is_refused() -> None:
-    with pytest.raises(ValueError, match="'length' or 'specificity'"):
-        build_matcher([], order="random")  # type: ignore[arg-type]
+# precedences of: a long path without host, a host alone, the same host alone; the best
+MIXED: list[tuple[tuple[int, int], tuple[int, int], tuple[int, int], int]] = [
+    ((0, 0), (0, 0), (0, 0), 1),
+    ((1, 0), (0, 9), (0, 9), 0),
+    ((0, 9), (0, 0), (0, 1), 2),
+    ((2, 0), (1, 9), (2, 0), 2),
+    ((2, 0), (3, 0), (2, 9), 1),
+    ((2, 0), (1, 0), (-1, 9), 0),
+]
+
+
+@pytest.mark.parametrize(("path", "host", "same", "expected"), MIXED)
+def test_every_route_has_its_own_precedence(
+    path: tuple[int, int], host: tuple[int, int], same: tuple[int, int], expected: int
+) -> None:
+    section = build_matcher(
+        [(0, 0, (PathPrefix(("/api/x",)),), path, "a"), (1, 0, (HOST,), host, "b"),
+         (2, 0, (HOST,), same, "c")]
+    )  # fmt: skip
+    answer = match(section, 0, "a.foo.com", "/api/x")
+    assert answer is not None and answer[0] == expected
 
 
 SECTION = build_matcher(

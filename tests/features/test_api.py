@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from fastproxy import documents
+from fastproxy._core import build_matcher, match
 from fastproxy.features.api import FIRST, Document, Shown, routes
-from fastproxy.rules import Method, PathExact
+from fastproxy.rules import Host, Method, PathExact
 from fastproxy.settings import Api, Settings
 
 
@@ -20,6 +21,18 @@ def test_with_api_its_paths_shadow_all_others() -> None:
         assert route.entry_points == ("inside",)
         assert route.matchers == (PathExact((path,)), Method(("GET", "HEAD")))
         assert route.priority == FIRST
+
+
+def test_its_paths_come_first_whatever_decides_between_other_routes() -> None:
+    """`kubernetes.routeOrder = "specificity"` is a matter of Ingresses."""
+    made = routes(Settings(api=Api(entry_point="http")))
+    user = (Host(("a.example",)), PathExact(("/api/findings",)))
+    section = build_matcher(
+        [(1, 0, user, (0, 900), "user")]
+        + [(2, 0, r.matchers, (r.priority, r.tie_break), r.name) for r in made]
+    )
+    assert match(section, 0, "a.example", "/api/findings") == (2, 0)
+    assert match(section, 0, "a.example", "/api/findings", method="POST") == (1, 0)
 
 
 @pytest.mark.parametrize(

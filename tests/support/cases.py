@@ -10,7 +10,8 @@ import yaml
 
 from controller.snapshot.snapshot import Snapshot
 from controller.sources.manifests import read_documents
-from controller.translate.translator import Translation, translate
+from controller.translate.contributors import translate
+from controller.translate.translator import Translation
 from fastproxy.settings import EntryPoint, EntryPointTls, Kubernetes, Settings
 
 FOLDER = Path(__file__).parent.parent / "cases"

@@ -13,7 +13,7 @@ from urllib.parse import unquote_plus
 from fastproxy import rules
 from fastproxy.rules import Matcher
 
-Entry = tuple[int, int, tuple[Matcher, ...], int, str]
+Entry = tuple[int, int, tuple[Matcher, ...], tuple[int, int], str]
 Pairs = tuple[tuple[str, str], ...]
 RAW = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@/[]"
 UNRESERVED = RAW[:66]
@@ -232,8 +232,8 @@ def live_paths(matcher: Matcher) -> list[str]:
     return result
 
 
-def order_key(entry: Entry, order: str) -> tuple[object, ...]:
-    _, _, matchers, priority, name = entry
+def order_key(entry: Entry) -> tuple[object, ...]:
+    _, _, matchers, (priority, tie_break), name = entry
     kinds = {type(m) for m in matchers}
     host = 0 if rules.Host in kinds else 2
     if host and kinds & {rules.HostWildcard, rules.HostRegexp}:
@@ -241,16 +241,12 @@ def order_key(entry: Entry, order: str) -> tuple[object, ...]:
     paths = [(m, live_paths(m)) for m in matchers if isinstance(m, PATHS)]
     whole = any(isinstance(m, rules.Path | rules.PathExact) and live for m, live in paths)
     length = max((len(p.encode()) for _, live in paths for p in live), default=0)
-    specific = (host, not whole, -length)
-    first = (-priority, *specific) if order == "length" else (*specific, -priority)
-    return (*first, name.encode())
+    return (-priority, host, not whole, -length, -tie_break, name.encode())
 
 
-def scan(
-    entries: Sequence[Entry], request: Request, order: str = "length"
-) -> tuple[int, int] | None:
+def scan(entries: Sequence[Entry], request: Request) -> tuple[int, int] | None:
     """What `match(build_matcher(entries), ...)` must answer."""
-    for entry in sorted(entries, key=lambda e: order_key(e, order)):
+    for entry in sorted(entries, key=order_key):
         if entry[1] != request.entry_point:
             continue
         redirect = form_of(entry[2], request)

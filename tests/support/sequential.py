@@ -1,21 +1,28 @@
 """The slow twin of the translation: one walk over all Ingresses that fills maps, as Traefik 1.7.
 
-It follows `provider.md` 5.2 to 5.11 sentence by sentence and knows nothing of parts, groups or
+It follows `provider.md` 5.2 to 5.11 sentence by sentence and knows nothing of fragments, groups or
 needs. It shares with the translation only what concerns one item alone (reading annotations, rules,
-endpoints, weights). Gives no findings.
+endpoints, weights). Gives no findings. Other kinds are walked over by a class derived from it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from controller.dialects.traefik.reading import Reader, Reading
-from controller.kubernetes.objects import BackendReference, Ingress, IngressPath, Service
+from controller.kubernetes.objects import (
+    BackendReference,
+    Ingress,
+    IngressPath,
+    KubernetesObject,
+    Service,
+)
 from controller.snapshot.snapshot import Snapshot
 from controller.translate.certificates import Wanted, check_secret, choose
 from controller.translate.endpoints import Target, matching_ports, resolve
-from controller.translate.fragments import DEFAULT_BACKEND, DEFAULT_ROUTE, part_name
+from controller.translate.ingress import DEFAULT_BACKEND, DEFAULT_ROUTE, fragment_name
 from controller.translate.rules_text import Rule, host_rule, path_rule
 from controller.translate.selection import Selection, class_annotation
 from controller.translate.weights import weigh
@@ -28,16 +35,17 @@ from fastproxy.rules import Host, HostRegexp, HostWildcard, PathPrefix
 from fastproxy.settings import Kubernetes, Settings
 
 
-class SkipIngress(Exception):
+class Skip(Exception):
     pass
 
 
 @dataclass
 class Frontend:
     reading: Reading
-    origin: Ingress
+    origin: KubernetesObject
     backend: str
     routes: dict[str, Rule] = field(default_factory=dict)
+    precedence: tuple[int, int] | None = None  # None: that of Traefik 1.7
 
 
 @dataclass
@@ -47,6 +55,8 @@ class Pool:
 
 
 class Sequential:
+    kinds: tuple[type[Any], ...] = (Ingress,)
+
     def __init__(self, snapshot: Snapshot, settings: Settings) -> None:
         self.snapshot = snapshot
         self.settings = settings
@@ -58,22 +68,24 @@ class Sequential:
         self.wanted: list[Wanted] = []
 
     def run(self) -> Desired:
-        in_order = sorted(
-            self.snapshot.ingresses.values(), key=lambda i: (i.created, i.namespace, i.name)
-        )
-        for ingress in in_order:
-            if not self.selection.in_scope(ingress):
-                continue
-            annotation = class_annotation(ingress)
-            if annotation is not None and string_body(annotation) is None:
-                continue
-            if not self.selection.is_ours(ingress, self.snapshot.classes):
-                continue
+        for item in sorted(
+            (item for item in self.snapshot if isinstance(item, self.kinds)),
+            key=lambda item: (item.created, item.namespace, item.name, item.reference.kind),
+        ):
             try:
-                self.ingress(ingress)
-            except SkipIngress:
+                self.walk(item)
+            except Skip:
                 continue
         return Desired(tuple(self.wired()), tuple(self.pools()), choose(self.wanted).certificates)
+
+    def walk(self, item: Any) -> None:
+        if not self.selection.in_scope(item):
+            return
+        annotation = class_annotation(item)
+        if annotation is not None and string_body(annotation) is None:
+            return
+        if self.selection.is_ours(item, self.snapshot.classes):
+            self.ingress(item)
 
     def read(self, ingress: Ingress, path: str) -> Reading:
         def secret(name: str) -> Mapping[str, bytes] | None:
@@ -82,7 +94,7 @@ class Sequential:
 
         return self.ingresses.read(ingress.annotations, secret, path)
 
-    def service(self, ingress: Ingress, name: str) -> Service | None:
+    def service(self, ingress: KubernetesObject, name: str) -> Service | None:
         return self.snapshot.services.get((ingress.namespace, name))
 
     def ingress(self, ingress: Ingress) -> None:
@@ -94,13 +106,13 @@ class Sequential:
             if not name:
                 continue
             if check_secret(secret, name, ingress.reference, "") or secret is None:
-                raise SkipIngress
+                raise Skip
             self.wanted.append(Wanted(secret, names))
         if ingress.has_default_backend:
             self.default_backend(ingress, base)
         weighed: Mapping[tuple[str, str, str], int] = {}
         if base.has_effect(OnInvalid.INGRESS):
-            raise SkipIngress
+            raise Skip
         config = base.config(weights.FEATURE)
         if config is not None:
             found = weigh(
@@ -111,7 +123,7 @@ class Sequential:
                 "",
             )
             if isinstance(found, Finding):
-                raise SkipIngress
+                raise Skip
             weighed = found
         for rule in ingress.rules:
             for item in rule.paths or ():
@@ -120,16 +132,16 @@ class Sequential:
 
     def default_backend(self, ingress: Ingress, base: Reading) -> None:
         if DEFAULT_ROUTE in self.frontends or DEFAULT_BACKEND in self.backends:
-            raise SkipIngress
+            raise Skip
         reference = ingress.default_backend
         service = self.service(ingress, reference.service) if reference else None
         if reference is None or service is None:
-            raise SkipIngress
+            raise Skip
         subsets = self.snapshot.subsets_of(service.namespace, service.name)
         if service.external_name is None and not subsets:
-            raise SkipIngress
+            raise Skip
         if base.has_effect(OnInvalid.PATH):
-            raise SkipIngress
+            raise Skip
         pool = Pool(self.services.read(service.annotations, lambda name: None))
         for port in matching_ports(service, reference.port):
             target = Target(
@@ -155,7 +167,7 @@ class Sequential:
         weighed: Mapping[tuple[str, str, str], int],
     ) -> None:
         reading = self.read(ingress, item.path)
-        name = part_name(reading, host, item.path, item.path_type, reference.service)
+        name = fragment_name(reading, host, item.path, item.path_type, reference.service)
         created = name not in self.backends
         pool = self.backends.setdefault(name, Pool())
         if any(refusal.annotation == "auth-realm" for refusal in reading.refusals):
@@ -249,6 +261,9 @@ class Sequential:
                     route = feature.shape(route, config)
                 elif feature.tune is None and feature is not weights.FEATURE:
                     route = replace(route, configs=(*route.configs, config))
+            if frontend.precedence is not None:
+                priority, tie_break = frontend.precedence
+                route = replace(route, priority=priority, tie_break=tie_break)
             if route.entry_points:
                 routes.append(route)
         return sorted(routes, key=lambda route: route.name)
