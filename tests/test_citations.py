@@ -46,6 +46,7 @@ def numbers(document: str) -> frozenset[str]:
     return frozenset((*headings, *rows))
 
 
+@cache
 def known_deviations() -> set[str]:
     text = "".join((SPECIFICATION / name).read_text() for name in ("provider.md", "kubernetes.md"))
     register = re.findall(r"^\| (\d+) \|", text.partition("## 9. ")[2], re.MULTILINE)
@@ -70,7 +71,7 @@ def unresolved(name: str, text: str, files: set[str]) -> list[str]:
         for n in DECISION.findall(text)
         if not list((ROOT / "docs/adr").glob(f"{n}-*.md"))
     ]
-    endings = {Path(file).name for file in files}
+    endings = {file.rpartition("/")[2] for file in files}
     lost += [
         f"{name}: {cited}" for cited in DOCUMENT.findall(text) if Path(cited).name not in endings
     ]
