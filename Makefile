@@ -28,7 +28,7 @@ run: ## start fastproxy on :8000 with the example routes and example backends
 	@exec $(BIN)/python examples/run.py $(ARGS)
 
 test: build ## run the default test suite
-	$(BIN)/python -m pytest -q $(ARGS)
+	tools/test $(BIN)/python -m pytest -q -- $(ARGS)
 
 lint: install ## formatting, lint and import contracts
 	$(BIN)/ruff format --check .
@@ -55,7 +55,7 @@ FORCE:
 debug: build/debug/.copied ## build with all checks and assertions on, run the suite with it
 	cd build/debug && FASTPROXY_BUILD=debug FASTPROXY_PROBES=yes $(abspath $(BIN))/python setup.py --quiet \
 		build_ext --inplace --parallel $(shell nproc)
-	cd build/debug && $(abspath $(BIN))/python -m pytest -q $(ARGS)
+	cd build/debug && tools/test $(abspath $(BIN))/python -m pytest -q -- $(ARGS)
 
 # Python itself is not instrumented, so the runtime has to be loaded first; leaks are not looked
 # for because the interpreter never frees everything at exit. Workers are started anew when they
@@ -68,7 +68,8 @@ test-sanitize: build/sanitize/.copied ## run the suite under AddressSanitizer an
 	cd build/sanitize && FASTPROXY_BUILD=sanitize FASTPROXY_PROBES=yes \
 		$(abspath $(BIN))/python setup.py --quiet build_ext --inplace --parallel $(shell nproc)
 	rm -rf $(REPORTS) && mkdir -p $(REPORTS)
-	cd build/sanitize && $(SANITIZER) $(abspath $(BIN))/python -m pytest -q --timeout 600 -p no:faulthandler $(ARGS)
+	cd build/sanitize && tools/test env $(SANITIZER) $(abspath $(BIN))/python -m pytest -q --timeout 600 \
+		-p no:faulthandler -- $(ARGS)
 	@! grep -l . $(REPORTS)/* 2>/dev/null || { echo "findings of children, see above"; exit 1; }
 
 test-long: build ## repeat the fault tests as often as http-safety.md 7 says; figures to build/long.json

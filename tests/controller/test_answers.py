@@ -390,6 +390,7 @@ ENDINGS = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_watches_that_end_at_once_are_opened_ever_more_slowly(
     ending: str, monkeypatch: pytest.MonkeyPatch

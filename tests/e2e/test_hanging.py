@@ -18,27 +18,18 @@ from tests.support.counts import record, times
 from tests.support.hanging import IN_C, IN_PYTHON
 from tests.support.load import Client, NamedBackend
 from tests.support.processes import children_of, get, wait_until
-from tests.support.running import backend_manifest, ingress_manifest
-from tests.support.whole_program import SETTINGS, Proxy
+from tests.support.running import ingress_manifest
+from tests.support.whole_program import Proxy, started
+
+pytestmark = pytest.mark.alone
 
 REPLACED = 20.0  # seconds; the aim is 5, reached on an idle machine
 STARTER = [sys.executable, "-m", "tests.support.hanging"]
 
 
 @pytest.fixture
-def backend() -> Iterator[NamedBackend]:
-    it = NamedBackend("one")
-    yield it
-    it.close()
-
-
-@pytest.fixture
 def proxy(tmp_path: Path, backend: NamedBackend) -> Iterator[Proxy]:
-    proxy = Proxy(tmp_path, SETTINGS, STARTER)
-    proxy.write("service.yaml", backend_manifest("shop", [backend.port]))
-    proxy.write("ingress.yaml", ingress_manifest("shop", [("a.test", "/", "shop")]))
-    wait_until(proxy.is_ready, "readiness")
-    wait_until(lambda: Client(proxy.port).request()[0] == 200, "the route")
+    proxy = started(tmp_path, backend, starter=STARTER)
     yield proxy
     for pid in children_of(proxy.process.pid):
         os.kill(pid, signal.SIGCONT)

@@ -250,6 +250,7 @@ def test_a_flood_of_invented_hosts_disturbs_nobody(proxy: Field, server: NameSer
     assert time.monotonic() - started < 25
 
 
+@pytest.mark.alone
 def test_nobody_waits_once_it_is_known_that_no_name_server_answers(
     proxy: Field, server: NameServer
 ) -> None:

@@ -18,6 +18,7 @@ from fastproxy.features.auth.forward import LIMIT as ANSWER
 from fastproxy.features.error_pages import PAGE_LIMIT
 from tests.support.feature_rows import Ask, Backend, Field, Row, answering, ingress, running
 from tests.support.processes import wait_until
+from tests.support.scripted import Client
 
 LIMITS = """
 [limits]
@@ -215,14 +216,13 @@ def test_the_head_of_an_endpoint(narrow: Field) -> None:
 
 def test_requests_of_a_connection(narrow: Field) -> None:
     host = narrow.host(ROWS[0]).encode()
-    with socket.create_connection(("127.0.0.1", narrow.ports["http"]), timeout=10) as client:
+    with Client(narrow.ports["http"]) as client:
         ends = []
         for _ in range(3):
-            client.sendall(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host)
-            answer = client.recv(65536)
-            ends.append(b"Connection: close" in answer)
+            client.send(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host)
+            ends.append(client.response().values("Connection") == ["close"])
         assert ends == [False, False, True]
-        assert client.recv(10) == b""
+        assert client.drain() == b""
 
 
 @pytest.mark.parametrize(("title", "edge"), VALUES.items(), ids=VALUES)

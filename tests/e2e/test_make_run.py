@@ -16,22 +16,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import ROOT, children_of, is_alive, wait_until
+from tests.support.running import free_port
 from tests.support.scripted import Client
 
 STEPS = (0, 81, *range(1001, 1007))  # from the entry point's port to the others
 START = 60.0  # seconds; two interpreters and a manifest directory on a busy machine
-
-
-def free_ports() -> int:
-    """A first port whose followers are free too."""
-    for port in range(20000 + os.getpid() % 8000, 32000, 7):
-        try:
-            for step in STEPS:
-                socket.create_server(("127.0.0.1", port + step)).close()
-        except OSError:
-            continue
-        return port
-    raise AssertionError("no free ports")
 
 
 def descendants(pid: int) -> list[int]:
@@ -83,7 +72,7 @@ class MakeRun:
 
 @pytest.fixture
 def made() -> Iterator[MakeRun]:
-    it = MakeRun(free_ports())
+    it = MakeRun(free_port(*STEPS[1:]))
     everybody: list[int] = []
     try:
         it.wait_until_ready()
@@ -158,7 +147,7 @@ def test_it_ends_with_everything_it_started(made: MakeRun, how: str) -> None:
 
 
 def test_a_port_that_is_taken_is_named() -> None:
-    port = free_ports()
+    port = free_port(*STEPS[1:])
     with socket.create_server(("127.0.0.1", port + 1003)):
         it = MakeRun(port)
         assert it.process.wait(START) != 0

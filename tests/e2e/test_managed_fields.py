@@ -100,11 +100,11 @@ def recorded() -> Iterator[tuple[int, list[bytes]]]:
 
 @pytest.mark.parametrize(
     ("row", "passed"),
-    [(PLAIN, {b"X-Team", b"X_Gone", b"X-Sum"}), (NAMED, {b"X-Sum"}), (AUTH, set())],
+    [(PLAIN, [b"X-Sum", b"X-Team", b"X_Gone"]), (NAMED, [b"X-Sum"]), (AUTH, [])],
     ids=str,
 )
 def test_what_a_route_manages_does_not_come_back_as_a_trailer(
-    recorded: tuple[int, list[bytes]], tmp_path: Path, row: Row, passed: set[bytes]
+    recorded: tuple[int, list[bytes]], tmp_path: Path, row: Row, passed: list[bytes]
 ) -> None:
     port, seen = recorded
     users = "Basic YTpi" if row is AUTH else "none"
@@ -120,4 +120,4 @@ def test_what_a_route_manages_does_not_come_back_as_a_trailer(
             answer = b"".join(iter(lambda: client.recv(4096), b""))
         assert answer.startswith(b"HTTP/1.1 200"), answer
         trailers = seen[-1].partition(b"\r\n\r\n0\r\n")[2].splitlines()
-        assert {line.partition(b":")[0] for line in trailers if line} == passed
+        assert {line.partition(b":")[0] for line in trailers if line} == set(passed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,20 +18,6 @@ from tests.support.running import backend_manifest, ingress_manifest
 from tests.support.whole_program import SETTINGS, Proxy, started
 
 LIVE = 8.0  # seconds; 0.5 on an idle machine
-
-
-@pytest.fixture
-def backend() -> Iterator[NamedBackend]:
-    it = NamedBackend("one")
-    yield it
-    it.close()
-
-
-@pytest.fixture
-def proxy(tmp_path: Path, backend: NamedBackend) -> Iterator[Proxy]:
-    it = started(tmp_path, backend)
-    yield it
-    it.close()
 
 
 def text(content: str | bytes) -> Callable[[Path], None]:
@@ -63,6 +49,7 @@ ODD: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_nothing_in_a_directory_stops_the_watching(proxy: Proxy) -> None:
     slowest = 0.0
@@ -81,6 +68,7 @@ def test_nothing_in_a_directory_stops_the_watching(proxy: Proxy) -> None:
     record("odd things in a directory", kinds=len(ODD), slowest_change=slowest)
 
 
+@pytest.mark.alone
 def test_a_link_to_the_whole_file_system_is_told(proxy: Proxy) -> None:
     everything(proxy.manifests)
     wait_until(lambda: "FP202" in proxy.log.read_text() or "FP184" in proxy.log.read_text(), "it")

@@ -27,22 +27,8 @@ CONVERGED = 12.0
 
 
 @pytest.fixture
-def backend() -> Iterator[NamedBackend]:
-    it = NamedBackend("one")
-    yield it
-    it.close()
-
-
-@pytest.fixture
 def second() -> Iterator[NamedBackend]:
     it = NamedBackend("two")
-    yield it
-    it.close()
-
-
-@pytest.fixture
-def proxy(tmp_path: Path, backend: NamedBackend) -> Iterator[Proxy]:
-    it = started(tmp_path, backend)
     yield it
     it.close()
 
@@ -273,6 +259,7 @@ def of_a_hundred(latencies: list[float]) -> float:
     return sorted(latencies)[len(latencies) * 99 // 100]
 
 
+@pytest.mark.alone
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_generations_under_load(tmp_path: Path, backend: NamedBackend) -> None:

@@ -14,6 +14,8 @@ import pytest
 from tests.support.many import many_clients
 from tests.support.scripted import Client, Origin, proxied
 
+pytestmark = pytest.mark.alone
+
 HEAD_TIMEOUT = 10.0
 CLIENTS = 10_000
 HALF_A_HEAD = b"GET / HTTP/1.1\r\nHost: a.test\r\nX-Slow: " + b"x" * 200

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.counts import record, times
-from tests.support.running import Proxy, free_port
 from tests.support.sanitized import SANITIZED
-from tests.support.tls import AUTHORITY, client_context, client_hello, pem
-from tests.support.whole import Running, ask, ingress, origin, secret, service
+from tests.support.tls import client_context, client_hello
+from tests.support.whole import Running, ask, serving_one_site
+
+pytestmark = pytest.mark.alone
 
 SECONDS = times(4, 14)  # of the flood
 NEW = times(12, 40)  # clients of TLS meanwhile, a tenth of a second apart
@@ -57,19 +58,8 @@ print(count)
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
-    (tmp_path / "manifests").mkdir()
-    ports = {name: free_port() for name in ("http", "https")}
-    with origin() as plain:
-        objects = [
-            *service("plain", plain),
-            secret("a", *pem(AUTHORITY.issue_cert("a.test"))),
-            ingress("a", "a.test", "plain", "a"),
-        ]
-        proxy = Proxy(tmp_path, tmp_path / "manifests", SETTINGS.format(**ports), ports["http"])
-        made = Running(tmp_path, ports, proxy, objects)
-        made.write()
-        with proxy:
-            yield made
+    with serving_one_site(tmp_path, SETTINGS) as made:
+        yield made
 
 
 def seconds_to_be_answered(port: int) -> float:

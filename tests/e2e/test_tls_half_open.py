@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.many import many_clients
-from tests.support.running import Proxy, free_port
 from tests.support.sanitized import SANITIZED
-from tests.support.tls import AUTHORITY, client_hello, pem
-from tests.support.whole import Running, ask, ingress, origin, secret, service
+from tests.support.tls import client_hello
+from tests.support.whole import Running, ask, serving_one_site
+
+pytestmark = pytest.mark.alone
 
 CLIENTS = 2_000 if SANITIZED else 10_000  # a sanitized worker shakes hands a tenth as fast
 DEADLINE = 5.0
@@ -50,19 +51,8 @@ def clients() -> Iterator[list[socket.socket]]:
 
 @pytest.fixture
 def running(tmp_path: Path, clients: list[socket.socket]) -> Iterator[Running]:
-    (tmp_path / "manifests").mkdir()
-    ports = {name: free_port() for name in ("http", "https")}
-    with origin() as plain:
-        objects = [
-            *service("plain", plain),
-            secret("a", *pem(AUTHORITY.issue_cert("a.test"))),
-            ingress("a", "a.test", "plain", "a"),
-        ]
-        proxy = Proxy(tmp_path, tmp_path / "manifests", SETTINGS.format(**ports), ports["http"])
-        made = Running(tmp_path, ports, proxy, objects)
-        made.write()
-        with proxy:
-            yield made
+    with serving_one_site(tmp_path, SETTINGS) as made:
+        yield made
 
 
 def resident(running: Running) -> int:

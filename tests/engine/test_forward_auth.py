@@ -351,6 +351,7 @@ def test_an_idle_connection_that_was_closed_is_replaced(site: Site) -> None:
     assert len(site.auth.seen) == 2 * 5 - 1 + 2
 
 
+@pytest.mark.alone
 def test_an_answer_that_takes_too_long(monkeypatch: pytest.MonkeyPatch, filters) -> None:
     """The limit is for everything: bytes that keep coming do not extend it."""
     assert operations.QUESTION_SECONDS == 30.0

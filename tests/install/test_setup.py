@@ -63,6 +63,7 @@ def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path)
 
 
+@pytest.mark.timeout(300)
 def test_killed_at_any_point_the_next_build_is_whole(tree: Tree) -> None:
     begun = time.monotonic()
     tree.build()

@@ -150,7 +150,7 @@ class Backend:
                     return
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
-                if self.command != "HEAD":
+                if self.command != "HEAD" and status not in (204, 304):  # which have no body
                     self.wfile.write(text)
 
             do_GET = do_POST = do_HEAD = do_PUT = do_DELETE = answer

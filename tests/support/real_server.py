@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -36,6 +35,7 @@ from controller.kubernetes.resources import (
     Resource,
 )
 from tests.support.kubernetes_binaries import Binaries
+from tests.support.running import free_port
 
 Object = dict[str, Any]
 START_SECONDS = 90.0
@@ -76,7 +76,7 @@ class RealServer:
         self._folder = Path(tempfile.mkdtemp(prefix="fastproxy-apiserver-"))
         self._etcd: subprocess.Popen[bytes] | None = None
         self._apiserver: subprocess.Popen[bytes] | None = None
-        self._etcd_port, self._peer_port, self._port = free_ports(3)
+        self._etcd_port, self._peer_port, self._port = (free_port() for _ in range(3))
         self.ca_file = self._folder / "ca.crt"
         self._write_credentials()
         self.api = self.client(ADMINISTRATOR)
@@ -293,12 +293,3 @@ def stop(process: subprocess.Popen[bytes] | None, how: int) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    """Give ports that are free now; a program that cannot bind port 0 has to be told one."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in sockets]

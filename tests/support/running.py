@@ -2,41 +2,59 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 ROOT = Path(__file__).parent.parent.parent
 
 
 # Below the range (32768 and up) from which the kernel takes ports for outgoing connections: one of
 # those, of any test running beside, would keep us from listening.
-OURS = range(10000, 32000)
+OURS = range(10000, 31000)
 _refusing: list[socket.socket] = []
 _given: set[int] = set()
 
 
-def free_port() -> int:
-    """A port nobody listens on now, another one each time. Somebody may before it is used; then
-    the start fails."""
+@cache
+def _reservations() -> BinaryIO:
+    """A file of this machine in which a locked byte is a port that is taken. The kernel gives the
+    locks back when the process ends, however that happens."""
+    path = Path(tempfile.gettempdir()) / f"fastproxy-test-ports-{os.getuid()}"
+    return path.open("ab", buffering=0)
+
+
+def _reserved(port: int) -> bool:
+    """Whether this process alone may use a port from now on, of all that run tests here."""
+    if port in _given:
+        return False
+    try:
+        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    _given.add(port)
+    return True
+
+
+def free_port(*others: int) -> int:
+    """A port nobody listens on now and which no other test process is given, another one each time;
+    with `others`, one that is free together with those so many above it."""
     while True:
         port = secrets.choice(OURS)
-        if port in _given:
-            continue
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        _given.add(port)
-        return port
+        if all(_reserved(port + step) for step in (0, *others)):
+            return port
 
 
 def dead_port() -> int:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.running import Proxy
-from tests.support.tls import client_context
+from tests.support.running import Proxy, free_port
+from tests.support.tls import AUTHORITY, client_context, pem
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -164,6 +164,35 @@ class Running:
     ) -> tuple[int, Any]:
         with self.connect(name, entry_point, context) as client:
             return ask(client, name, headers)
+
+
+@contextmanager
+def serving(
+    folder: Path, settings: str, objects: list[dict[str, Any]], *entry_points: str
+) -> Iterator[Running]:
+    """The whole program on these objects. `settings` names `{folder}` and, by the names of the
+    entry points, their ports; one of them is `http`."""
+    (folder / "manifests").mkdir()
+    ports = {name: free_port() for name in entry_points}
+    text = settings.format(folder=folder, **ports)
+    proxy = Proxy(folder, folder / "manifests", text, ports["http"])
+    made = Running(folder, ports, proxy, objects)
+    made.write()
+    with proxy:
+        yield made
+
+
+@contextmanager
+def serving_one_site(folder: Path, settings: str) -> Iterator[Running]:
+    """The same with a.test, which has a certificate, in front of one origin."""
+    with origin() as plain:
+        objects = [
+            *service("plain", plain),
+            secret("a", *pem(AUTHORITY.issue_cert("a.test"))),
+            ingress("a", "a.test", "plain", "a"),
+        ]
+        with serving(folder, settings, objects, "http", "https") as made:
+            yield made
 
 
 def ask(client: socket.socket, host: str, headers: str = "") -> tuple[int, Any]:

@@ -69,8 +69,13 @@ class Proxy:
         print(self.log.read_text())
 
 
-def started(directory: Path, backend: NamedBackend, settings: str = SETTINGS) -> Proxy:
-    proxy = Proxy(directory, settings)
+def started(
+    directory: Path,
+    backend: NamedBackend,
+    settings: str = SETTINGS,
+    starter: Sequence[str] = (),
+) -> Proxy:
+    proxy = Proxy(directory, settings, starter)
     proxy.write("service.yaml", backend_manifest("shop", [backend.port]))
     proxy.write("ingress.yaml", ingress_manifest("shop", [("a.test", "/", "shop")]))
     wait_until(proxy.is_ready, "readiness")
