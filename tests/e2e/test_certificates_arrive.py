@@ -15,11 +15,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.support.running import Proxy, free_port
 from tests.support.sanitized import SANITIZED
 from tests.support.scripted import Origin
 from tests.support.tls import client_context
-from tests.support.whole import Running, ingress, secret, service, shown, within
+from tests.support.whole import Running, ingress, secret, service, serving, shown, within
 
 CERTIFICATES = 2000
 STALL = 1.0 if SANITIZED else 0.25  # seconds; 0.01 on a machine that has nothing else to do
@@ -62,14 +61,9 @@ def certificates(count: int) -> Iterator[tuple[str, bytes, bytes]]:
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
-    (tmp_path / "manifests").mkdir()
-    ports = {name: free_port() for name in ("http", "https")}
     origin = Origin({})
     objects = [*service("plain", origin.port), ingress("any", "", "plain")]
-    proxy = Proxy(tmp_path, tmp_path / "manifests", SETTINGS.format(**ports), ports["http"])
-    made = Running(tmp_path, ports, proxy, objects)
-    made.write()
-    with proxy:
+    with serving(tmp_path, SETTINGS, objects, "http", "https") as made:
         yield made
     origin.close()
 

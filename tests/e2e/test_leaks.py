@@ -22,12 +22,12 @@ from fastproxy.model import Backend, Desired, Endpoint, Route
 from fastproxy.rules import Host, PathPrefix
 from tests.support.counts import record, times
 from tests.support.processes import children_of, stand_in
-from tests.support.running import Proxy, dead_port, free_port
+from tests.support.running import dead_port
 from tests.support.sanitized import SANITIZED
 from tests.support.scripted import Client, Origin, Peer, until
 from tests.support.tls import AUTHORITY, client_context, client_hello, loaded, pem, server_context
 from tests.support.users import JOE, USERS_SECRET
-from tests.support.whole import Running, ingress, origin, secret, service
+from tests.support.whole import Running, ingress, origin, secret, service, serving
 
 ROUNDS = times(100, 2000)  # repetitions in a block
 BLOCKS = 12
@@ -135,9 +135,7 @@ def trusted(running: Running) -> bool:
 @pytest.fixture(scope="module")
 def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     folder = tmp_path_factory.mktemp("leaks")
-    (folder / "manifests").mkdir()
     (folder / "roots.pem").write_bytes(AUTHORITY.cert_pem.bytes())
-    ports = {name: free_port() for name in ("http", "https")}
     good = Origin(dict(SCRIPTS))
     forward = {"auth_type": "forward", "auth_url": f"http://127.0.0.1:{good.port}/ok"}
     pages = "a: {status: ['500-599'], backend: a.test/, query: /page}"
@@ -163,20 +161,15 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
             ingress("steps", "steps.test", "good", frame_deny="true", rewrite_target="/x",
                     request_modifier="AddPrefix: /y"),
         ]  # fmt: skip
-        proxy = Proxy(
-            folder, folder / "manifests", SETTINGS.format(folder=folder, **ports), ports["http"]
-        )
-        made = Running(folder, ports, proxy, objects)
-        made.write()
-        with proxy:
+        with serving(folder, SETTINGS, objects, "http", "https") as made:
             until(lambda: trusted(made), 30)
-            pids = children_of(proxy.pid)
+            pids = children_of(made.proxy.pid)
             names = {p: Path(f"/proc/{p}/fd") for p in pids}
             (worker,) = (
                 p for p, fd in names.items()
                 if any("eventpoll" in str(link.readlink()) for link in fd.iterdir())
             )  # fmt: skip
-            with Client(ports["http"]) as client:
+            with Client(made.ports["http"]) as client:
                 yield Field(made, worker, client)
     good.close()
 

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.running import Proxy, free_port
 from tests.support.sanitized import PLAIN
 from tests.support.tls import AUTHORITY, pem
-from tests.support.whole import Running, ask, ingress, origin, secret, service, within
+from tests.support.whole import Running, ask, ingress, origin, secret, service, serving, within
 
 SETTINGS = """
 defaultEntryPoints = ["http", "strict", "loose"]
@@ -43,8 +42,6 @@ keyFile = "{folder}/address.key"
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("misdirected")
-    (folder / "manifests").mkdir()
-    ports = {name: free_port() for name in ("http", "strict", "loose", "address")}
     chain, key = pem(AUTHORITY.issue_cert("127.0.0.1"))
     (folder / "address.crt").write_bytes(chain)
     (folder / "address.key").write_bytes(key)
@@ -60,11 +57,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             ingress("other", "other.test", "plain"),  # a route, but no certificate
             ingress("any", "", "plain", **everywhere),
         ]
-        settings = SETTINGS.format(folder=folder, **ports)
-        proxy = Proxy(folder, folder / "manifests", settings, ports["http"])
-        made = Running(folder, ports, proxy, objects)
-        made.write()
-        with proxy:
+        with serving(folder, SETTINGS, objects, "http", "strict", "loose", "address") as made:
             yield made
 
 

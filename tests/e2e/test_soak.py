@@ -15,10 +15,9 @@ import pytest
 
 from tests.support.counts import LONG, record, times
 from tests.support.processes import children_of
-from tests.support.running import Proxy, free_port
 from tests.support.tls import AUTHORITY, client_context, client_hello, pem
 from tests.support.users import JOE, USERS_SECRET
-from tests.support.whole import Running, ask, ingress, origin, secret, service
+from tests.support.whole import Running, ask, ingress, origin, secret, service, serving
 
 SECONDS = times(4, 300)
 SETTINGS = """
@@ -39,8 +38,6 @@ BASIC = {"auth_type": "basic", "auth_secret": "users"}
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
-    (tmp_path / "manifests").mkdir()
-    ports = {name: free_port() for name in ("http", "https")}
     with origin() as one, origin() as two:
         objects = [
             *service("a", one),
@@ -51,11 +48,8 @@ def running(tmp_path: Path) -> Iterator[Running]:
             ingress("basic", "basic.test", "a", **BASIC),
             ingress("changing", "changing.test", "b"),
         ]
-        proxy = Proxy(tmp_path, tmp_path / "manifests", SETTINGS.format(**ports), ports["http"])
-        made = Running(tmp_path, ports, proxy, objects)
-        made.origins = (one, two)  # type: ignore[attr-defined]
-        made.write()
-        with proxy:
+        with serving(tmp_path, SETTINGS, objects, "http", "https") as made:
+            made.origins = (one, two)  # type: ignore[attr-defined]
             yield made
 
 

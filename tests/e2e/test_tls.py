@@ -15,10 +15,20 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.support.running import Proxy, dead_port, free_port
+from tests.support.running import dead_port
 from tests.support.sanitized import PLAIN
 from tests.support.tls import AUTHORITY, client_context, pem, server_context
-from tests.support.whole import Running, ask, ingress, origin, secret, service, shown, within
+from tests.support.whole import (
+    Running,
+    ask,
+    ingress,
+    origin,
+    secret,
+    service,
+    serving,
+    shown,
+    within,
+)
 
 CLIENTS = trustme.CA()
 CLIENT = CLIENTS.create_child_ca().issue_cert(
@@ -32,7 +42,7 @@ MISMATCH = (
 SETTINGS = """
 defaultEntryPoints = ["http", "https"]
 workers = 2
-rootCAs = ["{roots}"]
+rootCAs = ["{folder}/roots.pem"]
 
 [ping]
 entryPoint = "http"
@@ -59,8 +69,6 @@ files = ["{folder}/clients.pem"]
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("tls")
-    (folder / "manifests").mkdir()
-    ports = {name: free_port() for name in ("http", "https", "mutual")}
     for name, data in zip(
         ("static.crt", "static.key"),
         pem(AUTHORITY.issue_cert("m.test", "m2.test", "m3.test", "m4.test")),
@@ -69,7 +77,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         (folder / name).write_bytes(data)
     (folder / "clients.pem").write_bytes(CLIENTS.cert_pem.bytes())
     (folder / "roots.pem").write_bytes(AUTHORITY.cert_pem.bytes())
-    settings = SETTINGS.format(folder=folder, roots=folder / "roots.pem", **ports)
     mutual = {"frontend_entry_points": "mutual"}
     information = "pem: true\ninfos: {subject: {organization: true, commonname: true}}"
     good = server_context(AUTHORITY.issue_cert("127.0.0.1", "localhost"))
@@ -111,10 +118,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
                 "offered", "m3.test", "accepting", protocol="https", pass_tls_cert="true", **mutual
             ),
         ]
-        proxy = Proxy(folder, folder / "manifests", settings, ports["http"])
-        made = Running(folder, ports, proxy, objects)
-        made.write()
-        with proxy:
+        with serving(folder, SETTINGS, objects, "http", "https", "mutual") as made:
             yield made
 
 
@@ -267,18 +271,12 @@ address = "127.0.0.1:{http}"
 
 @contextmanager
 def started(folder: Path, settings: str, objects: list[dict[str, Any]]) -> Iterator[Running]:
-    (folder / "manifests").mkdir()
     static = pem(AUTHORITY.issue_cert("m.test", "m2.test"))
     for name, data in zip(("static.crt", "static.key"), static, strict=True):
         (folder / name).write_bytes(data)
     (folder / "clients.pem").write_bytes(CLIENTS.cert_pem.bytes())
     (folder / "roots.pem").write_bytes(AUTHORITY.cert_pem.bytes())
-    ports = {name: free_port() for name in ("http", "mutual")}
-    text = settings.format(folder=folder, **ports)
-    proxy = Proxy(folder, folder / "manifests", text, ports["http"])
-    made = Running(folder, ports, proxy, objects)
-    made.write()
-    with proxy:
+    with serving(folder, settings, objects, "http", "mutual") as made:
         yield made
 
 

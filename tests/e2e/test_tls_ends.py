@@ -13,9 +13,8 @@ import pytest
 import trustme
 
 from tests.support.listening import Listening
-from tests.support.running import Proxy, free_port
 from tests.support.tls import AUTHORITY, client_context, client_hello, pem, server_context
-from tests.support.whole import Running, ingress, secret, service
+from tests.support.whole import Running, ingress, secret, service, serving
 
 CLIENTS = trustme.CA()
 SETTINGS = """
@@ -88,10 +87,8 @@ def running(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Running]:
     folder: Path = tmp_path_factory.mktemp("ends")
-    (folder / "manifests").mkdir()
     (folder / "roots.pem").write_bytes(AUTHORITY.cert_pem.bytes())
     (folder / "clients.pem").write_bytes(CLIENTS.cert_pem.bytes())
-    ports = {name: free_port() for name in ("http", "https", "mutual")}
     context = server_context(AUTHORITY.issue_cert("127.0.0.1"))
     context.maximum_version = request.param
     with closing(Ending(context)) as ending:
@@ -101,11 +98,7 @@ def running(
             secret("a", *pem(AUTHORITY.issue_cert("a.test"))),
             ingress("a", "a.test", "ending", "a", protocol="https"),
         ]
-        settings = SETTINGS.format(folder=folder, **ports)
-        proxy = Proxy(folder, folder / "manifests", settings, ports["http"])
-        made = Running(folder, ports, proxy, objects)
-        made.write()
-        with proxy:
+        with serving(folder, SETTINGS, objects, "http", "https", "mutual") as made:
             yield made
 
 

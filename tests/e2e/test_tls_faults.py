@@ -12,9 +12,18 @@ from contextlib import closing, suppress
 import pytest
 
 from tests.support.listening import Listening, read_head
-from tests.support.running import Proxy, free_port
 from tests.support.tls import AUTHORITY, client_context, client_hello, pem
-from tests.support.whole import Running, ask, ingress, origin, secret, service, shown, within
+from tests.support.whole import (
+    Running,
+    ask,
+    ingress,
+    origin,
+    secret,
+    service,
+    serving,
+    shown,
+    within,
+)
 
 SETTINGS = """
 defaultEntryPoints = ["http", "https"]
@@ -55,8 +64,6 @@ class Answering(Listening):
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("faults")
-    (folder / "manifests").mkdir()
-    ports = {name: free_port() for name in ("http", "https")}
     with origin() as plain, closing(Answering()) as answering:
         objects = [
             *service("plain", plain),
@@ -65,10 +72,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             secret("a", *pem(AUTHORITY.issue_cert("a.test"))),
             ingress("a", "a.test", "plain", "a"),
         ]
-        proxy = Proxy(folder, folder / "manifests", SETTINGS.format(**ports), ports["http"])
-        made = Running(folder, ports, proxy, objects)
-        made.write()
-        with proxy:
+        with serving(folder, SETTINGS, objects, "http", "https") as made:
             yield made
 
 

@@ -17,11 +17,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Close
 
 from tests.support.listening import Listening, read_head
-from tests.support.running import Proxy, free_port
+from tests.support.running import free_port
 from tests.support.sanitized import SANITIZED
 from tests.support.tls import AUTHORITY, client_context, pem, server_context
 from tests.support.websocket import WebSocket, websocket, websocket_origin
-from tests.support.whole import Running, ingress, secret, service, within
+from tests.support.whole import Running, ingress, secret, service, serving, within
 
 SETTINGS = """
 defaultEntryPoints = ["http", "https"]
@@ -93,9 +93,7 @@ def annotated(name: str, port: int, **annotations: str) -> list[dict[str, Any]]:
 
 @contextmanager
 def started(folder: Path, raw: Raw, plain: int, secure: int) -> Iterator[Running]:
-    (folder / "manifests").mkdir()
     (folder / "roots.pem").write_bytes(AUTHORITY.cert_pem.bytes())
-    ports = {name: free_port() for name in ("http", "https")}
     objects = [
         *service("plain", plain),
         *service("secure", secure),
@@ -117,11 +115,7 @@ def started(folder: Path, raw: Raw, plain: int, secure: int) -> Iterator[Running
         ),
         ingress("a", "a.test", "plain"),  # what the harness waits for
     ]
-    settings = SETTINGS.format(folder=folder, **ports)
-    proxy = Proxy(folder, folder / "manifests", settings, ports["http"])
-    made = Running(folder, ports, proxy, objects)
-    made.write()
-    with proxy:
+    with serving(folder, SETTINGS, objects, "http", "https") as made:
         yield made
 
 
