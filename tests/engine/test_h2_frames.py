@@ -13,31 +13,34 @@ from hypothesis import strategies as st
 
 from fastproxy.engine.http2.frames_probe import PREFACE, FrameWriter, Reader
 from tests.support.counts import times
+from tests.support.h2_frames import (
+    ACK,
+    CALM,
+    CONTINUATION,
+    DATA,
+    EMPTY_SETTINGS,
+    END_HEADERS,
+    FLOW,
+    FRAME_SIZE,
+    GOAWAY,
+    HEADERS,
+    LARGEST,
+    PADDED,
+    PING,
+    PRIORITY,
+    PROTOCOL,
+    PUSH,
+    RESET,
+    SETTINGS,
+    WINDOW,
+    WITH_PRIORITY,
+    frame,
+    number,
+    setting,
+)
 
 Event = tuple[Any, ...]
 
-DATA, HEADERS, PRIORITY, RESET, SETTINGS, PUSH, PING, GOAWAY, WINDOW, CONTINUATION = range(10)
-END_STREAM, ACK, END_HEADERS, PADDED, WITH_PRIORITY = 1, 1, 4, 8, 0x20
-PROTOCOL, INTERNAL, FLOW, FRAME_SIZE, CALM = 1, 2, 3, 6, 11
-LARGEST = 16384
-
-
-def frame(
-    kind: int, flags: int, stream: int, payload: bytes = b"", length: int | None = None
-) -> bytes:
-    size = len(payload) if length is None else length
-    return size.to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
-
-
-def setting(number: int, value: int) -> bytes:
-    return number.to_bytes(2, "big") + value.to_bytes(4, "big")
-
-
-def number(value: int) -> bytes:
-    return value.to_bytes(4, "big")
-
-
-EMPTY_SETTINGS = frame(SETTINGS, 0, 0)
 HELLO = PREFACE + EMPTY_SETTINGS
 
 
