@@ -23,6 +23,8 @@ from fastproxy.engine.stream cimport (
 )
 from fastproxy.engine.wire cimport Field
 
+cdef const char* _allow = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+
 
 cdef int _header_value(
     void* context, const char* name, size_t name_size, uint32_t index, const char** value, size_t* value_size
@@ -83,8 +85,11 @@ cdef bint _last_hop(Stream* stream, Head* head) noexcept nogil:
             return False
         left = left * 10 + <uint64_t> (field.value[i] - c'0')
     if left == 0:
-        # TRACE would show what was sent, secrets too (RFC 9110 9.3.8): only that we are here.
-        plain_reply(stream.engine, 200, "")
+        # TRACE would show what was sent, secrets too (RFC 9110 9.3.8), so nobody gets it here.
+        plain_reply(stream.engine, 405 if head.method == METHOD_TRACE else 200, "")
+        if head.method == METHOD_TRACE:
+            stream.engine.reply.lines = _allow
+            stream.engine.reply.lines_size = strlen(_allow)
         return True
     writer = reply_lines(stream.engine)
     write_number(&writer, left - 1)

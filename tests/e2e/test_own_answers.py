@@ -16,6 +16,7 @@ import trustme
 
 from tests.safety.messages import Message
 from tests.support.feature_rows import Ask, Backend, Field, Row, answering, full, ingress, secret
+from tests.support.required_fields import lacking
 from tests.support.running import backend_manifest, dead_port
 from tests.support.scripted import Client, Origin, Peer
 from tests.support.tls import server_context
@@ -278,6 +279,7 @@ def test_own_answers(answers: Answers, own: Own, method: str) -> None:
     body = own.body if isinstance(own.body, bytes) else own.body[method]
     assert found.status == status
     assert found.body == (body if method == "GET" else b"")
+    assert list(lacking(found)) == []
     headers = dict(found.fields)
     assert len(headers) == len(found.fields)
     assert headers.pop("Date")

@@ -16,6 +16,7 @@ from tests.safety.conftest import Bench
 from tests.safety.corpus import Case, corpus
 from tests.safety.messages import Message
 from tests.safety.origin import Record
+from tests.support.required_fields import lacking
 
 SPLITS = ("whole", "bytes", "random")
 CORPUS = corpus()
@@ -91,6 +92,8 @@ def check_answers(case: Case, outcome: Outcome) -> list[str]:
         problems.append(f"after the last answer: {outcome.rest!r}")
     if case.then == "kept" and not outcome.kept:
         problems.append(f"the connection was not kept: {outcome.ending} {outcome.rest!r}")
+    if case.arrives == "nothing":  # the answers are our own
+        problems += [text for message in outcome.responses for text in lacking(message)]
     if case.client and outcome.responses:
         problems += check_message(outcome.responses[-1], case.client)
     return problems

@@ -10,6 +10,7 @@ import pytest
 from tests.safety.client import PROBE, Client
 from tests.safety.conftest import Bench, started
 from tests.safety.origin import Answer, Origin
+from tests.support.required_fields import lacking
 
 DEADLINE = 0.5  # seconds, all of them
 SLACK = 1.5  # one turn of the deadline lists, and a busy machine
@@ -66,6 +67,7 @@ def test_waiting_ends(hurried: Bench, name: str) -> None:
         lasted = time.monotonic() - begin
     hurried.origin.quiet()
     assert (found.status if found else 0) in statuses
+    assert found is None or list(lacking(found)) == []
     assert DEADLINE * 0.8 <= lasted <= DEADLINE + SLACK
     hurried.origin.forget_connections()
 

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.e2e.test_own_answers import ANSWERS
 from tests.safety.corpus import corpus
+from tests.safety.messages import Message
+from tests.safety.test_deadlines import WAITS
+from tests.support.required_fields import REQUIRED, Required, lacking
 
 NAMES = {case.name for case in corpus()}
 
@@ -34,6 +38,8 @@ MUSTS = [
      "responses/hop-by-hop-goes connection/connection-many-names"),
     ("9110 7.6.2", "Max-Forwards of OPTIONS and TRACE is counted",
      "connection/max-forwards-*"),
+    ("9110 9.3.8, 15.5.6", "TRACE shows nobody what was sent: 405, which names what is allowed",
+     "connection/max-forwards-0-trace"),
     ("9110 7.8", "Upgrade is sent with Connection; a 101 only to what was asked",
      "connection/upgrade-accepted* connection/upgrade-with-length*"),
     ("9110 7.8", "Upgrade in HTTP/1.0 is ignored",
@@ -99,3 +105,39 @@ def test_it_has_cases(section: str, must: str, cases: str) -> None:
         start, star, end = name.partition("*")
         found = [n for n in NAMES if n.startswith(start) and end in n] if star else [name]
         assert found and NAMES.issuperset(found), f"{section}, {must}: no case {name}"
+
+
+STATUSES = {own.status for own in ANSWERS} | {
+    status for own in ANSWERS for status in own.statuses.values()
+}
+STATUSES |= {status for case in corpus() for some in case.statuses for status in some}
+STATUSES |= {status for _, _, some in WAITS.values() for status in some}
+# We ask nobody for what a proxy asks for, and answer no request by another one.
+NEVER = {407, 303}
+RIGHT = {
+    "Date": "Tue, 01 Dec 2026 06:32:06 GMT",
+    "Location": "https://a.test/",
+    "WWW-Authenticate": 'Basic realm="traefik"',
+    "Proxy-Authenticate": "Basic realm=x",
+    "Allow": "GET, HEAD",
+    "Connection": "upgrade",
+    "Upgrade": "websocket",
+    "Retry-After": "0",
+}
+FIELDS = [
+    (row, status) for row in REQUIRED for status in row.statuses if isinstance(row.statuses, tuple)
+]
+
+
+@pytest.mark.parametrize(
+    ("row", "status"), FIELDS, ids=lambda value: str(getattr(value, "name", value))
+)
+def test_the_fields_a_status_needs(row: Required, status: int) -> None:
+    """Each answer of our own is looked at, in the corpus and in the table of own answers."""
+    right = {**RIGHT, "Connection": "close"} if status == 408 else RIGHT
+    others = [(other.name, right[other.name]) for other in REQUIRED if status in other.statuses]
+    whole = Message(f"HTTP/1.1 {status} X", [("Content-Length", "0"), *others])
+    assert list(lacking(whole)) == []
+    without = Message(whole.start, [(n, v) for n, v in whole.fields if n != row.name])
+    assert list(lacking(without)) == [f"{status} without {row.name} ({row.section})"]
+    assert (status in STATUSES) is (status not in NEVER)
