@@ -113,6 +113,8 @@ class Chains:
         except (Timeout, OSError):
             return False
         except Exception:
+            # Whatever else it is, it came at once, so nobody waits for it in vain; and a probe that
+            # ends here would leave every lookup refused for ever.
             return True
         return True
 

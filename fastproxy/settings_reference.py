@@ -131,7 +131,7 @@ MEANINGS = {
     "Limits.tls_handshake_timeout": "time for a TLS handshake with a client",
     "Limits.body_timeout": "longest pause inside a request body (408)",
     "Limits.requests_per_connection": "0 = unlimited",
-    "Limits.max_connections": "client connections of one worker, at most half of the descriptors there are; then the longest idle one is closed for a new one, and accepting pauses when all are in use (`/ping` and `/ready` are answered all the same)",
+    "Limits.max_connections": "client connections of one worker, as far as there are descriptors for them and for as many connections to endpoints (8,192 at most); beyond them the longest idle one is closed for a new one, and accepting pauses while none is idle (`/ping` and `/ready` are answered all the same)",
     "Limits.upstream_tls_handshake_timeout": "time for a TLS handshake with an endpoint (504)",
     "Limits.websocket_handshake_timeout": "time for an endpoint's answer to a WebSocket handshake (504)",
     "Limits.upstream_idle_timeout": "how long an unused connection to an endpoint is kept",
