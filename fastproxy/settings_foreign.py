@@ -1,7 +1,8 @@
-"""Sections of Traefik 1.7 which fastproxy does not have: one sentence for each of them.
+"""Sections of Traefik 1.7 which fastproxy does not have, and names of Traefik 2 and 3: one sentence
+for each of them.
 
 A provider's routes would be lost, so it is refused. Of the others nothing that is served depends on
-them, so they are warnings.
+them, so they are warnings. What becomes of a name of Traefik 2 is decided by what stands below it.
 """
 
 from __future__ import annotations
@@ -66,6 +67,39 @@ SECTIONS = (
         "is ignored: replicas need no store, each of them asks the API server; remove it",
     ),
 )
+# Table and key in lower case (`NAME` for any entry point): what to write instead.
+LATER: Mapping[tuple[str, str], str] = {
+    ("", "providers"): "routes come from [kubernetes]: write that table, with what"
+    " [providers.kubernetesIngress] says",
+    ("", "certificatesresolvers"): "no certificate is fetched here: put certificates into Secrets"
+    " (for example by cert-manager) and name them in spec.tls of the Ingresses",
+    ("", "log"): "write logLevel at the top of the file, and [traefikLog] for file and format",
+    ("", "serverstransport"): "write insecureSkipVerify, rootCAs and maxIdleConnsPerHost at the top"
+    " of the file, and [forwardingTimeouts]",
+    ("", "global"): "remove it",
+    ("", "experimental"): "remove it",
+    ("", "pilot"): "remove it",
+    ("", "hub"): "remove it",
+    ("", "http"): "describe routes as Ingresses and Services",
+    ("", "tcp"): "fastproxy speaks HTTP only",
+    ("", "udp"): "fastproxy speaks HTTP only",
+    ("entrypoints.NAME", "http"): "write [entryPoints.NAME.redirect] with entryPoint for its"
+    " redirections and [entryPoints.NAME.tls] for its tls; middlewares are annotations here",
+    ("entrypoints.NAME", "transport"): "write [lifeCycle] and [respondingTimeouts]",
+    ("entrypoints.NAME", "asdefault"): "write defaultEntryPoints at the top of the file",
+    ("entrypoints.NAME", "http2"): "remove it",
+    ("entrypoints.NAME", "http3"): "remove it",
+    ("entrypoints.NAME", "udp"): "remove it",
+}
+
+
+def later(path: str, key: str) -> str:
+    """Return what to write instead of a name of Traefik 2; "" if it is none."""
+    table, _, name = path.partition(".")
+    place = f"{table.lower()}.NAME" if name and "." not in name else path.lower()
+    return LATER.get((place, key.lower()), "").replace("NAME", name)
+
+
 KEYS: Mapping[str, Section] = {key.lower(): section for section in SECTIONS for key in section.keys}
 
 Found = list[tuple[str, str]]

@@ -17,6 +17,7 @@ from typing import Any
 
 from fastproxy import durations
 from fastproxy.settings import Settings, options
+from fastproxy.settings_foreign import later
 
 Field = dataclasses.Field[Any]
 
@@ -32,8 +33,9 @@ COUNTED_ON: Mapping[str, str] = {
     **dict.fromkeys(("ipwhitelist", "ipallowlist", "allowlist"), _LET_IN),
     **dict.fromkeys(("clientca", "clientcafiles"), _CLIENT),
     **dict.fromkeys(("tls", "certificates", "defaultcertificate"), _PLAIN),
-    "entrypoints": "its sockets would not be opened",
+    "redirections": "nothing would be redirected",  # of Traefik 2
 }
+SOCKETS = "its sockets would not be opened"  # of a misspelt [entryPoints]
 ALIKE = 0.85  # how alike two words are that are one word with a slip (difflib's ratio)
 
 
@@ -81,10 +83,12 @@ def _like(key: str, names: Any, cutoff: float) -> str:
     return next(iter(difflib.get_close_matches(plain, names, n=1, cutoff=cutoff)), "")
 
 
-def _loss(key: str, value: Any) -> str:
+def _loss(key: str, value: Any, path: str = "below") -> str:
     """Return what is lost when this key and all below it are ignored; "" if nothing counts."""
+    if not path and isinstance(value, dict) and _like(key, ("entrypoints",), ALIKE):
+        return SOCKETS
     own = _like(key, COUNTED_ON, ALIKE)
-    if own and (own != "entrypoints" or isinstance(value, dict)):
+    if own:
         return COUNTED_ON[own]
     items = value if isinstance(value, list) else [value]
     below = (pair for item in items if isinstance(item, dict) for pair in item.items())
@@ -131,12 +135,15 @@ class Reader:
         self, known: Mapping[str, tuple[Field, Any]], key: str, value: Any, path: str
     ) -> None:
         place = f"{path}.{key}".lstrip(".")
-        remedy, loss = _remedy(known, key, value, path), _loss(key, value)
-        here = " here" if remedy.startswith("move") else ""
+        remedy, loss = later(path, key), _loss(key, value, path)
+        what = "is a name of Traefik 2" if remedy else "is not known"
+        if not remedy:
+            remedy = _remedy(known, key, value, path)
+            what += " here" if remedy.startswith("move") else ""
         if loss:
-            self.problems.append((place, f"is not known{here} and {loss}; {remedy}"))
+            self.problems.append((place, f"{what} and {loss}; {remedy}"))
         else:
-            self.warnings.append((place, f"is not known{here} and ignored; {remedy}"))
+            self.warnings.append((place, f"{what} and ignored; {remedy}"))
 
     def value(self, hint: Any, value: Any, path: str) -> Any:
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)

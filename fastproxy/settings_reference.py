@@ -72,7 +72,7 @@ MEANINGS = {
     "IngressEndpoint.hostname": "host name to publish",
     "IngressEndpoint.ip": "address to publish",
     "IngressEndpoint.published_service": "`namespace/name` of a Service whose addresses are published; wins",
-    "EntryPoint.address": "`:80`, `10.0.0.1:80` or `[::1]:80`; mandatory",
+    "EntryPoint.address": "`:80`, `10.0.0.1:80` or `[::1]:80`; the port may be a name (`:http`); mandatory",
     "EntryPoint.compress": "gzip responses",
     "EntryPoint.white_list": "who may connect",
     "EntryPoint.whitelist_source_range": "deprecated form of `whiteList.sourceRange`",

@@ -331,9 +331,32 @@ ADDRESSES = [
     ("a:1", ("a", 1)),
     ("[::1]:443", ("::1", 443)),
     ("[::]:0", ("::", 0)),
+    (":http", ("", 80)),  # names of ports, as Go takes them
+    ("10.0.0.1:HTTPS", ("10.0.0.1", 443)),
+    ("[::1]:domain", ("::1", 53)),
 ]
 
 
 @pytest.mark.parametrize(("text", "expected"), ADDRESSES)
 def test_split_address(text: str, expected: tuple[str, int]) -> None:
     assert split_address(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":", "80", ":-1", ":65536", ":no-such-service", ":ht\0tp", ":\uff18\uff10"]
+)
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="is not an address"):
+        split_address(text)
+
+
+def test_names_of_ports_without_etc_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a slim image; what Go knows by itself."""
+
+    def missing(name: str, protocol: str) -> int:
+        raise OSError("service/proto not found")
+
+    monkeypatch.setattr("socket.getservbyname", missing)
+    assert [split_address(f":{name}")[1] for name in ("http", "HTTPS", "ssh")] == [80, 443, 22]
+    with pytest.raises(ValueError, match="'https-alt' no name of a service"):
+        split_address(":https-alt")

@@ -43,6 +43,10 @@ REFUSED = [
     ("[api.auth.basic]\nusers = ['a:b']", ["api.auth"], ["nobody would be asked for a password; move it to [entryPoints.NAME.auth]"]),
     ("[http.auth.basic]\nusers = ['a:b']", ["http"], ["nobody would be asked for a password"]),
     ("[dashboard]\n[[dashboard.x]]\nwhiteList = {}", ["dashboard"], ["everybody would be let in"]),
+    # Names of Traefik 2: what is lost, and what to write.
+    (POINT + "[entryPoints.a.http.redirections.entryPoint]\nto = 'b'\nscheme = 'https'", ["entryPoints.a.http"],
+     ["is a name of Traefik 2 and nothing would be redirected; write [entryPoints.a.redirect] with entryPoint"]),
+    (POINT + "[entryPoints.a.http.tls]\ncertResolver = 'le'", ["entryPoints.a.http"], ["is a name of Traefik 2 and its connections and certificates would be lost", "[entryPoints.a.tls]"]),
     # [web] is never open because its authentication cannot be read.
     ("[web.auth]", ["web.auth"], ["names no method"]),
     ("[web.auth.basic]", ["web.auth.basic"], ["has no users"]),
@@ -104,6 +108,12 @@ WARNED = [
     ("[web.auth.basic]\nusers = ['a:b']\n[api]", ["web", "api"], ["its auth protects nothing"]),
     ("[web]\n[api]\n[ping]\n[metrics]\n[rest]", ["rest", "web", "metrics", "api"], ["beside [api], [ping], [metrics], [rest]"]),
     ("[web]\naddress=':1'\n[entryPoints.http]\naddress=':2'\n[entryPoints.traefik]\naddress=':3'", ["web", "web.address"], ["remove one of the two tables"]),
+    (POINT + "[entryPoints.a.transport.lifeCycle]\ngraceTimeOut = 1", ["entryPoints.a.transport", "defaultEntryPoints"], ["is a name of Traefik 2 and ignored; write [lifeCycle]"]),
+    ("[providers.kubernetesIngress]\ningressClass = 'a'", ["providers"], ["is a name of Traefik 2 and ignored", "[kubernetes]"]),
+    ("[certificatesResolvers.le.acme]\nstorage = '/x'", ["certificatesResolvers"], ["no certificate is fetched here"]),
+    ("[log]\nlevel = 'DEBUG'", ["log"], ["write logLevel"]),
+    ("[serversTransport]\ninsecureSkipVerify = true", ["serversTransport"], ["insecureSkipVerify"]),
+    (POINT + "[entryPoints.a.entryPoint]\nx = 1", ["entryPoints.a.entryPoint", "defaultEntryPoints"], ["is not known and ignored"]),
     ("[web]\nreadOnly = true\nmonitor = 1", ["web.monitor", "web"], ["is not known and ignored"]),
 ]  # fmt: skip
 
