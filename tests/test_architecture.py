@@ -22,7 +22,9 @@ PACKAGES = ("fastproxy", "controller")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # `from a.b cimport c`, `from . import c`, `cimport a.b`, `import a.b as c`
-CYTHON_FROM = re.compile(r"^\s*from\s+([\w.]+)\s+c?import\s+\(?([\w\s,]*)", re.MULTILINE)
+CYTHON_FROM = re.compile(
+    r"^[ \t]*from\s+([\w.]+)\s+c?import[ \t]+(?:\(([^)]*)\)|([^(\n]*))", re.MULTILINE
+)
 CYTHON_IMPORT = re.compile(r"^\s*c?import\s+([\w.]+)", re.MULTILINE)
 
 
@@ -70,11 +72,12 @@ def python_imports(tree: ast.AST) -> Iterator[str]:
 
 
 def cython_imports(text: str) -> Iterator[str]:
-    for match in CYTHON_FROM.finditer(text):
-        base, names = match.groups()
+    for match in CYTHON_FROM.finditer(text.replace("\\\n", " ")):
+        base, names = match[1], match[2] or match[3] or ""
         joint = "" if base.endswith(".") else "."
-        for name in re.split(r"[\s,]+", names.strip()):
-            yield f"{base}{joint}{name}" if name else base
+        for entry in re.split(r"[\n,]", re.sub(r"#.*", "", names)):
+            if entry.strip():
+                yield f"{base}{joint}{entry.split()[0]}"  # the name before `as`
     yield from CYTHON_IMPORT.findall(text)
 
 
@@ -220,6 +223,9 @@ EXAMPLES = [
     ("fastproxy/_core.pyx", "from fastproxy.engine.head cimport Head", 1),
     ("fastproxy/_core.pyx", "from fastproxy.engine cimport head, buffers", 2),
     ("fastproxy/_core.pyx", "cimport fastproxy.engine.head", 1),
+    ("fastproxy/_core.pyx", "from libc.math cimport a\nfrom fastproxy.engine.head cimport b", 1),
+    ("fastproxy/_core.pyx", "from fastproxy.engine.head cimport (\n    a, b as c,  # d\n)", 2),
+    ("fastproxy/_core.pyx", "from fastproxy.engine cimport head, \\\n    buffers", 2),
     ("fastproxy/_core.pyx", "from libc.string cimport memcpy\nfrom fastproxy.rules import A", 0),
     ("fastproxy/engine/head.pyx", "from ..feature import Filter", 1),
     ("fastproxy/engine/head.pxd", "from .buffers cimport Queue", 0),
