@@ -101,8 +101,8 @@ bench-micro: build ## time match, pick, head parse and head write
 
 docs: build ## write the generated documentation anew
 	$(BIN)/python -m fastproxy.features > docs/annotations.md
-	$(BIN)/python -m fastproxy.findings > docs/findings.md
-	$(BIN)/python -m fastproxy.settings_reference > docs/settings.md
+	$(BIN)/python -m fastproxy.model.findings > docs/findings.md
+	$(BIN)/python -m fastproxy.settings.reference > docs/settings.md
 
 golden: build ## rewrite what tests/cases expect; read the difference before you commit it
 	$(BIN)/python -m pytest -q tests/controller/test_cases.py --golden

@@ -50,7 +50,13 @@ DIRECTIVES = {
     "linetrace": False,
 }
 
-LIBRARIES = {"tls": ["ssl", "crypto"], "compress": ["z"], "digest": ["crypto"]}
+# By the module or its package.
+LIBRARIES = {
+    "fastproxy.engine.tls": ["ssl", "crypto"],
+    "fastproxy.engine.exchange.compress": ["z"],
+    "fastproxy.engine.operations.digest": ["crypto"],
+    "tests.native.tls_probe": ["ssl", "crypto"],
+}
 
 C_FILES = Path("build/c")
 UNFINISHED = Path("build/.translating")
@@ -114,7 +120,7 @@ class Stripped(install_lib):
             source = Path(path.relative_to(Path(self.install_dir)))
             module = source.with_name(f"{source.name.partition('.')[0]}.pyx")
             known = source if path.suffix == ".py" else module
-            if not known.exists() or module.stem.endswith("_probe"):
+            if not known.exists() or source.parts[0] == "tests":
                 path.unlink()  # left in build/ by an earlier build
                 continue
             if path.suffix == ".so":
@@ -123,17 +129,28 @@ class Stripped(install_lib):
         return written
 
 
+def sources() -> list[Path]:
+    if BUILD == "none":
+        return []
+    found = list(Path("fastproxy").rglob("*.pyx"))
+    return sorted(found + list(Path("tests/native").glob("*.pyx")) if PROBES else found)
+
+
+def libraries(module: str) -> list[str]:
+    named = (names for prefix, names in LIBRARIES.items() if f"{module}.".startswith(f"{prefix}."))
+    return next(named, ["dl"])
+
+
 extensions = [
     Extension(
-        ".".join(path.with_suffix("").parts),
+        module := ".".join(path.with_suffix("").parts),
         [str(path)],
         extra_compile_args=COMPILE,
         extra_link_args=LINK,
-        libraries=LIBRARIES.get(path.stem.partition("_")[0], ["dl"]),
+        libraries=libraries(module),
         depends=["setup.py"],
     )
-    for path in sorted(Path("fastproxy").rglob("*.pyx"))
-    if BUILD != "none" and (PROBES or not path.stem.endswith("_probe"))
+    for path in sources()
 ]
 
 setup(ext_modules=extensions, cmdclass={"build_ext": Build, "install_lib": Stripped})

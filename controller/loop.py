@@ -43,10 +43,10 @@ from controller.sources.source import ApiSource, ManifestsSource, Source
 from controller.throttle import Throttle
 from controller.translate.contributors import contributors
 from controller.translate.translator import Translation, Translator
-from fastproxy import documents
-from fastproxy.findings import Finding, Severity, as_json, order, resolved
-from fastproxy.model import Desired, Endpoint, ObjectReference
-from fastproxy.settings import Kubernetes, Settings
+from fastproxy.model.configuration import Desired, Endpoint, ObjectReference
+from fastproxy.model.findings import Finding, Severity, as_json, order, resolved
+from fastproxy.settings.options import Kubernetes, Settings
+from fastproxy.system import documents
 
 log = logging.getLogger("fastproxy.controller")
 LEVELS = {Severity.ERROR: logging.ERROR, Severity.WARNING: logging.WARNING}
@@ -60,7 +60,7 @@ Complete = Callable[[frozenset[Name]], Snapshot | None]
 
 
 class Publisher(Protocol):
-    """What `fastproxy.publish` offers."""
+    """What `fastproxy.publish.publisher` offers."""
 
     @property
     def generation(self) -> int: ...  # what is live already; 0 is nothing

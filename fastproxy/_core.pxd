@@ -2,12 +2,12 @@
 
 from libc.stdint cimport uint32_t
 
-from fastproxy._core_balance cimport (
+from fastproxy.balancing.round_robin cimport (
     BALANCER_EMPTY, BALANCER_ZERO, Balancer, balancer_free, balancer_new, balancer_pick,
     balancer_update, drr_adjust,
 )
 # 0 when the section is well formed; matching in a section that passed never reads outside it.
-from fastproxy._core_check cimport core_check
+from fastproxy.tables.matcher.check cimport core_check
 
 cdef enum:
     NO_ROUTE = 0xFFFFFFFF

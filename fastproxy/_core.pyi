@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 
 from typing_extensions import Buffer
 
-from fastproxy._core_balance import DynamicRoundRobin as DynamicRoundRobin
-from fastproxy._core_balance import WeightedRoundRobin as WeightedRoundRobin
-from fastproxy._core_balance import drr_step as drr_step
-from fastproxy._core_build import MatchEntry as MatchEntry
-from fastproxy._core_build import build_matcher as build_matcher
-from fastproxy.paths import normalise_path as normalise_path
+from fastproxy.balancing.round_robin import DynamicRoundRobin as DynamicRoundRobin
+from fastproxy.balancing.round_robin import WeightedRoundRobin as WeightedRoundRobin
+from fastproxy.balancing.round_robin import drr_step as drr_step
+from fastproxy.model.paths import normalise_path as normalise_path
+from fastproxy.tables.matcher.build import MatchEntry as MatchEntry
+from fastproxy.tables.matcher.build import build_matcher as build_matcher
 
 __all__ = [
     "DynamicRoundRobin",

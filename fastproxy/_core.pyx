@@ -15,8 +15,8 @@ is a list of conditions, looked at only for a candidate that would win.
 *Slash rule.* `Path:/p` also matches `/p/`, as a redirect. Every `Path` matcher of a route must
 then agree that it is a redirect, or that it is none; of one route the plain match wins.
 
-The balancers stand in `_core_balance.pyx`, the writer of sections in `_core_rows.pyx` and
-`_core_build.pyx`, the check in `_core_check.pyx`, the layout in `_section.pxd`; this module is
+The balancers stand in `balancing/round_robin.pyx`, the writer of sections in `tables/matcher/rows.pyx` and
+`tables/matcher/build.pyx`, the check in `tables/matcher/check.pyx`, the layout in `tables/matcher/layout.pxd`; this module is
 where all of it is imported from.
 
 Invariants
@@ -41,8 +41,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memset
 
-from fastproxy._core_check cimport core_check
-from fastproxy._section cimport (
+from fastproxy.tables.matcher.check cimport core_check
+from fastproxy.tables.matcher.layout cimport (
     HEADER_PRESENT, HOLDS_CANDIDATES, HOLDS_ROUTE, HOST_EXACT, HOST_NONE, HOST_REGEX,
     HOST_WILDCARD, PATH_ELEMENTS, PATH_EXACT, PATH_KINDS, PATH_PREFIX, PATH_REGEX,
     PATH_SLASH_FREE, PATH_SLASHED, QUERY_PRESENT, TEMPLATE_SLASH_FREE, TEMPLATE_SLASHED,
@@ -52,9 +52,9 @@ from fastproxy._section cimport (
 
 from functools import lru_cache
 
-from fastproxy._core_balance import DynamicRoundRobin, WeightedRoundRobin, drr_step
-from fastproxy._core_build import MatchEntry, build_matcher
-from fastproxy.paths import normalise_path
+from fastproxy.balancing.round_robin import DynamicRoundRobin, WeightedRoundRobin, drr_step
+from fastproxy.tables.matcher.build import MatchEntry, build_matcher
+from fastproxy.model.paths import normalise_path
 
 __all__ = [
     "DynamicRoundRobin", "MatchEntry", "WeightedRoundRobin", "build_matcher", "check",

@@ -5,7 +5,7 @@ A feature is one file in `fastproxy/features/`. It declares its annotations, a f
 * `read(notes, refs) -> Config | None`: pure; turns the annotations of one object into the
   configuration, `None` when the feature is not asked for; raises `Invalid` with a sentence.
 * `build(config, context) -> operations`: what the data plane does. Each operation belongs to one
-  phase. Native operations (`fastproxy.engine.operations`) are data which the engine executes
+  phase. Native operations (`fastproxy.engine.operations.writer`) are data which the engine executes
   without Python; a `Scripted` operation names a Python `Filter` instead.
 * or `shape(route, config)` / `tune(backend, config)`, for features that only change the route's or
   the backend's own values.
@@ -20,15 +20,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from fastproxy.engine.operations import Operation
-from fastproxy.findings import ANNOTATION_WARNING, Finding, Kind
-from fastproxy.model import Backend, Config, Endpoint, Route
+from fastproxy.engine.operations.writer import Operation
+from fastproxy.model.configuration import Backend, Config, Endpoint, Route
+from fastproxy.model.findings import ANNOTATION_WARNING, Finding, Kind
 
 if TYPE_CHECKING:
-    from fastproxy.engine.exchange import Exchange, Reply, ResponseHead
-    from fastproxy.engine.regex import Regex
-    from fastproxy.reply import Response
-    from fastproxy.settings import ClientTls
+    from fastproxy.engine.operations.re2 import Regex
+    from fastproxy.engine.python.exchange import Exchange, Reply, ResponseHead
+    from fastproxy.model.reply import Response
+    from fastproxy.settings.options import ClientTls
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastproxy.annotation_values import TOKEN, canonical, shown
-from fastproxy.engine.operations import Extractor
+from fastproxy.engine.operations.writer import Extractor
 
 
 def extractor(text: str) -> tuple[Extractor, str]:

@@ -14,9 +14,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fastproxy import findings
 from fastproxy.feature import PREFIXES, Annotation, Invalid, OnInvalid
-from fastproxy.findings import Kind
+from fastproxy.model import findings
+from fastproxy.model.findings import Kind
 from fastproxy.yaml_keys import unread_keys
 
 T = TypeVar("T")

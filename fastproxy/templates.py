@@ -15,7 +15,7 @@ from typing import Any
 
 import re2  # type: ignore[import-untyped]
 
-from fastproxy.engine.operations import Piece, Pieces
+from fastproxy.engine.operations.writer import Piece, Pieces
 
 MAX_PATTERN = 1024  # bytes
 MAX_MEMORY = 4 << 20  # bytes RE2 may use for one pattern; more refuses it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastproxy.rules import Host, Matcher, PathPrefix
+from fastproxy.model.matchers import Host, Matcher, PathPrefix
 
 Entry = tuple[int, int, tuple[Matcher, ...], int, str]
 

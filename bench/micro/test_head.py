@@ -6,7 +6,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.micro.test_core import operations_per_second
-from fastproxy.engine.head_probe import Probe
+from tests.native.head_probe import Probe
 
 ROUNDS = 1_000  # short enough to pass between two turns of the scheduler
 SIX = [

@@ -10,12 +10,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.micro.test_core import operations_per_second
 from bench.micro.test_head import ROUNDS, TWELVE, message
-from fastproxy.engine.operations import Operation, StripPrefixes
-from fastproxy.engine.regex import Regex
-from fastproxy.engine.step_probe import Passed, StepProbe
+from fastproxy.engine.operations.re2 import Regex
+from fastproxy.engine.operations.writer import Operation, StripPrefixes
 from fastproxy.feature import BuildContext
 from fastproxy.features import headers, path_rules, redirect, secure_headers, whitelist
-from fastproxy.model import Backend, Route
+from fastproxy.model.configuration import Backend, Route
+from tests.native.step_probe import Passed, StepProbe
 
 PLACE = BuildContext(Route("r", (), (), 0, "b"), Backend("b"), "http", {}, lambda kind, size: 0)
 REWRITE = path_rules.PathRules("/", modifier=("ReplacePathRegex", "^/service-([0-9]+)/(.*) /$2"))

@@ -14,7 +14,7 @@ from bench.micro.cluster import PODS, cluster, endpoints, ingress
 from controller.snapshot.snapshot import Snapshot
 from controller.translate.contributors import contributors
 from controller.translate.translator import Translation, Translator
-from fastproxy.settings import EntryPoint, Settings
+from fastproxy.settings.options import EntryPoint, Settings
 
 SIZES = (100, 5_000)
 SETTINGS = Settings(entry_points={"http": EntryPoint(":80")})

@@ -118,9 +118,9 @@ def rebuild(size: Size) -> dict[str, float]:
     from controller.sources.source import Cache
     from controller.translate.contributors import translate
     from fastproxy._core import build_matcher
-    from fastproxy.compile import NOTHING, compile_table
     from fastproxy.features import FEATURES
-    from fastproxy.settings import EntryPoint, Kubernetes, Settings
+    from fastproxy.publish.compiler import NOTHING, compile_table
+    from fastproxy.settings.options import EntryPoint, Kubernetes, Settings
 
     points = {"http": EntryPoint(":80"), "https": EntryPoint(":443")}
     settings = Settings(

@@ -14,8 +14,8 @@ from controller.sources.reflector import Change, Key
 from controller.sources.source import Cache
 from fastproxy._core import build_matcher
 from fastproxy.features import FEATURES
-from fastproxy.publish import Publisher
-from fastproxy.settings import EntryPoint, Kubernetes, Settings
+from fastproxy.publish.publisher import Publisher
+from fastproxy.settings.options import EntryPoint, Kubernetes, Settings
 
 TURNS = 50
 

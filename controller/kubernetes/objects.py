@@ -26,7 +26,7 @@ from controller.kubernetes.fields import (
     present,
     wrong,
 )
-from fastproxy.model import ObjectReference
+from fastproxy.model.configuration import ObjectReference
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"

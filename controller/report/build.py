@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from controller.dialects.traefik.reading import annotation_field
-from fastproxy import findings
-from fastproxy.compile import NOTHING, compile_table
 from fastproxy.feature import PREFIXES
 from fastproxy.features import FEATURES
-from fastproxy.findings import Finding
-from fastproxy.model import Desired, ObjectReference
-from fastproxy.settings import Settings
+from fastproxy.model import findings
+from fastproxy.model.configuration import Desired, ObjectReference
+from fastproxy.model.findings import Finding
+from fastproxy.publish.compiler import NOTHING, compile_table
+from fastproxy.settings.options import Settings
 
 NOBODY = ObjectReference("", "", "")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from fastproxy.model import Desired
+from fastproxy.model.configuration import Desired
 
 
 def describe(desired: Desired) -> str:

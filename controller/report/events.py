@@ -18,8 +18,8 @@ from typing import Any
 
 from controller.kubernetes.api import Api, ApiError, object_path
 from controller.kubernetes.resources import EVENTS, INGRESSES, SECRETS, SERVICES
-from fastproxy.findings import Finding
-from fastproxy.model import ObjectReference
+from fastproxy.model.configuration import ObjectReference
+from fastproxy.model.findings import Finding
 
 log = logging.getLogger(__name__)
 

@@ -20,10 +20,10 @@ from controller.sources.source import ApiSource, Taken
 from controller.translate.contributors import contributors
 from controller.translate.selection import Selection, class_field, class_of
 from controller.translate.translator import Translator
-from fastproxy import findings
-from fastproxy.findings import Finding, Severity, order
-from fastproxy.model import ObjectReference
-from fastproxy.settings import Kubernetes, Settings
+from fastproxy.model import findings
+from fastproxy.model.configuration import ObjectReference
+from fastproxy.model.findings import Finding, Severity, order
+from fastproxy.settings.options import Kubernetes, Settings
 
 SYNC_PATIENCE = 60.0  # seconds for the first complete picture of a cluster
 RANKS = list(Severity)

@@ -9,8 +9,8 @@ from controller.kubernetes.api import Api, ApiError, object_path
 from controller.kubernetes.objects import Address, Ingress
 from controller.kubernetes.resources import Resource
 from controller.snapshot.snapshot import Name, Snapshot
-from fastproxy.model import ObjectReference
-from fastproxy.settings import IngressEndpoint
+from fastproxy.model.configuration import ObjectReference
+from fastproxy.settings.options import IngressEndpoint
 
 log = logging.getLogger(__name__)
 

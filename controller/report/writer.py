@@ -23,9 +23,9 @@ from controller.kubernetes.resources import INGRESSES, Resource
 from controller.report.events import EventWriter
 from controller.report.status import STATUS, Unpublishable, outdated, wanted, write
 from controller.snapshot.snapshot import Name, Snapshot
-from fastproxy.findings import Finding
-from fastproxy.model import ObjectReference
-from fastproxy.settings import IngressEndpoint, Kubernetes
+from fastproxy.model.configuration import ObjectReference
+from fastproxy.model.findings import Finding
+from fastproxy.settings.options import IngressEndpoint, Kubernetes
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from controller.kubernetes.objects import (
     Subset,
 )
 from controller.snapshot.snapshot import Snapshot
-from fastproxy.model import ObjectReference
+from fastproxy.model.configuration import ObjectReference
 
 
 @dataclass(slots=True)

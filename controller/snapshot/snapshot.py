@@ -29,7 +29,7 @@ from controller.kubernetes.objects import (
 )
 from controller.kubernetes.tls_secrets import keeping
 from controller.snapshot.persistent import Table
-from fastproxy.model import ObjectReference
+from fastproxy.model.configuration import ObjectReference
 
 Name = tuple[str, str]  # namespace, name
 LOG_LIMIT = 10_000

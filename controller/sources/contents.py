@@ -21,9 +21,9 @@ from controller.kubernetes.objects import (
 from controller.sources import yaml_text
 from controller.sources.provenance import Place
 from controller.sources.shape import shape_findings
-from fastproxy import findings
-from fastproxy.findings import Finding
-from fastproxy.model import ObjectReference
+from fastproxy.model import findings
+from fastproxy.model.configuration import ObjectReference
+from fastproxy.model.findings import Finding
 
 MOST_FAULTS = 100  # of a file; the rest of it is not read
 NOBODY = ObjectReference("", "", "")

@@ -32,9 +32,9 @@ from controller.sources.contents import (
 )
 from controller.sources.folder import Identity, Look, Stamp, Unreadable, look_at, read
 from controller.sources.provenance import NOWHERE, Place
-from fastproxy import findings
-from fastproxy.findings import Finding
-from fastproxy.model import ObjectReference
+from fastproxy.model import findings
+from fastproxy.model.configuration import ObjectReference
+from fastproxy.model.findings import Finding
 
 log = logging.getLogger(__name__)
 

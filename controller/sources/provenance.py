@@ -18,8 +18,8 @@ import yaml
 
 from controller.sources import folder, yaml_text
 from fastproxy.feature import PREFIXES
-from fastproxy.findings import Finding
-from fastproxy.model import ObjectReference
+from fastproxy.model.configuration import ObjectReference
+from fastproxy.model.findings import Finding
 
 STEP = re.compile(r"\.?([^.\[\]]+)|\[([^\]]*)\]")
 # Fields that are called by their name in networking.k8s.io/v1, and what they are called elsewhere.

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from controller.dialects.traefik.names import OUR_PREFIXES
 from controller.kubernetes.objects import reference_of
 from controller.sources.provenance import Place
-from fastproxy import findings
 from fastproxy.features import KNOWN_ANNOTATIONS
-from fastproxy.findings import Finding, Kind
+from fastproxy.model import findings
+from fastproxy.model.findings import Finding, Kind
 
 Shape = Mapping[str, Any]  # what stands below a key; None: not looked at; a list: items of it
 

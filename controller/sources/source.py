@@ -21,10 +21,10 @@ from controller.sources.provenance import NOWHERE, Place
 from controller.sources.reflector import Change, older
 from controller.sources.reflectors import SECRETS_PATIENCE, Reflectors
 from controller.sources.secrets import Reader, fetch_from, withheld
-from fastproxy import findings
-from fastproxy.findings import Finding
-from fastproxy.model import ObjectReference
-from fastproxy.settings import Kubernetes
+from fastproxy.model import findings
+from fastproxy.model.configuration import ObjectReference
+from fastproxy.model.findings import Finding
+from fastproxy.settings.options import Kubernetes
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from controller.kubernetes.tls_secrets import (
     is_pem,
     trouble,
 )
-from fastproxy import findings
-from fastproxy.findings import Finding
-from fastproxy.model import Certificate, ObjectReference
+from fastproxy.model import findings
+from fastproxy.model.configuration import Certificate, ObjectReference
+from fastproxy.model.findings import Finding
 
 
 class Wanted(NamedTuple):

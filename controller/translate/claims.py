@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from controller.translate.contributor import Claim, Contribution, Order
-from fastproxy.findings import Finding
-from fastproxy.model import ObjectReference
+from fastproxy.model.configuration import ObjectReference
+from fastproxy.model.findings import Finding
 
 
 class Election(NamedTuple):

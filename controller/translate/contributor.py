@@ -15,7 +15,7 @@ from controller.kubernetes.objects import KubernetesObject
 from controller.snapshot.lookups import Lookups
 from controller.translate.certificates import Wanted
 from controller.translate.fragments import RouteFragment
-from fastproxy.findings import Finding, Kind
+from fastproxy.model.findings import Finding, Kind
 
 
 class Order(NamedTuple):

@@ -6,7 +6,7 @@ from controller.snapshot.snapshot import Snapshot
 from controller.translate.contributor import Contributor
 from controller.translate.ingress import IngressContributor
 from controller.translate.translator import Translation, Translator
-from fastproxy.settings import Settings
+from fastproxy.settings.options import Settings
 
 
 def contributors(settings: Settings) -> tuple[Contributor, ...]:

@@ -14,7 +14,7 @@ from controller.kubernetes.objects import (
     ServicePort,
     Subset,
 )
-from fastproxy.model import Endpoint
+from fastproxy.model.configuration import Endpoint
 
 # The protocol names of KEP-3726 and the two IANA names, as what they mean for a connection.
 APP_PROTOCOLS = {

@@ -14,8 +14,8 @@ from enum import Enum
 
 from controller.translate.endpoints import Target
 from controller.translate.rules_text import Rule
-from fastproxy.findings import Finding
-from fastproxy.model import Backend, Config, ObjectReference
+from fastproxy.model.configuration import Backend, Config, ObjectReference
+from fastproxy.model.findings import Finding
 
 NO_MENTIONS: Mapping[str, str] = {}
 NO_BACKEND = Backend("")

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from controller.snapshot.persistent import CHUNK, Chunked
 from controller.translate.fragments import RouteFragment
-from fastproxy.model import ObjectReference
+from fastproxy.model.configuration import ObjectReference
 
 T = TypeVar("T")
 

@@ -35,7 +35,6 @@ from controller.translate.ingress_values import (
 from controller.translate.rules_text import EVERYTHING, Rule
 from controller.translate.selection import Selection, class_annotation, class_field, class_of
 from controller.translate.weights import Weighed, weigh
-from fastproxy import findings
 from fastproxy.feature import OnInvalid, Scope
 from fastproxy.features import (
     INGRESS_CLASS,
@@ -46,9 +45,10 @@ from fastproxy.features import (
     weights,
 )
 from fastproxy.features.path_rules import RULE_TYPE, PathRules
-from fastproxy.findings import Finding
+from fastproxy.model import findings
+from fastproxy.model.findings import Finding
 from fastproxy.notes import ObjectNotes
-from fastproxy.settings import Kubernetes, Settings
+from fastproxy.settings.options import Kubernetes, Settings
 
 LONGEST_PATH = 8192
 DEFAULT_BACKEND, DEFAULT_ROUTE = "global-default-backend", "global-default-frontend"

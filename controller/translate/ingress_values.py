@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from controller.dialects.traefik.reading import Reading, annotation_field
 from controller.translate.fragments import NO_MENTIONS, Role, RouteValues
-from fastproxy import findings
 from fastproxy.feature import OnInvalid
 from fastproxy.features import entry_points, path_rules, protocol, weights
-from fastproxy.model import Backend, Config, ObjectReference, Route
+from fastproxy.model import findings
+from fastproxy.model.configuration import Backend, Config, ObjectReference, Route
 from fastproxy.notes import ObjectNotes
-from fastproxy.settings import Kubernetes, Settings
+from fastproxy.settings.options import Kubernetes, Settings
 
 # Read directly by the contributor: they depend on the path or on the endpoints.
 OWN_FEATURES = (path_rules.FEATURE, protocol.FEATURE, weights.FEATURE)

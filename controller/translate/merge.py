@@ -19,10 +19,10 @@ from controller.kubernetes.objects import Subset
 from controller.translate.endpoints import resolve, united
 from controller.translate.fragments import NO_MENTIONS, Role, RouteFragment
 from controller.translate.rules_text import EVERYTHING, Rule, host_rule
-from fastproxy import findings
-from fastproxy.findings import Finding
-from fastproxy.model import Backend, Endpoint, Route
-from fastproxy.rules import Host, HostRegexp, HostWildcard, Matcher
+from fastproxy.model import findings
+from fastproxy.model.configuration import Backend, Endpoint, Route
+from fastproxy.model.findings import Finding
+from fastproxy.model.matchers import Host, HostRegexp, HostWildcard, Matcher
 
 FindSubsets = Callable[[str, str], Sequence[Subset] | None]
 HOSTS = (Host, HostWildcard, HostRegexp)

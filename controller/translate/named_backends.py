@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from fastproxy import findings
-from fastproxy.findings import Finding
-from fastproxy.model import ObjectReference, Route
+from fastproxy.model import findings
+from fastproxy.model.configuration import ObjectReference, Route
+from fastproxy.model.findings import Finding
 
 
 class NamedBackends:

@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 from controller.kubernetes.objects import EXACT, IMPLEMENTATION_SPECIFIC, PREFIX
 from fastproxy.features import path_rules
 from fastproxy.features.path_rules import PathRules
-from fastproxy.notes import string_body
-from fastproxy.rules import (
+from fastproxy.model.matchers import (
     Host,
     HostRegexp,
     HostWildcard,
@@ -25,6 +24,7 @@ from fastproxy.rules import (
     PathExact,
     PathPrefix,
 )
+from fastproxy.notes import string_body
 
 # What 1.7 puts for the first `*` of a host: one label fragment.
 SUBDOMAIN = "{subdomain:[A-Za-z0-9-_]+}"

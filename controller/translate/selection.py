@@ -15,7 +15,7 @@ from controller.kubernetes.objects import Ingress, IngressClass
 from controller.snapshot.snapshot import Name
 from fastproxy.features import INGRESS_CLASS
 from fastproxy.notes import string_body
-from fastproxy.settings import Kubernetes
+from fastproxy.settings.options import Kubernetes
 
 DEFAULT_CLASS = "traefik"
 CONTROLLERS = frozenset(("fastproxy.io/ingress-controller", "traefik.io/ingress-controller"))

@@ -35,8 +35,8 @@ from controller.translate.fragments import RouteFragment
 from controller.translate.groups import Groups, Sorted
 from controller.translate.merge import Merged, merge, merge_backend
 from controller.translate.named_backends import NamedBackends, unusable
-from fastproxy.findings import Finding
-from fastproxy.model import Backend, Desired, Endpoint, ObjectReference, Route
+from fastproxy.model.configuration import Backend, Desired, Endpoint, ObjectReference, Route
+from fastproxy.model.findings import Finding
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from controller.kubernetes.objects import Ingress, Service, Subset
 from controller.translate.endpoints import count_addresses
-from fastproxy import findings
 from fastproxy.feature import Invalid
 from fastproxy.features.weights import Weights, shares
-from fastproxy.findings import Finding
+from fastproxy.model import findings
+from fastproxy.model.findings import Finding
 
 Weighed = Mapping[tuple[str, str, str], int]  # (host, path, service) -> weight of each endpoint
 FindService = Callable[[str], Service | None]

@@ -12,11 +12,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from fastproxy import settings_flags
 from fastproxy.cli import check, healthcheck, lint, run, version
 from fastproxy.cli.output import patient
 from fastproxy.cli.reading import SETTINGS_FLAGS
-from fastproxy.settings_flags import FlagError, Given
+from fastproxy.settings import flags as settings_flags
+from fastproxy.settings.flags import FlagError, Given
 
 COMMANDS = (run, check, lint, healthcheck, version)
 EXIT_CODES = """

@@ -9,9 +9,9 @@ from typing import Any
 
 from fastproxy.cli import check_start
 from fastproxy.cli.reading import add_manifests, loaded, no_provider, show_warnings
-from fastproxy.settings import Settings
-from fastproxy.settings_file import Loaded, Problem, file_of
-from fastproxy.tls_options import TlsOptions, with_default_certificates
+from fastproxy.settings.file import Loaded, Problem, file_of
+from fastproxy.settings.options import Settings
+from fastproxy.settings.tls_options import TlsOptions, with_default_certificates
 
 
 def add(commands: Any) -> None:
@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
 def tls_problems(settings: Settings) -> tuple[list[str], list[str]]:
     """Return what a worker would fail at when it makes its TLS contexts, and what it would leave
     out; reads the files the settings name."""
-    from fastproxy.engine.tls_server import ServerContext
+    from fastproxy.engine.tls.server import ServerContext
 
     problems: list[str] = []
     warnings: list[str] = []

@@ -12,8 +12,8 @@ import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from fastproxy.settings import HostResolver, Kubernetes, Settings
-from fastproxy.tls_options import read_pem
+from fastproxy.settings.options import HostResolver, Kubernetes, Settings
+from fastproxy.settings.tls_options import read_pem
 
 Found = Iterator[tuple[str, str]]
 

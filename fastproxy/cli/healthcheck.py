@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from fastproxy.cli.reading import loaded
-from fastproxy.settings import EntryPoint
+from fastproxy.settings.options import EntryPoint
 
 PATIENCE = 5.0  # seconds, as in Traefik 1.7
 

@@ -12,12 +12,12 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from fastproxy import findings
 from fastproxy.cli.reading import add_manifests, loaded, no_provider, show_warnings
-from fastproxy.findings import Finding, Severity, as_json
-from fastproxy.model import ObjectReference
-from fastproxy.settings import EntryPoint, EntryPointTls, Settings
-from fastproxy.settings_file import file_of
+from fastproxy.model import findings
+from fastproxy.model.configuration import ObjectReference
+from fastproxy.model.findings import Finding, Severity, as_json
+from fastproxy.settings.file import file_of
+from fastproxy.settings.options import EntryPoint, EntryPointTls, Settings
 
 
 def add(commands: Any) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from fastproxy.settings_file import Loaded, Problem, SettingsError, file_of, load
+from fastproxy.settings.file import Loaded, Problem, SettingsError, file_of, load
 
 SETTINGS_FLAGS = """
 settings:

@@ -11,17 +11,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastproxy import logs
 from fastproxy.cli import version
 from fastproxy.cli.check import start_problems
 from fastproxy.cli.reading import add_manifests, loaded, no_provider
-from fastproxy.descriptors import allowed, raise_limit
-from fastproxy.listeners import ListenError
-from fastproxy.parent import Parent, Place, Programs
-from fastproxy.settings import Settings
-from fastproxy.settings_file import file_of
-from fastproxy.titles import show_title
-from fastproxy.tls_options import with_default_certificates
+from fastproxy.processes.parent import Parent, Place, Programs
+from fastproxy.settings.file import file_of
+from fastproxy.settings.options import Settings
+from fastproxy.settings.tls_options import with_default_certificates
+from fastproxy.system import logs
+from fastproxy.system.descriptors import allowed, raise_limit
+from fastproxy.system.listeners import ListenError
+from fastproxy.system.titles import show_title
 
 log = logging.getLogger("fastproxy")
 
@@ -67,11 +67,11 @@ def _warn(text: str) -> None:
 
 
 def _start(settings: Settings, manifests: Path | None, file: str, warnings: Sequence[str]) -> int:
-    from fastproxy import _shared
+    from fastproxy.counters import region
 
     before, _ = raise_limit()
     try:
-        shared = _shared.create_region()
+        shared = region.create_region()
     except OSError as error:
         print(f"fastproxy: no shared memory for the limits: {error}", file=sys.stderr)
         return 2
@@ -131,11 +131,11 @@ def _preload() -> None:
     """Load what every worker needs and is no feature: a replacement starts in half the time, the
     workers share the memory, and an engine that does not fit its libraries ends the start."""
     import fastproxy.engine.data_plane
-    import fastproxy.worker  # noqa: F401
+    import fastproxy.processes.worker  # noqa: F401
 
 
 def _worker(place: Place) -> None:
-    from fastproxy import worker
+    from fastproxy.processes import worker
 
     worker.run(place)
 
@@ -143,8 +143,8 @@ def _worker(place: Place) -> None:
 def _controller(manifests: Path | None) -> Callable[[int, Settings, int], None]:
     def run_controller(channel: int, settings: Settings, shared: int) -> None:
         from controller import loop
-        from fastproxy.heartbeat import CONTROLLER_NUMBER, Pulse
-        from fastproxy.publish import open_publisher
+        from fastproxy.processes.heartbeat import CONTROLLER_NUMBER, Pulse
+        from fastproxy.publish.publisher import open_publisher
 
         signal.signal(signal.SIGUSR1, lambda *_: logs.reopen())
         publisher = open_publisher(channel, settings, shared)
@@ -156,7 +156,7 @@ def _controller(manifests: Path | None) -> Callable[[int, Settings, int], None]:
 
 def forget_worker(shared: int, number: int) -> None:
     """Give back what a dead worker held of the proxy-wide limits."""
-    from fastproxy._shared import SharedRegion
+    from fastproxy.counters.region import SharedRegion
 
     region = SharedRegion(shared)
     try:

@@ -1,20 +1,20 @@
-"""The engine of one worker as `fastproxy.worker` sees it."""
+"""The engine of one worker as `fastproxy.processes.worker` sees it."""
 
 import asyncio
 from collections.abc import Sequence
 from typing import Any, final
 
-from fastproxy.engine.change import BackendSpecification as BackendSpecification
-from fastproxy.engine.change import Change as Change
-from fastproxy.model import Endpoint
+from fastproxy.model.configuration import Endpoint
+from fastproxy.tables.change import BackendSpecification as BackendSpecification
+from fastproxy.tables.change import Change as Change
 
 @final
 class DataPlane:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, settings: Any, *, worker: int, shared: int
     ) -> None:
-        """`settings` is `fastproxy.settings.Settings`; `shared` a file descriptor of the shared
-        region, or -1. Hooks the engine into the loop's own libuv loop."""
+        """`settings` is `fastproxy.settings.options.Settings`; `shared` a file descriptor of the
+        shared region, or -1. Hooks the engine into the loop's own libuv loop."""
     def listen(self, descriptor: int, entry_point: int) -> None:
         """Accept from a listening socket owned by the parent. `entry_point` is the index of the
         entry point in `sorted(settings.entry_points)`."""

@@ -1,4 +1,4 @@
-"""The engine of one worker as `fastproxy.worker` sees it.
+"""The engine of one worker as `fastproxy.processes.worker` sees it.
 
 Idea: everything a request needs is reached from one pointer, `engine.table`. `prepare` maps the next
 table and builds the live objects which that generation brings, beside the running one; `activate`
@@ -15,42 +15,42 @@ import ipaddress
 import os
 import socket
 
-from fastproxy.aliases import Chains
-from fastproxy.complaints import Complaint, Complaints
-from fastproxy.descriptors import allowed
-from fastproxy.engine import operations
-from fastproxy.resolver import Resolver
+from fastproxy.names.cname_chains import Chains
+from fastproxy.system.complaints import Complaint, Complaints
+from fastproxy.system.descriptors import allowed
+from fastproxy.engine.operations import writer
+from fastproxy.names.resolver import Resolver
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
-from fastproxy._shared cimport region_close, region_open
-from fastproxy._shared_layout cimport region_beat
-from fastproxy.engine.aliases cimport Aliases
-from fastproxy.engine.backends cimport Backends
-from fastproxy.engine.bridge cimport bridge_install
-from fastproxy.engine.complaint cimport complaints_install, complaints_take
-from fastproxy.engine.digest cimport ProofTable
-from fastproxy.engine.downstream cimport downstream_close_all, downstream_drain
+from fastproxy.counters.region cimport region_close, region_open
+from fastproxy.counters.layout cimport region_beat
+from fastproxy.engine.exchange.cname_chains cimport Aliases
+from fastproxy.engine.upstream.backends cimport Backends
+from fastproxy.engine.python.bridge cimport bridge_install
+from fastproxy.engine.stream.complaint cimport complaints_install, complaints_take
+from fastproxy.engine.operations.digest cimport ProofTable
+from fastproxy.engine.client.h1 cimport downstream_close_all, downstream_drain
 from fastproxy.engine.generation cimport Generation
-from fastproxy.engine.head cimport Scratch
-from fastproxy.engine.listener cimport Listener, listener_close, listener_new
-from fastproxy.engine.pool cimport PoolHandle
-from fastproxy.engine.posix cimport errno, write
-from fastproxy.engine.reactor cimport (
+from fastproxy.engine.http.head cimport Scratch
+from fastproxy.engine.client.listener cimport Listener, listener_close, listener_new
+from fastproxy.engine.upstream.pool cimport PoolHandle
+from fastproxy.engine.loop.posix cimport errno, write
+from fastproxy.engine.loop.reactor cimport (
     DEADLINE_ACCEPT, DEADLINE_BODY, DEADLINE_CONNECT, DEADLINE_CONTINUE, DEADLINE_HANDSHAKE,
     DEADLINE_HEAD, DEADLINE_IDLE, DEADLINE_LEFT, DEADLINE_LINGER, DEADLINE_NAME, DEADLINE_POOL,
     DEADLINE_QUESTION, DEADLINE_REQUEST, DEADLINE_RESPONSE, DEADLINE_STALL, DEADLINE_TRY, DEADLINE_TUNNEL,
     DEADLINE_UPGRADE, DEADLINE_UPSTREAM_HANDSHAKE,
     DEADLINE_UPSTREAM_STALL, DEADLINE_WRITE, Reactor, Source, reactor_new, reactor_unhook,
 )
-from fastproxy.engine.regex cimport regex_search
-from fastproxy.engine.step_users cimport AdmissionTable
-from fastproxy.engine.stream cimport Engine, EntryPoint, Stream, Table
-from fastproxy.engine.tls_plane cimport TlsPlane, client_certificates
-from fastproxy.engine.upstream cimport upstream_install
-from fastproxy.engine.wire cimport window_new, wire_limit_trailers
+from fastproxy.engine.operations.re2 cimport regex_search
+from fastproxy.engine.operations.users cimport AdmissionTable
+from fastproxy.engine.stream.stream cimport Engine, EntryPoint, Stream, Table
+from fastproxy.engine.stream.tls_plane cimport TlsPlane, client_certificates
+from fastproxy.engine.upstream.h1 cimport upstream_install
+from fastproxy.engine.http.h1_parser cimport window_new, wire_limit_trailers
 
 cdef extern from "<malloc.h>" nogil:
     int malloc_trim(size_t pad)
@@ -254,7 +254,7 @@ cdef class DataPlane:
             (DEADLINE_POOL, limits.upstream_idle_timeout or FOREVER),
             (DEADLINE_CONTINUE, limits.continue_timeout),
             (DEADLINE_TUNNEL, 0.0),
-            (DEADLINE_QUESTION, operations.QUESTION_SECONDS),
+            (DEADLINE_QUESTION, writer.QUESTION_SECONDS),
             (DEADLINE_ACCEPT, 0.1),
         ):
             reactor.deadlines[<int> kind].duration = int(seconds * 1000)
@@ -436,7 +436,7 @@ cdef class DataPlane:
         self.aliases.put(name.encode("latin-1"), found, now, until)
         return found
 
-    # --- what filters ask for (exchange.pyx, sub_request.pyx) ---
+    # --- what filters ask for (python/exchange.pyx, python/sub_request.pyx) ---
 
     @property
     def event_loop(self):

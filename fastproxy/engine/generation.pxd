@@ -2,8 +2,8 @@
 
 from libc.stdint cimport uint32_t
 
-from fastproxy.engine.backends cimport Backends
-from fastproxy.engine.stream cimport LiveBackend, Table
+from fastproxy.engine.upstream.backends cimport Backends
+from fastproxy.engine.stream.stream cimport LiveBackend, Table
 
 
 cdef class Generation:

@@ -12,15 +12,15 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from fastproxy import _core
-from fastproxy._block cimport BLOCK_VERSION, ROUTE_NOT_FOUND, BlockHeader, RouteRecord, Span
+from fastproxy.tables.block cimport BLOCK_VERSION, ROUTE_NOT_FOUND, BlockHeader, RouteRecord, Span
 from fastproxy._core cimport core_check
-from fastproxy.engine.backends cimport Backends
-from fastproxy.engine.pool cimport PoolHandle
-from fastproxy.engine.posix cimport (
+from fastproxy.engine.upstream.backends cimport Backends
+from fastproxy.engine.upstream.pool cimport PoolHandle
+from fastproxy.engine.loop.posix cimport (
     MAP_FAILED, MAP_SHARED, PROT_READ, errno, fstat, mmap, munmap, stat_result,
 )
-from fastproxy.engine.regex cimport Regex
-from fastproxy.engine.stream cimport (
+from fastproxy.engine.operations.re2 cimport Regex
+from fastproxy.engine.stream.stream cimport (
     NO_SLOT, ROUTE_DIRECT, ROUTE_REQUEST_STEPS, LiveBackend, LiveRoute, Pool, Table, route_flags,
 )
 

@@ -35,7 +35,7 @@ from fastproxy.features import (
     weights,
     whitelist,
 )
-from fastproxy.model import Config
+from fastproxy.model.configuration import Config
 
 FEATURES: tuple[Feature, ...] = (
     # What only changes the values of route and backend.

@@ -11,12 +11,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastproxy import findings
 from fastproxy.annotation_values import as_written, flag, shown
-from fastproxy.engine.operations import Affinity as AffinityOperation
-from fastproxy.engine.operations import Operation
+from fastproxy.engine.operations.writer import Affinity as AffinityOperation
+from fastproxy.engine.operations.writer import Operation
 from fastproxy.feature import Annotation, BuildContext, Feature, Notes, OnInvalid, Refs, Scope
-from fastproxy.model import Config
+from fastproxy.model import findings
+from fastproxy.model.configuration import Config
 
 NO_COOKIE_NAME = re.compile(r"[^A-Za-z0-9!#$%&'*+.^`|~-]")
 SAME_SITE = {"none": "None", "lax": "Lax", "strict": "Strict"}

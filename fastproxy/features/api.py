@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fastproxy import documents
-from fastproxy.engine.operations import Operation, Scripted
+from fastproxy.engine.operations.writer import Operation, Scripted
 from fastproxy.feature import BuildContext, Feature, Filter, Notes, OnInvalid, Refs, Scope
-from fastproxy.model import Config, Route
-from fastproxy.reply import Reply, plain
-from fastproxy.rules import Method, PathExact
-from fastproxy.settings import Settings
+from fastproxy.model.configuration import Config, Route
+from fastproxy.model.matchers import Method, PathExact
+from fastproxy.model.reply import Reply, plain
+from fastproxy.settings.options import Settings
+from fastproxy.system import documents
 
 if TYPE_CHECKING:
-    from fastproxy.engine.exchange import Exchange
+    from fastproxy.engine.python.exchange import Exchange
 
 FIRST = 2**31 - 1  # the highest priority: API paths shadow user routes
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from fastproxy.annotation_values import shown
 from fastproxy.feature import Annotation, Feature, Notes, OnInvalid, Refs, Scope
-from fastproxy.model import Backend, Config
+from fastproxy.model.configuration import Backend, Config
 
 
 def method(value: str) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastproxy.annotation_values import read_field, scalar, shown, yaml_integer, yaml_mapping
-from fastproxy.engine.operations import Buffer as BufferOperation
-from fastproxy.engine.operations import Operation
+from fastproxy.engine.operations.writer import Buffer as BufferOperation
+from fastproxy.engine.operations.writer import Operation
 from fastproxy.expression import RETRY, Expression, parse, retry_program
 from fastproxy.feature import (
     Annotation,
@@ -23,7 +23,7 @@ from fastproxy.feature import (
     Refs,
     Scope,
 )
-from fastproxy.model import Config
+from fastproxy.model.configuration import Config
 
 SIZES = (
     "maxrequestbodybytes",

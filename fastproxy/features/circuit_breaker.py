@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastproxy.engine.operations import CircuitBreaker as CircuitBreakerOperation
-from fastproxy.engine.operations import Operation
+from fastproxy.engine.operations.writer import CircuitBreaker as CircuitBreakerOperation
+from fastproxy.engine.operations.writer import Operation
 from fastproxy.expression import BREAKER, Expression, parse, program
 from fastproxy.feature import Annotation, BuildContext, Feature, Notes, OnInvalid, Refs, Scope
-from fastproxy.model import Config
+from fastproxy.model.configuration import Config
 
 
 def expression(value: str) -> Expression | None:

@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from fastproxy.annotation_values import mapping, read_field, yaml_boolean, yaml_mapping
-from fastproxy.engine.operations import (
+from fastproxy.engine.operations.writer import (
     EditRequestHeaders,
     Operation,
     RememberedHeaders,
@@ -34,10 +34,10 @@ from fastproxy.feature import (
     Refs,
     Scope,
 )
-from fastproxy.model import Config
+from fastproxy.model.configuration import Config
 
 if TYPE_CHECKING:
-    from fastproxy.engine.exchange import Exchange
+    from fastproxy.engine.python.exchange import Exchange
 
 log = logging.getLogger(__name__)
 

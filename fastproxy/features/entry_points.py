@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from fastproxy.annotation_values import comma_list, shown
 from fastproxy.feature import Annotation, Feature, Notes, OnInvalid, Refs, Scope
-from fastproxy.model import Config, Route
+from fastproxy.model.configuration import Config, Route
 
 ENTRY_POINTS: Annotation[tuple[str, ...]] = Annotation(
     name="frontend-entry-points",

@@ -20,9 +20,8 @@ from fastproxy.annotation_values import (
     yaml_mapping,
     yaml_texts,
 )
-from fastproxy.engine.operations import ErrorPages as ErrorPagesOperation
-from fastproxy.engine.operations import Operation
-from fastproxy.errors import BackendError, TooLarge
+from fastproxy.engine.operations.writer import ErrorPages as ErrorPagesOperation
+from fastproxy.engine.operations.writer import Operation
 from fastproxy.feature import (
     Annotation,
     BuildContext,
@@ -34,12 +33,13 @@ from fastproxy.feature import (
     Refs,
     Scope,
 )
-from fastproxy.model import Config
-from fastproxy.paths import request_target
-from fastproxy.reply import CONDITIONS, FRAMING, TEXT, Reply
+from fastproxy.model.configuration import Config
+from fastproxy.model.errors import BackendError, TooLarge
+from fastproxy.model.paths import request_target
+from fastproxy.model.reply import CONDITIONS, FRAMING, TEXT, Reply
 
 if TYPE_CHECKING:
-    from fastproxy.engine.exchange import Exchange
+    from fastproxy.engine.python.exchange import Exchange
 
 RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 PAGE_LIMIT = 1 << 20  # bytes

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from fastproxy import durations
 from fastproxy.feature import Annotation, Feature, Notes, OnInvalid, Refs, Scope
-from fastproxy.model import Backend, Config
+from fastproxy.model import durations
+from fastproxy.model.configuration import Backend, Config
 
 
 def interval(value: str) -> int | None:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastproxy.annotation_values import HeaderMap, header_map
-from fastproxy.engine.operations import EditRequestHeaders, EditResponseHeaders, Operation
+from fastproxy.engine.operations.writer import EditRequestHeaders, EditResponseHeaders, Operation
 from fastproxy.feature import Annotation, BuildContext, Feature, Notes, OnInvalid, Refs, Scope
-from fastproxy.model import Config
+from fastproxy.model.configuration import Config
 
 REQUEST_HEADERS = Annotation(
     name="custom-request-headers",

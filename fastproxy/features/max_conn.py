@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastproxy import findings
 from fastproxy.annotation_values import as_written, integer
-from fastproxy.engine.operations import Extractor, MaxConnections, Operation
+from fastproxy.engine.operations.writer import Extractor, MaxConnections, Operation
 from fastproxy.feature import (
     Annotation,
     BuildContext,
@@ -23,7 +22,8 @@ from fastproxy.feature import (
     Scope,
 )
 from fastproxy.limits import extractor
-from fastproxy.model import Config
+from fastproxy.model import findings
+from fastproxy.model.configuration import Config
 
 AMOUNT = Annotation(
     name="max-conn-amount",

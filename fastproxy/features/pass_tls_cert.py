@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastproxy.annotation_values import boolean
-from fastproxy.engine.operations import OfferEntryPointCertificate, Operation
+from fastproxy.engine.operations.writer import OfferEntryPointCertificate, Operation
 from fastproxy.feature import (
     Annotation,
     BuildContext,
@@ -20,7 +20,7 @@ from fastproxy.feature import (
     Refs,
     Scope,
 )
-from fastproxy.model import Config
+from fastproxy.model.configuration import Config
 
 PASS_TLS_CERT: Annotation[bool | None] = Annotation(
     name="pass-tls-cert",

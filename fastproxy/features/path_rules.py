@@ -11,9 +11,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fastproxy import findings
 from fastproxy.annotation_values import as_written, shown
-from fastproxy.engine.operations import (
+from fastproxy.engine.operations.re2 import Regex
+from fastproxy.engine.operations.writer import (
     AddPrefix,
     Operation,
     ReplacePath,
@@ -21,7 +21,6 @@ from fastproxy.engine.operations import (
     RewriteRegex,
     StripPrefixes,
 )
-from fastproxy.engine.regex import Regex
 from fastproxy.feature import (
     Annotation,
     BuildContext,
@@ -32,9 +31,10 @@ from fastproxy.feature import (
     Refs,
     Scope,
 )
-from fastproxy.model import Config, Route
-from fastproxy.paths import escape_path, normalise_path
-from fastproxy.rules import Matcher, Path, PathPrefix
+from fastproxy.model import findings
+from fastproxy.model.configuration import Config, Route
+from fastproxy.model.matchers import Matcher, Path, PathPrefix
+from fastproxy.model.paths import escape_path, normalise_path
 from fastproxy.templates import Pattern, Replacement, replacement
 
 RULE_TYPES = ("Path", "PathPrefix", "PathStrip", "PathPrefixStrip", "ReplacePath")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from fastproxy.annotation_values import boolean
 from fastproxy.feature import Annotation, Feature, Notes, OnInvalid, Refs, Scope
-from fastproxy.model import Config, Route
+from fastproxy.model.configuration import Config, Route
 
 PRESERVE_HOST: Annotation[bool | None] = Annotation(
     name="preserve-host",

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastproxy import durations, findings
 from fastproxy.annotation_values import (
     mapping,
     read_field,
@@ -19,8 +18,8 @@ from fastproxy.annotation_values import (
     yaml_integer,
     yaml_mapping,
 )
-from fastproxy.engine.operations import Extractor, Operation
-from fastproxy.engine.operations import RateLimit as RateLimitOperation
+from fastproxy.engine.operations.writer import Extractor, Operation
+from fastproxy.engine.operations.writer import RateLimit as RateLimitOperation
 from fastproxy.feature import (
     Annotation,
     BuildContext,
@@ -32,7 +31,8 @@ from fastproxy.feature import (
     Scope,
 )
 from fastproxy.limits import extractor
-from fastproxy.model import Config
+from fastproxy.model import durations, findings
+from fastproxy.model.configuration import Config
 
 MAX_BUCKETS = 32  # as many as the engine has room for
 

@@ -12,15 +12,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastproxy import findings
 from fastproxy.annotation_values import as_written, flag, shown
-from fastproxy.engine.operations import (
+from fastproxy.engine.operations.re2 import Regex
+from fastproxy.engine.operations.writer import (
     Operation,
     RedirectEntryPoint,
     RedirectRegex,
     RedirectRoot,
 )
-from fastproxy.engine.regex import Regex
 from fastproxy.feature import (
     BuildContext,
     Feature,
@@ -30,9 +29,10 @@ from fastproxy.feature import (
     Refs,
     Scope,
 )
-from fastproxy.model import Config
+from fastproxy.model import findings
+from fastproxy.model.configuration import Config
+from fastproxy.model.urls import location_bytes
 from fastproxy.templates import Pattern, Replacement, replacement
-from fastproxy.urls import location_bytes
 
 APP_ROOT = as_written(
     "app-root",

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastproxy import findings
 from fastproxy.annotation_values import (
     HeaderMap,
     as_written,
@@ -18,14 +17,15 @@ from fastproxy.annotation_values import (
     header_map,
     integer,
 )
-from fastproxy.engine.operations import (
+from fastproxy.engine.operations.writer import (
     EditResponseHeaders,
     FixLocation,
     Operation,
     SecureRequest,
 )
 from fastproxy.feature import Annotation, BuildContext, Feature, Notes, OnInvalid, Refs, Scope
-from fastproxy.model import Config
+from fastproxy.model import findings
+from fastproxy.model.configuration import Config
 
 NONCE = b"\x01"  # what EditResponseHeaders replaces by the nonce of the request
 

@@ -13,7 +13,7 @@ from decimal import ROUND_DOWN, Decimal
 
 from fastproxy.annotation_values import scalar, shown, yaml_mapping
 from fastproxy.feature import Annotation, Feature, Invalid, Notes, OnInvalid, Refs, Scope
-from fastproxy.model import Config
+from fastproxy.model.configuration import Config
 
 ALL = 100_000  # units of 1/1000 per cent
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")

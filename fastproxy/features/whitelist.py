@@ -10,9 +10,8 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastproxy import findings
 from fastproxy.annotation_values import comma_list, flag, shown
-from fastproxy.engine.operations import AllowNetworks, Operation
+from fastproxy.engine.operations.writer import AllowNetworks, Operation
 from fastproxy.feature import (
     Annotation,
     BuildContext,
@@ -23,7 +22,8 @@ from fastproxy.feature import (
     Refs,
     Scope,
 )
-from fastproxy.model import Config
+from fastproxy.model import findings
+from fastproxy.model.configuration import Config
 
 RANGES: Annotation[tuple[str, ...]] = Annotation(
     name="whitelist-source-range",

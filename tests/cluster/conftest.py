@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller.kubernetes.api import Api, Token
-from fastproxy.settings import Kubernetes
+from fastproxy.settings.options import Kubernetes
 from tests.support.cluster_fixtures import real_server  # noqa: F401
 from tests.support.deploy import CLUSTER_WIDE, apply
 from tests.support.real_server import RealServer

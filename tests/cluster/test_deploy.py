@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller.kubernetes.resources import Resource
-from fastproxy import settings_file
+from fastproxy.settings import file as settings_file
 from tests.support.deploy import DEPLOY, apply, documents
 from tests.support.kubernetes_binaries import find
 from tests.support.real_server import RealServer

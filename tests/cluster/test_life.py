@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from controller.kubernetes.api import Api, Token
-from fastproxy.settings import Kubernetes
+from fastproxy.settings.options import Kubernetes
 from tests.cluster.conftest import Start
 from tests.support.api_store import wait_until
 from tests.support.kubernetes_binaries import find

@@ -8,7 +8,7 @@ import pytest
 
 from controller.kubernetes.api import Api, ApiError, Token, object_path
 from controller.kubernetes.resources import CLASSES, INGRESSES, LEASES, SECRETS, SERVICES, Resource
-from fastproxy.settings import IngressEndpoint, Kubernetes
+from fastproxy.settings.options import IngressEndpoint, Kubernetes
 from tests.cluster.conftest import Start
 from tests.support.api_store import wait_until
 from tests.support.deploy import apply

@@ -22,8 +22,8 @@ from controller.kubernetes.resources import (
 from controller.report.events import EventWriter
 from controller.sources.reflector import Reflector, lines, parse
 from controller.sources.reflectors import USEFUL_SECRETS, Reflectors
-from fastproxy.findings import Finding, Severity
-from fastproxy.model import ObjectReference
+from fastproxy.model.configuration import ObjectReference
+from fastproxy.model.findings import Finding, Severity
 from tests.contract.conftest import Subject
 from tests.support.api_store import wait_until
 from tests.support.kubernetes_objects import (

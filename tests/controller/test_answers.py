@@ -27,7 +27,7 @@ from controller.kubernetes.resources import INGRESSES, LEASES, SECRETS, SERVICES
 from controller.report.status import write
 from controller.sources.secrets import fetch_from
 from controller.sources.source import ApiSource
-from fastproxy.settings import Kubernetes
+from fastproxy.settings.options import Kubernetes
 from tests.support.api_server import ApiServer
 from tests.support.api_store import wait_until
 from tests.support.kubernetes_objects import endpoint_slice, ingress, secret, service

@@ -7,8 +7,8 @@ import pytest
 from controller.loop import Controller
 from controller.report.build import build_findings, failures_as_findings
 from controller.snapshot.snapshot import Snapshot
-from fastproxy.model import Backend, Desired, Endpoint, ObjectReference, Route
-from fastproxy.rules import Host
+from fastproxy.model.configuration import Backend, Desired, Endpoint, ObjectReference, Route
+from fastproxy.model.matchers import Host
 from tests.support.cases import FOLDER, read_case, settings
 
 INGRESS = ObjectReference("Ingress", "d", "i")

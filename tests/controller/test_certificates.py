@@ -10,7 +10,7 @@ from controller.kubernetes.objects import Secret
 from controller.kubernetes.tls_secrets import certificate_names, is_pem
 from controller.snapshot.snapshot import Snapshot
 from controller.translate.certificates import Wanted, check_secret, choose
-from fastproxy.model import ObjectReference
+from fastproxy.model.configuration import ObjectReference
 from tests.support.cases import FOLDER, read_case
 
 INGRESS = ObjectReference("Ingress", "default", "i")

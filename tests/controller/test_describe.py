@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from controller.report.describe import describe
-from fastproxy.model import Backend, Certificate, Desired, Endpoint, Route
+from fastproxy.model.configuration import Backend, Certificate, Desired, Endpoint, Route
 
 
 def test_names_without_secrets() -> None:

@@ -21,7 +21,7 @@ from controller.translate.endpoints import (
     resolve,
     united,
 )
-from fastproxy.model import Endpoint
+from fastproxy.model.configuration import Endpoint
 
 READY = EndpointAddress("10.0.0.1", "pod-1")
 LATER = EndpointAddress("10.0.0.2", "pod-2", ready=False)

@@ -18,8 +18,8 @@ from controller.report.events import (
     EventWriter,
     message,
 )
-from fastproxy.findings import Finding, Severity
-from fastproxy.model import ObjectReference
+from fastproxy.model.configuration import ObjectReference
+from fastproxy.model.findings import Finding, Severity
 from tests.support.api_server import ApiServer
 
 

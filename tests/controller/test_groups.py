@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from controller.snapshot.persistent import CHUNK
 from controller.translate.fragments import RouteFragment, RouteValues
 from controller.translate.groups import Groups, Sorted
-from fastproxy.model import ObjectReference
+from fastproxy.model.configuration import ObjectReference
 
 names = st.sampled_from("abcdef")
 

@@ -26,7 +26,7 @@ from controller.translate.contributor import Contribution
 from controller.translate.contributors import translate
 from controller.translate.ingress import IngressContributor
 from fastproxy.features import KNOWN_ANNOTATIONS
-from fastproxy.model import ObjectReference
+from fastproxy.model.configuration import ObjectReference
 from tests.support.cases import settings
 
 SETTINGS = settings({})

@@ -15,7 +15,7 @@ from controller.kubernetes.objects import parse_object
 from controller.loop import SYNC_POLL, Controller, Loop, run
 from controller.snapshot.snapshot import Name, Snapshot
 from controller.sources.source import Taken
-from fastproxy.settings import EntryPoint, Kubernetes, Settings
+from fastproxy.settings.options import EntryPoint, Kubernetes, Settings
 from tests.support.api_server import ApiServer
 from tests.support.api_store import wait_until
 from tests.support.kubernetes_objects import endpoint_slice, ingress, service

@@ -26,8 +26,8 @@ from controller.translate.fragments import Role, RouteFragment, RouteValues
 from controller.translate.ingress import DEFAULT_BACKEND, DEFAULT_ROUTE, IngressContributor
 from controller.translate.merge import Merged, merge, merge_backend
 from controller.translate.rules_text import Rule
-from fastproxy.model import ObjectReference, Route
-from fastproxy.rules import Host, PathPrefix
+from fastproxy.model.configuration import ObjectReference, Route
+from fastproxy.model.matchers import Host, PathPrefix
 from tests.support.cases import settings
 
 FINE = RouteValues(("http",))

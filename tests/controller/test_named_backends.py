@@ -6,7 +6,7 @@ from controller.dialects.traefik.reading import Reader
 from controller.translate.ingress_values import route_values
 from controller.translate.named_backends import NamedBackends, unusable
 from fastproxy.feature import Scope
-from fastproxy.model import ObjectReference, Route
+from fastproxy.model.configuration import ObjectReference, Route
 from tests.support.cases import settings
 
 SETTINGS = settings({})

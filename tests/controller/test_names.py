@@ -6,7 +6,7 @@ import pytest
 
 from controller.dialects.traefik.names import unknown_annotations
 from fastproxy.feature import Scope
-from fastproxy.model import ObjectReference
+from fastproxy.model.configuration import ObjectReference
 
 ANY = ObjectReference("Ingress", "default", "a")
 OURS, LONG = "ingress.kubernetes.io/", "traefik.ingress.kubernetes.io/"

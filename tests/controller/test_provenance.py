@@ -8,8 +8,8 @@ import pytest
 
 from controller.sources.manifests import Manifests
 from controller.sources.provenance import located
-from fastproxy import findings
-from fastproxy.model import ObjectReference
+from fastproxy.model import findings
+from fastproxy.model.configuration import ObjectReference
 
 INGRESS = """\
 # a comment

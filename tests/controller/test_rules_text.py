@@ -15,7 +15,7 @@ from controller.translate.rules_text import (
     unescaped,
 )
 from fastproxy.features.path_rules import PathRules
-from fastproxy.rules import (
+from fastproxy.model.matchers import (
     Host,
     HostRegexp,
     HostWildcard,

@@ -6,7 +6,7 @@ import pytest
 
 from controller.kubernetes.objects import Ingress, IngressClass
 from controller.translate.selection import Selection, parse_selector
-from fastproxy.settings import Kubernetes
+from fastproxy.settings.options import Kubernetes
 
 # selector, labels that match, labels that do not
 SELECTORS: list[tuple[str, list[dict[str, str]], list[dict[str, str]]]] = [

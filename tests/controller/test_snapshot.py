@@ -15,7 +15,7 @@ from controller.kubernetes.objects import (
     Subset,
 )
 from controller.snapshot.snapshot import LOG_LIMIT, Snapshot
-from fastproxy.model import ObjectReference
+from fastproxy.model.configuration import ObjectReference
 
 
 def service(name: str, port: int = 80) -> Service:

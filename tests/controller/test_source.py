@@ -12,7 +12,7 @@ from controller.kubernetes.api import connect
 from controller.kubernetes.objects import Ingress
 from controller.sources.reflector import Change, Key
 from controller.sources.source import ApiSource, Cache, ManifestsSource
-from fastproxy.settings import Kubernetes
+from fastproxy.settings.options import Kubernetes
 from tests.support.api_server import ApiServer
 from tests.support.api_store import wait_until
 from tests.support.kubernetes_objects import endpoint_slice, ingress, ingress_class, service

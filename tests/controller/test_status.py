@@ -9,8 +9,8 @@ from controller.kubernetes.objects import Address, Ingress, Service
 from controller.kubernetes.resources import INGRESSES
 from controller.report.status import Unpublishable, outdated, wanted, write
 from controller.snapshot.snapshot import Snapshot
-from fastproxy.model import ObjectReference
-from fastproxy.settings import IngressEndpoint
+from fastproxy.model.configuration import ObjectReference
+from fastproxy.settings.options import IngressEndpoint
 from tests.support.api_server import ApiServer
 from tests.support.kubernetes_objects import ingress
 

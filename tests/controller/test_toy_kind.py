@@ -22,7 +22,7 @@ from controller.sources.source import Cache
 from controller.translate.ingress import DEFAULT_ROUTE, IngressContributor
 from controller.translate.translator import Translator
 from fastproxy._core import build_matcher, match
-from fastproxy.model import ObjectReference
+from fastproxy.model.configuration import ObjectReference
 from tests.support.api_server import ApiServer
 from tests.support.api_store import KINDS, Kind, wait_until
 from tests.support.clusters import (

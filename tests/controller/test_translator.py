@@ -14,7 +14,7 @@ from controller.kubernetes.objects import KubernetesObject
 from controller.snapshot.snapshot import Snapshot
 from controller.translate.contributors import contributors, translate
 from controller.translate.translator import Translator
-from fastproxy.model import ObjectReference
+from fastproxy.model.configuration import ObjectReference
 from tests.support.cases import FOLDER, read_case
 from tests.support.cases import settings as case_settings
 from tests.support.clusters import SETTINGS, USUAL, assert_moved, edits, ingresses, named, objects

@@ -16,7 +16,7 @@ from controller.kubernetes.objects import (
 )
 from controller.translate.weights import weigh
 from fastproxy.features.weights import Weights
-from fastproxy.findings import Finding
+from fastproxy.model.findings import Finding
 
 SERVICES = {"a": Service("d", "a"), "b": Service("d", "b"), "e": Service("d", "e", {}, "x.example")}
 SUBSETS = {

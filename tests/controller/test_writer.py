@@ -14,9 +14,9 @@ from controller.report.writer import REPEAT, Writer, lease_name, own_namespace
 from controller.snapshot.snapshot import Snapshot
 from controller.sources.reflector import Change, Key
 from controller.sources.source import Cache
-from fastproxy.findings import Finding, Severity
-from fastproxy.model import ObjectReference
-from fastproxy.settings import IngressEndpoint
+from fastproxy.model.configuration import ObjectReference
+from fastproxy.model.findings import Finding, Severity
+from fastproxy.settings.options import IngressEndpoint
 from tests.support.api_server import ApiServer
 from tests.support.kubernetes_objects import ingress
 

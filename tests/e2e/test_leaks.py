@@ -18,8 +18,8 @@ import pytest
 
 from fastproxy.features.buffering import Buffering
 from fastproxy.features.headers import CustomRequestHeaders
-from fastproxy.model import Backend, Desired, Endpoint, Route
-from fastproxy.rules import Host, PathPrefix
+from fastproxy.model.configuration import Backend, Desired, Endpoint, Route
+from fastproxy.model.matchers import Host, PathPrefix
 from tests.support.counts import record, times
 from tests.support.processes import children_of, stand_in
 from tests.support.running import dead_port

@@ -11,9 +11,9 @@ from contextlib import closing
 import pytest
 
 from fastproxy.features.error_pages import ErrorPages, Page
-from fastproxy.model import Backend, Desired, Endpoint, Route
-from fastproxy.rules import PathPrefix
-from fastproxy.settings import EntryPoint, Settings
+from fastproxy.model.configuration import Backend, Desired, Endpoint, Route
+from fastproxy.model.matchers import PathPrefix
+from fastproxy.settings.options import EntryPoint, Settings
 from tests.support.feature_rows import Answer, Ask, Field, Row, answering, running
 from tests.support.plane import Plane
 from tests.support.scripted import OK, Client, Origin, Peer

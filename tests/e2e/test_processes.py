@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fastproxy.model import Backend, Desired, Endpoint, Route
-from fastproxy.rules import Host, PathPrefix
+from fastproxy.model.configuration import Backend, Desired, Endpoint, Route
+from fastproxy.model.matchers import Host, PathPrefix
 from tests.support.counts import record, times
 from tests.support.load import Client, Load, NamedBackend
 from tests.support.processes import children_of, get, is_alive, stand_in, wait_until

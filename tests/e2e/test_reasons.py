@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 import trustme
 
-from fastproxy.complaints import Why
+from fastproxy.system.complaints import Why
 from tests.safety.messages import Incomplete, Malformed
 from tests.support.listening import Listening
 from tests.support.running import Proxy, backend_manifest, dead_port, free_port, ingress_manifest

@@ -1,6 +1,6 @@
 """Clients that send a ClientHello and leave: nobody else may pay for them.
 
-An answer to a ClientHello costs ten requests; see fastproxy/engine/downstream_handshake.pyx.
+An answer to a ClientHello costs ten requests; see fastproxy/engine/client/handshake.pyx.
 """
 
 from __future__ import annotations

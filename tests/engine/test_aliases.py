@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastproxy.engine.aliases import Aliases, is_name
+from fastproxy.engine.exchange.cname_chains import Aliases, is_name
 
 SECOND = 10**9
 hosts = st.sampled_from([b"a", b"b", b"a.b", b"x" * 255])

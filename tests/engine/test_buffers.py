@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from fastproxy.engine.parts_probe import QueueProbe
+from tests.native.parts_probe import QueueProbe
 
 # Around what decides: the smallest chunk (4,064 bytes), nothing, one byte.
 SIZES = st.one_of(

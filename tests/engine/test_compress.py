@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastproxy.engine.parts_probe import gzip, sniff
+from tests.native.parts_probe import gzip, sniff
 
 SIZES = st.one_of(
     st.integers(0, 20), st.integers(0, 70_000), st.sampled_from([16383, 16384, 65535])

@@ -12,12 +12,12 @@ from dataclasses import replace
 
 import pytest
 
-from fastproxy.channel import sealed_memory
-from fastproxy.engine.change import Change
 from fastproxy.features.headers import CustomRequestHeaders
-from fastproxy.model import Backend, Config, Desired, Endpoint, Route
-from fastproxy.rules import PathPrefix
-from fastproxy.settings import EntryPoint, Retry, Settings
+from fastproxy.model.configuration import Backend, Config, Desired, Endpoint, Route
+from fastproxy.model.matchers import PathPrefix
+from fastproxy.settings.options import EntryPoint, Retry, Settings
+from fastproxy.system.channel import sealed_memory
+from fastproxy.tables.change import Change
 from tests.support.plane import Plane
 from tests.support.serving import Pod
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from fastproxy._shared import create_region
+from fastproxy.counters.region import create_region
 from fastproxy.features.auth import digest as module
 from fastproxy.features.auth.config import Auth, Digest
 from fastproxy.features.auth.digest import DigestAuth
-from fastproxy.model import Backend, Desired, Endpoint, Route
-from fastproxy.rules import PathPrefix
-from fastproxy.settings import EntryPoint, Settings
+from fastproxy.model.configuration import Backend, Desired, Endpoint, Route
+from fastproxy.model.matchers import PathPrefix
+from fastproxy.settings.options import EntryPoint, Settings
 from tests.support.plane import Plane
 from tests.support.scripted import Client, Origin
 

@@ -19,13 +19,13 @@ from typing import Any
 
 import pytest
 
-from fastproxy.engine.exchange import Exchange
-from fastproxy.engine.operations import Phase, Scripted
+from fastproxy.engine.operations.writer import Phase, Scripted
+from fastproxy.engine.python.exchange import Exchange
 from fastproxy.feature import Feature, Filter, OnInvalid, Scope
-from fastproxy.model import Backend, Config, Desired, Endpoint, Route
-from fastproxy.reply import Reply
-from fastproxy.rules import PathPrefix
-from fastproxy.settings import EntryPoint, Settings
+from fastproxy.model.configuration import Backend, Config, Desired, Endpoint, Route
+from fastproxy.model.matchers import PathPrefix
+from fastproxy.model.reply import Reply
+from fastproxy.settings.options import EntryPoint, Settings
 from tests.support.plane import Plane
 from tests.support.running import dead_port
 from tests.support.scripted import OK, Client, Origin, Peer, request, until

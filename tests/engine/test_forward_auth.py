@@ -16,18 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastproxy import features
-from fastproxy.engine import operations
-from fastproxy.engine.operations import EditRequestHeaders
-from fastproxy.engine.step_probe import Passed, StepProbe
+from fastproxy.engine.operations import writer
+from fastproxy.engine.operations.writer import EditRequestHeaders
 from fastproxy.features.auth import FEATURE, Auth, Forward
 from fastproxy.features.auth.forward import LIMIT, ForwardAuth, question, split
 from fastproxy.features.buffering import Buffering
 from fastproxy.features.error_pages import ErrorPages, Page
-from fastproxy.model import Backend, Config, Desired, Endpoint, Route
-from fastproxy.reply import Response
-from fastproxy.rules import PathPrefix
-from fastproxy.settings import EntryPoint, EntryPointAuth, Settings, Users
-from fastproxy.settings import Forward as ForwardSetting
+from fastproxy.model.configuration import Backend, Config, Desired, Endpoint, Route
+from fastproxy.model.matchers import PathPrefix
+from fastproxy.model.reply import Response
+from fastproxy.settings.options import EntryPoint, EntryPointAuth, Settings, Users
+from fastproxy.settings.options import Forward as ForwardSetting
+from tests.native.step_probe import Passed, StepProbe
 from tests.support.exchange import MemoryExchange, run
 from tests.support.plane import Plane
 from tests.support.sanitized import fuzz
@@ -257,7 +257,7 @@ def filters(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def build(config: Auth, context: object) -> list[operations.Operation]:
+def build(config: Auth, context: object) -> list[writer.Operation]:
     made = list(FEATURE.build(config, context))  # type: ignore[misc, arg-type]
     return made[1:] if config.header_field == "filter" else made
 
@@ -354,8 +354,8 @@ def test_an_idle_connection_that_was_closed_is_replaced(site: Site) -> None:
 @pytest.mark.alone
 def test_an_answer_that_takes_too_long(monkeypatch: pytest.MonkeyPatch, filters) -> None:
     """The limit is for everything: bytes that keep coming do not extend it."""
-    assert operations.QUESTION_SECONDS == 30.0
-    monkeypatch.setattr(operations, "QUESTION_SECONDS", 0.5)
+    assert writer.QUESTION_SECONDS == 30.0
+    monkeypatch.setattr(writer, "QUESTION_SECONDS", 0.5)
     drip = says(CHUNKED + b"|1\r\nx\r\n" * 20, pause=0.1)
     late = says(b"|" + answer("200"), pause=1.5)
     plane = Plane(Settings(entry_points={"http": EntryPoint("127.0.0.1:0")}))

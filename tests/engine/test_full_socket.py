@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from fastproxy.model import Backend, Desired, Endpoint, Route
-from fastproxy.rules import PathPrefix
-from fastproxy.settings import EntryPoint, EntryPointTls, Settings
+from fastproxy.model.configuration import Backend, Desired, Endpoint, Route
+from fastproxy.model.matchers import PathPrefix
+from fastproxy.settings.options import EntryPoint, EntryPointTls, Settings
 from tests.support.listening import Listening, read_head
 from tests.support.plane import Plane
 from tests.support.scripted import Origin, Peer, until

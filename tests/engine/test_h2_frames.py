@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastproxy.engine.http2.frames_probe import PREFACE, FrameWriter, Reader
+from tests.native.frames_probe import PREFACE, FrameWriter, Reader
 from tests.support.counts import times
 from tests.support.h2_frames import (
     ACK,

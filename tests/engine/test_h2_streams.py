@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastproxy.engine.http2.frames_probe import PREFACE
-from fastproxy.engine.http2.streams_probe import Connection
+from tests.native.frames_probe import PREFACE
+from tests.native.streams_probe import Connection
 from tests.support.counts import times
 from tests.support.h2_frames import (
     ACK,

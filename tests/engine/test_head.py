@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastproxy.engine.head_probe import Incomplete, Probe, Refused
+from tests.native.head_probe import Incomplete, Probe, Refused
 from tests.support.heads import fields, forwarded, message
 
 # first line as sent, as forwarded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastproxy.engine.head_probe import Probe
+from tests.native.head_probe import Probe
 from tests.support.heads import OURS, Lines, fields, forwarded, message
 
 # --- 4.1: what is left of a request ---

@@ -10,8 +10,8 @@ from hpack.table import HeaderTable
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastproxy.engine.http2 import hpack_probe
-from fastproxy.engine.http2.hpack_probe import Decoder, Refused
+from tests.native import hpack_probe
+from tests.native.hpack_probe import Decoder, Refused
 from tests.support.counts import times
 
 Fields = list[tuple[bytes, bytes]]

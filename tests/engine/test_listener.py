@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from fastproxy.model import Backend, Desired, Endpoint, Route
-from fastproxy.rules import PathPrefix
+from fastproxy.model.configuration import Backend, Desired, Endpoint, Route
+from fastproxy.model.matchers import PathPrefix
 from tests.support.processes import Running, stand_in
 from tests.support.scripted import Client, Origin
 

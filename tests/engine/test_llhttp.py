@@ -11,7 +11,7 @@ import httptools
 import httptools.parser.parser as module
 import pytest
 
-from fastproxy.engine.llhttp import check
+from fastproxy.engine.http.llhttp import check
 from tests.support.processes import ROOT
 from tests.support.sanitized import PLAIN, SANITIZED
 

@@ -1,4 +1,4 @@
-"""Operations: what `operations.py` writes is what the Cython sources read."""
+"""Operations: what `writer.py` writes is what the Cython sources read."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fastproxy.engine import operations
-from fastproxy.engine.operation_codes import OperationCode
+from fastproxy.engine.operations import writer
+from fastproxy.engine.operations.codes import OperationCode
 
-ENGINE = Path(operations.__file__).parent
+ENGINE = Path(writer.__file__).parents[1]
 
 
 def constants(source, prefix="", enum=""):
@@ -22,11 +22,11 @@ def constants(source, prefix="", enum=""):
     return {name: int(number) for name, number in rows}
 
 
-def kinds() -> list[type[operations.Operation]]:
+def kinds() -> list[type[writer.Operation]]:
     return [
         kind
-        for kind in vars(operations).values()
-        if isinstance(kind, type) and issubclass(kind, operations.Operation) and kind.code
+        for kind in vars(writer).values()
+        if isinstance(kind, type) and issubclass(kind, writer.Operation) and kind.code
     ]
 
 
@@ -35,18 +35,20 @@ def test_every_operation_has_a_code_of_its_own():
 
 
 def test_every_operation_of_the_request_is_executed():
-    """Each one stands in the table of functions of steps.pyx, and no other does."""
-    listed = re.findall(r"_request_operations\[<int> (\w+)\]", (ENGINE / "steps.pyx").read_text())
-    own = {kind.code for kind in kinds() if kind.phase == operations.Phase.REQUEST}
+    """Each one stands in the table of functions of exchange/run.pyx, and no other does."""
+    listed = re.findall(
+        r"_request_operations\[<int> (\w+)\]", (ENGINE / "exchange/run.pyx").read_text()
+    )
+    own = {kind.code for kind in kinds() if kind.phase == writer.Phase.REQUEST}
     assert sorted(OperationCode[name] for name in listed) == sorted(own)
 
 
 @pytest.mark.parametrize(
     ("source", "prefix", "own"),
     [
-        ("step_regex.pyx", "PIECE_", operations.Piece),
-        ("step_limits.pyx", "EXTRACT_", operations.Extractor),
-        ("bridge.pyx", "PHASE_", operations.Phase),
+        ("operations/path_regex.pyx", "PIECE_", writer.Piece),
+        ("operations/limits.pyx", "EXTRACT_", writer.Extractor),
+        ("python/bridge.pyx", "PHASE_", writer.Phase),
     ],
 )
 def test_other_numbers(source, prefix, own):

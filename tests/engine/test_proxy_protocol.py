@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import pytest
 
-from fastproxy.engine.parts_probe import read_proxy_header
+from tests.native.parts_probe import read_proxy_header
 from tests.support.processes import wait_until
 from tests.support.tls import socket_pair
 

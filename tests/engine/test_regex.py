@@ -7,7 +7,7 @@ import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastproxy.engine.regex import Regex
+from fastproxy.engine.operations.re2 import Regex
 
 FOUND = [
     (b"b+(c)?", b"abbd", 0, 2, [(1, 3), (-1, -1)]),

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastproxy.engine.parts_probe import retry_expression
 from fastproxy.expression import (
     RETRY,
     Both,
@@ -23,9 +22,10 @@ from fastproxy.expression import (
     retry_program,
 )
 from fastproxy.features.buffering import Buffering
-from fastproxy.model import Backend, Desired, Endpoint, Route
-from fastproxy.rules import PathPrefix
-from fastproxy.settings import EntryPoint, Settings
+from fastproxy.model.configuration import Backend, Desired, Endpoint, Route
+from fastproxy.model.matchers import PathPrefix
+from fastproxy.settings.options import EntryPoint, Settings
+from tests.native.parts_probe import retry_expression
 from tests.support.plane import Plane
 from tests.support.programs import OPERATORS, evaluate
 from tests.support.scripted import Client, Origin, Peer

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastproxy._shared import SharedRegion, create_region
-from fastproxy.engine.operations import Extractor
+from fastproxy.counters.region import SharedRegion, create_region
+from fastproxy.engine.operations.writer import Extractor
 from fastproxy.features.max_conn import MaxConn
 from fastproxy.features.rate_limit import Rate, RateLimit
-from fastproxy.model import Backend, Desired, Endpoint, Route
-from fastproxy.rules import PathPrefix
-from fastproxy.settings import EntryPoint, Retry, Settings
+from fastproxy.model.configuration import Backend, Desired, Endpoint, Route
+from fastproxy.model.matchers import PathPrefix
+from fastproxy.settings.options import EntryPoint, Retry, Settings
 from tests.support.limits import RateLimiter
 from tests.support.literal_round_robin import picks
 from tests.support.plane import Plane

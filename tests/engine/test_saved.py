@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastproxy.engine.parts_probe import SavedProbe
+from tests.native.parts_probe import SavedProbe
 
 HEAD = (
     b"POST /a%2fb/../c/./d?q=1&r=%20 HTTP/1.1\r\nHost: Shop.Example:8080\r\nX-One: 1\r\n"

@@ -9,9 +9,9 @@ import pytest
 
 from fastproxy.features.auth.basic import BasicAuth
 from fastproxy.features.auth.config import Auth, Basic
-from fastproxy.model import Backend, Desired, Endpoint, Route
-from fastproxy.rules import PathPrefix
-from fastproxy.settings import EntryPoint, Settings
+from fastproxy.model.configuration import Backend, Desired, Endpoint, Route
+from fastproxy.model.matchers import PathPrefix
+from fastproxy.settings.options import EntryPoint, Settings
 from tests.support.plane import Plane
 from tests.support.scripted import Client, Origin
 

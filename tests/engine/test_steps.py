@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastproxy.engine.operations import (
+from fastproxy.engine.operations.writer import (
     AddPrefix,
     AllowNetworks,
     EditRequestHeaders,
@@ -22,7 +22,7 @@ from fastproxy.engine.operations import (
     RewritePrefix,
     StripPrefixes,
 )
-from fastproxy.engine.step_probe import Answered, Passed, StepProbe, duration_text
+from tests.native.step_probe import Answered, Passed, StepProbe, duration_text
 
 LONG = b"/" + b"p" * 8000
 

@@ -22,11 +22,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastproxy.engine.tls_certificates import CertificateSet, ServerCertificate, load_certificate
-from fastproxy.engine.tls_client import ClientContext
-from fastproxy.engine.tls_probe import Probe
-from fastproxy.engine.tls_server import ServerContext
-from fastproxy.tls_options import PemPair, TlsOptions, self_signed
+from fastproxy.engine.tls.certificates import CertificateSet, ServerCertificate, load_certificate
+from fastproxy.engine.tls.client import ClientContext
+from fastproxy.engine.tls.server import ServerContext
+from fastproxy.settings.tls_options import PemPair, TlsOptions, self_signed
+from tests.native.tls_probe import Probe
 from tests.support.sanitized import PLAIN, SANITIZED
 from tests.support.tls import (
     AUTHORITY,

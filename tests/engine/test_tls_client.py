@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trustme
 
-from fastproxy.engine.tls_certificates import load_certificate
-from fastproxy.engine.tls_client import ClientContext
-from fastproxy.engine.tls_probe import Probe
+from fastproxy.engine.tls.certificates import load_certificate
+from fastproxy.engine.tls.client import ClientContext
+from tests.native.tls_probe import Probe
 from tests.support.tls import (
     AUTHORITY,
     ROOTS,

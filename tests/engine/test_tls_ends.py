@@ -12,10 +12,10 @@ from contextlib import suppress
 
 import pytest
 
-from fastproxy.engine.tls_client import ClientContext
-from fastproxy.engine.tls_probe import Probe
-from fastproxy.engine.tls_server import ServerContext
-from fastproxy.tls_options import TlsOptions
+from fastproxy.engine.tls.client import ClientContext
+from fastproxy.engine.tls.server import ServerContext
+from fastproxy.settings.tls_options import TlsOptions
+from tests.native.tls_probe import Probe
 from tests.support.tls import AUTHORITY, client_context, served, server_context, socket_pair
 
 NAME = "a.example.com"

@@ -8,11 +8,11 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastproxy.engine.tls_certificates import ServerCertificate, load_certificate
-from fastproxy.engine.tls_client import ClientContext
-from fastproxy.engine.tls_probe import Probe
-from fastproxy.engine.tls_server import ServerContext
-from fastproxy.tls_options import TlsOptions
+from fastproxy.engine.tls.certificates import ServerCertificate, load_certificate
+from fastproxy.engine.tls.client import ClientContext
+from fastproxy.engine.tls.server import ServerContext
+from fastproxy.settings.tls_options import TlsOptions
+from tests.native.tls_probe import Probe
 from tests.support.sanitized import fuzz
 from tests.support.tls import (
     AUTHORITY,

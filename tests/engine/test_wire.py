@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastproxy.engine.head_probe import Probe, Refused
+from tests.native.head_probe import Probe, Refused
 
 POST = b"POST / HTTP/1.1\r\nHost: a.test\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
-from fastproxy import rules
 from fastproxy._core import build_matcher, check, match, normalise_path, section_regexes
-from fastproxy.rules import (
+from fastproxy.model import matchers as rules
+from fastproxy.model.matchers import (
     Headers,
     HeadersRegexp,
     Host,

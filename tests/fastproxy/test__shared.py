@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastproxy._shared import (
+from fastproxy.counters.region import (
     KINDS,
     SharedRegion,
     clear_slot,
@@ -50,7 +50,7 @@ def region(descriptor: int) -> Iterator[SharedRegion]:
 def in_processes(descriptor: int, count: int, code: str) -> list[str]:
     """Run `code` in processes that start together; they know `region`, `worker`, and `print`."""
     setup = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-    setup += "from fastproxy._shared import SharedRegion\n"
+    setup += "from fastproxy.counters.region import SharedRegion\n"
     processes = []
     for worker in range(count):
         begin = f"worker = {worker}\nregion = SharedRegion({descriptor}, {worker})\n"
@@ -192,7 +192,7 @@ def test_new_keys_are_counted_once_by_all_processes(descriptor: int) -> None:
 def test_a_killed_process_gives_back_what_it_held(descriptor: int, region: SharedRegion) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from fastproxy._shared import SharedRegion\n"
+        "from fastproxy.counters.region import SharedRegion\n"
         f"region = SharedRegion({descriptor}, 7)\n"
         "for _ in range(40): assert region.connections_take(0, b'key', 50)[0] == 1\n"
         "print('holding', flush=True)\n"

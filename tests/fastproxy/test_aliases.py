@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from fastproxy import aliases
-from fastproxy.aliases import Chains
-from fastproxy.resolver import Resolver
+from fastproxy.names import cname_chains
+from fastproxy.names.cname_chains import Chains
+from fastproxy.names.resolver import Resolver
 from tests.support.name_server import NameServer
 
-FAILED = aliases.FAILURE_AGE
-ABSENT = aliases.ABSENT_AGE
+FAILED = cname_chains.FAILURE_AGE
+ABSENT = cname_chains.ABSENT_AGE
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ ROWS = {
     "the end of the chain": (CHAIN, 5, ("d.test", 7.0)),
     "as far as the depth allows": (CHAIN, 2, ("c.test", 7.0)),
     "one": (CHAIN, 1, ("b.test", 9.0)),
-    "none": (CHAIN, 0, ("a.test", aliases.LONGEST)),
+    "none": (CHAIN, 0, ("a.test", cname_chains.LONGEST)),
     "a loop ends by depth": ({"a.test": ("b.test.", 9), "b.test": ("a.test.", 9)}, 5,
                              ("b.test", 9.0)),
     "itself": ({"a.test": ("a.test.", 9)}, 5, ("a.test", 9.0)),
@@ -103,15 +103,15 @@ def test_a_dead_server_costs_no_more_than_the_patience(
     tmp_path: Path, server: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also for those that wait for their turn."""
-    monkeypatch.setattr(aliases, "PATIENCE", 0.5)
+    monkeypatch.setattr(cname_chains, "PATIENCE", 0.5)
     server.silent = True
 
     async def story(chains: Chains) -> None:
-        names = [f"n{number}.test" for number in range(3 * aliases.AT_ONCE)]
+        names = [f"n{number}.test" for number in range(3 * cname_chains.AT_ONCE)]
         started = time.monotonic()
         tasks = [asyncio.ensure_future(chains.end(name)) for name in names]
         await asyncio.sleep(0.25)
-        assert len({name for name, _ in server.questions}) <= aliases.AT_ONCE
+        assert len({name for name, _ in server.questions}) <= cname_chains.AT_ONCE
         assert await asyncio.gather(*tasks) == [(name, FAILED) for name in names]
         assert time.monotonic() - started < 5
 
@@ -122,18 +122,18 @@ def test_a_flood_of_names_is_bounded(
     tmp_path: Path, server: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # So few that all have asked before the first is let go, also on a busy machine.
-    monkeypatch.setattr(aliases, "MOST_WAITING", 4 * aliases.AT_ONCE)
-    monkeypatch.setattr(aliases, "PATIENCE", 2.0)
+    monkeypatch.setattr(cname_chains, "MOST_WAITING", 4 * cname_chains.AT_ONCE)
+    monkeypatch.setattr(cname_chains, "PATIENCE", 2.0)
     server.silent = True
 
     async def story(chains: Chains) -> None:
         tasks = []
-        for number in range(2 * aliases.MOST_WAITING):
+        for number in range(2 * cname_chains.MOST_WAITING):
             name = f"n{number}.test"
             if chains.may_ask(name):
                 tasks.append(asyncio.ensure_future(chains.end(name)))
                 await asyncio.sleep(0)
-        assert len(tasks) == aliases.MOST_WAITING
+        assert len(tasks) == cname_chains.MOST_WAITING
         assert chains.may_ask("n0.test")  # shares the lookup that is under way
         await asyncio.gather(*tasks)
         assert chains.may_ask("another.test")
@@ -177,9 +177,9 @@ def test_nobody_waits_where_no_name_server_answers(
     tmp_path: Path, server: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once that is known; and when one answers again, names are looked up again."""
-    monkeypatch.setattr(aliases, "PATIENCE", 1.0)
-    monkeypatch.setattr(aliases, "PROBE_SECONDS", 0.3)
-    monkeypatch.setattr(aliases, "PROBE_PAUSE", 0.1)
+    monkeypatch.setattr(cname_chains, "PATIENCE", 1.0)
+    monkeypatch.setattr(cname_chains, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(cname_chains, "PROBE_PAUSE", 0.1)
     server.put("a.test", "CNAME", ["b.test."], 5)
     server.silent = True
 
@@ -207,7 +207,7 @@ def test_one_silent_name_does_not_switch_off_the_others(
     tmp_path: Path, server: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clients choose names; those whose own servers are silent must not harm others."""
-    monkeypatch.setattr(aliases, "PATIENCE", 0.3)
+    monkeypatch.setattr(cname_chains, "PATIENCE", 0.3)
     server.put("a.test", "CNAME", ["b.test."], 5)
     server.deaf = {"evil.test"}
 

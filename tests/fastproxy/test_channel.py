@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fastproxy.channel import Channel, channel_pair, close_all, read_memory, sealed_memory
+from fastproxy.system.channel import Channel, channel_pair, close_all, read_memory, sealed_memory
 
 
 def test_messages_with_descriptors() -> None:

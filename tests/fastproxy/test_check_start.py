@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastproxy.cli import check_start, main
-from fastproxy.settings import Kubernetes, Settings
+from fastproxy.settings.options import Kubernetes, Settings
 from tests.support.tls import AUTHORITY, pem
 
 API = 'endpoint = "http://127.0.0.1:1"\n'

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastproxy.children import CRASHED, BackOff, spawn
+from fastproxy.system.children import CRASHED, BackOff, spawn
 from tests.support.processes import wait_until
 
 

@@ -8,15 +8,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from fastproxy.compile import (
-    ALL_ENDPOINTS,
-    NOTHING,
-    Compiled,
-    Entry,
-    compile_table,
-    restored,
-)
-from fastproxy.engine.operations import (
+from fastproxy.engine.operations.writer import (
     AddPrefix,
     EditResponseHeaders,
     ErrorPages,
@@ -26,9 +18,19 @@ from fastproxy.engine.operations import (
     Scripted,
 )
 from fastproxy.feature import BuildContext, Feature, OnInvalid, Scope
-from fastproxy.model import Backend, Certificate, Config, Desired, Endpoint, Route
-from fastproxy.rules import Host, PathPrefix
-from fastproxy.settings import (
+from fastproxy.model.configuration import Backend, Certificate, Config, Desired, Endpoint, Route
+from fastproxy.model.matchers import Host, PathPrefix
+from fastproxy.publish.compiler import (
+    ALL_ENDPOINTS,
+    NOTHING,
+    Compiled,
+    Entry,
+    compile_table,
+    restored,
+)
+from fastproxy.publish.route_compiler import FALLBACK, HAS_SCRIPTED, NOT_FOUND, PRESERVE_HOST, Piece
+from fastproxy.publish.slots import NO_SLOT, Slots
+from fastproxy.settings.options import (
     EntryPoint,
     EntryPointAuth,
     EntryPointRedirect,
@@ -36,8 +38,6 @@ from fastproxy.settings import (
     Settings,
     Users,
 )
-from fastproxy.slots import NO_SLOT, Slots
-from fastproxy.wiring import FALLBACK, HAS_SCRIPTED, NOT_FOUND, PRESERVE_HOST, Piece
 from tests.support.table_block import read_block
 
 

@@ -7,7 +7,16 @@ import logging
 
 import pytest
 
-from fastproxy.complaints import FIRST, KINDS, MOST, PAUSE, SENTENCES, Complaint, Complaints, Why
+from fastproxy.system.complaints import (
+    FIRST,
+    KINDS,
+    MOST,
+    PAUSE,
+    SENTENCES,
+    Complaint,
+    Complaints,
+    Why,
+)
 
 REFUSED = Complaint(
     Why.CONNECT, 502, errno.ECONNREFUSED, "a.test/", "shop", "http://10.0.0.1:80", ""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastproxy.durations import HOUR, MINUTE, SECOND, format_duration, parse, parse_seconds
+from fastproxy.model.durations import HOUR, MINUTE, SECOND, format_duration, parse, parse_seconds
 
 READ = [
     ("0", 0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastproxy.engine.operations import (
+from fastproxy.engine.operations.writer import (
     AllowNetworks,
     AskServer,
     Compress,
@@ -15,11 +15,11 @@ from fastproxy.engine.operations import (
     RememberedUser,
     Scripted,
 )
-from fastproxy.entry_point_features import entry_point_operations
 from fastproxy.features.auth import Auth, Basic, Digest, Forward
 from fastproxy.features.redirect import Redirect
 from fastproxy.features.whitelist import network
-from fastproxy.settings import (
+from fastproxy.publish.entry_point_features import entry_point_operations
+from fastproxy.settings.options import (
     ClientTls,
     EntryPoint,
     EntryPointAuth,
@@ -28,7 +28,7 @@ from fastproxy.settings import (
     Users,
     WhiteList,
 )
-from fastproxy.settings import Forward as ForwardSettings
+from fastproxy.settings.options import Forward as ForwardSettings
 
 HTTPS = EntryPoint(":8443", tls=EntryPointTls())
 BASIC = EntryPointAuth(header_field="X-U", basic=Users(("a:1", "b:2"), remove_header=True))

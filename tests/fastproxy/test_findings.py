@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from fastproxy import findings
-from fastproxy.findings import CATALOGUE, Kind, Severity, as_markdown
-from fastproxy.model import ObjectReference
+from fastproxy.model import findings
+from fastproxy.model.configuration import ObjectReference
+from fastproxy.model.findings import CATALOGUE, Kind, Severity, as_markdown
 
-ROOT = Path(findings.__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs/findings.md"
 INGRESS = ObjectReference("Ingress", "default", "shop")
 NOBODY = ObjectReference("", "", "")

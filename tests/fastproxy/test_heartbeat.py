@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from fastproxy import _shared, heartbeat
-from fastproxy.heartbeat import (
+from fastproxy.counters import region
+from fastproxy.processes import heartbeat
+from fastproxy.processes.heartbeat import (
     BUSY,
     CONTROLLER,
     LOOK,
@@ -35,7 +36,7 @@ class Child:
 
 @pytest.fixture
 def shared() -> Iterator[int]:
-    descriptor = _shared.create_region()
+    descriptor = region.create_region()
     yield descriptor
     os.close(descriptor)
 
@@ -177,7 +178,7 @@ def test_a_successor_begins_anew(watched: Watched) -> None:
 
 
 def test_the_words_of_children_are_apart(shared: int) -> None:
-    numbers = [heartbeat.CONTROLLER_NUMBER, 0, 1, _shared.MAXIMUM_WORKERS - 1]
+    numbers = [heartbeat.CONTROLLER_NUMBER, 0, 1, region.MAXIMUM_WORKERS - 1]
     places = {heartbeat._place(number) for number in numbers}
     assert len(places) == len(numbers)
     for number in numbers:

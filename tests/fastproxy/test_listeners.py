@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from fastproxy.listeners import ListenError, open_listeners, refuse_handshakes
-from fastproxy.settings import EntryPoint, Settings
+from fastproxy.settings.options import EntryPoint, Settings
+from fastproxy.system.listeners import ListenError, open_listeners, refuse_handshakes
 
 
 def settings(**addresses: str) -> Settings:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fastproxy import logs
-from fastproxy.settings import Settings, TraefikLog
+from fastproxy.settings.options import Settings, TraefikLog
+from fastproxy.system import logs
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from fastproxy.model import Backend, Desired, Endpoint, Route
-from fastproxy.rules import Host
+from fastproxy.model.configuration import Backend, Desired, Endpoint, Route
+from fastproxy.model.matchers import Host
 from tests.support.processes import Running, ask, children_of, get, is_alive, stand_in, wait_until
 from tests.support.stand_in import DEADLY_NAME, REFUSED_NAME
 

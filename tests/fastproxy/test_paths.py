@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastproxy.paths import escape_path, normalise_path, path_pattern, template_pattern
+from fastproxy.model.paths import escape_path, normalise_path, path_pattern, template_pattern
 
 NORMAL = [
     ("/", "/"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fastproxy.processors import processor_quota, usable_processors
+from fastproxy.system.processors import processor_quota, usable_processors
 
 TREES = [
     # what the kernel shows, the quota in processors

@@ -14,16 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastproxy import documents, generations, publish
-from fastproxy.channel import Channel, Message, close_all
-from fastproxy.engine.operations import Operation, Scripted
+from fastproxy.engine.operations.writer import Operation, Scripted
 from fastproxy.feature import BuildContext, Feature, OnInvalid, Scope
-from fastproxy.generations import Generations, Stage
-from fastproxy.model import Backend, Certificate, Config, Desired, Endpoint, Route
-from fastproxy.parent import Place
-from fastproxy.publish import Publisher
-from fastproxy.settings import EntryPoint, Settings
-from fastproxy.worker import Worker
+from fastproxy.model.configuration import Backend, Certificate, Config, Desired, Endpoint, Route
+from fastproxy.processes import generations
+from fastproxy.processes.generations import Generations, Stage
+from fastproxy.processes.parent import Place
+from fastproxy.processes.worker import Worker
+from fastproxy.publish import publisher as publishing
+from fastproxy.publish.publisher import Publisher
+from fastproxy.settings.options import EntryPoint, Settings
+from fastproxy.system import documents
+from fastproxy.system.channel import Channel, Message, close_all
 from tests.support.stand_in import REFUSED_NAME, StandIn, build_matcher
 
 SETTINGS = Settings(entry_points={"http": EntryPoint(":80")})
@@ -545,7 +547,7 @@ def test_a_restarted_controller_that_cannot_read_the_state_replaces_it(
     with system() as it:
         it.start_controller().publish(desired(("z", "q"), ("a", "x")))
         with monkeypatch.context() as patch:
-            patch.setattr(publish, "read_memory", lambda descriptor: b"garbage")
+            patch.setattr(publishing, "read_memory", lambda descriptor: b"garbage")
             publisher = it.start_controller()
         assert publisher.generation == 1
         state = desired(("a", "x"), ("b", "y"))
@@ -569,7 +571,7 @@ def test_many_moves_stay_a_short_log() -> None:
         for number in range(1, 1000):
             endpoints = (Endpoint("http", "10.9.0.1", number),)
             publisher.move({f"backend-{'ab'[number % 2]}": endpoints})
-        assert len(it.generations.live.steps) <= 1 + 4 * publish.FAN
+        assert len(it.generations.live.steps) <= 1 + 4 * publishing.FAN
         it.kill_worker(0)
         it.start_worker()
         moved = {b.endpoints[0].port for b in publisher._settled().backends.values()}
@@ -602,8 +604,8 @@ def test_any_history_leaves_every_worker_with_what_is_desired(
 ) -> None:
     """The twin is the desired state itself; deaths, refusals and re-based logs in between."""
     with system() as it, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publish, "LONGEST_LOG", longest)
-        patch.setattr(publish, "FAN", fan)
+        patch.setattr(publishing, "LONGEST_LOG", longest)
+        patch.setattr(publishing, "FAN", fan)
         publisher = it.start_controller()
         state = Desired()
         publisher.publish(state)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from fastproxy import resolver
-from fastproxy.resolver import Resolver, Unresolved, in_order, read_hosts
+from fastproxy.names import resolver
+from fastproxy.names.resolver import Resolver, Unresolved, in_order, read_hosts
 from tests.support.name_server import NameServer
 
 NAME = "api.example.test"

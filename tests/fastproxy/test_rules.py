@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fastproxy import rules
-from fastproxy.rules import (
+from fastproxy.model import matchers as rules
+from fastproxy.model.matchers import (
     AddPrefix,
     Headers,
     HeadersRegexp,

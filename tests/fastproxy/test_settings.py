@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from fastproxy import settings_file
-from fastproxy.settings import (
+from fastproxy.settings import file as settings_file
+from fastproxy.settings.file import SettingsError, find_file, load, parse
+from fastproxy.settings.options import (
     AccessLog,
     CertificateFiles,
     ClientCa,
@@ -21,7 +22,6 @@ from fastproxy.settings import (
     options,
     split_address,
 )
-from fastproxy.settings_file import SettingsError, find_file, load, parse
 
 EVERY_OPTION = (Path(__file__).parent / "every_option.toml").read_text()
 

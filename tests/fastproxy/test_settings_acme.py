@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from controller.report.build import settings_findings
-from fastproxy.settings_acme import stored_in
-from fastproxy.settings_file import Loaded, SettingsError, load
+from fastproxy.settings.acme import stored_in
+from fastproxy.settings.file import Loaded, SettingsError, load
 from tests.support.tls import AUTHORITY, pem
 
 SUBJECT = "O=trustme"

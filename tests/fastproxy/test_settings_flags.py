@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from fastproxy import settings_flags
-from fastproxy.settings import (
+from fastproxy.settings import flags as settings_flags
+from fastproxy.settings.file import SettingsError, parse
+from fastproxy.settings.flags import FlagError
+from fastproxy.settings.options import (
     CertificateFiles,
     ClientCa,
     EntryPoint,
@@ -23,9 +25,7 @@ from fastproxy.settings import (
     Users,
     WhiteList,
 )
-from fastproxy.settings_file import SettingsError, parse
-from fastproxy.settings_flags import FlagError
-from fastproxy.settings_reader import every_option
+from fastproxy.settings.reader import every_option
 
 
 def read(arguments: list[str], file: str = "") -> Settings:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fastproxy.settings import EntryPointAuth, Settings, Users
-from fastproxy.settings_file import SettingsError, parse
+from fastproxy.settings.file import SettingsError, parse
+from fastproxy.settings.options import EntryPointAuth, Settings, Users
 
 POINT = "[entryPoints.a]\naddress=':80'\n"
 USERS = "users = ['ops:$apr1$fieldtst$BODTDXB9601WVOq2A5Nim.']\n"

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastproxy.settings import Settings, options
-from fastproxy.settings_reference import MEANINGS, document, meaning, tables
+from fastproxy.settings import options
+from fastproxy.settings.options import Settings
+from fastproxy.settings.reference import MEANINGS, document, meaning, tables
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -20,5 +21,5 @@ def test_every_option_has_a_meaning_and_nothing_else_has() -> None:
 
 def test_the_page_is_up_to_date() -> None:
     assert PAGE.read_text() == document(), (
-        "run: python -m fastproxy.settings_reference > docs/settings.md"
+        "run: python -m fastproxy.settings.reference > docs/settings.md"
     )

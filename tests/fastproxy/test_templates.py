@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastproxy.engine.operations import encoded_pieces
-from fastproxy.engine.regex import Regex
-from fastproxy.engine.step_probe import replaced
+from fastproxy.engine.operations.re2 import Regex
+from fastproxy.engine.operations.writer import encoded_pieces
 from fastproxy.templates import Field, Group, Pattern, Replacement, replacement
+from tests.native.step_probe import replaced
 from tests.support.literal_regex import replace_all
 
 # Examples of Go's regexp package (all_test.go), text form.

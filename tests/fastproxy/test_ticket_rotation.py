@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from fastproxy.channel import Message
-from fastproxy.parent import TICKET_ROTATION, Parent, Place, Programs
-from fastproxy.settings import EntryPoint, EntryPointTls, Settings
-from fastproxy.worker import Worker
+from fastproxy.processes.parent import TICKET_ROTATION, Parent, Place, Programs
+from fastproxy.processes.worker import Worker
+from fastproxy.settings.options import EntryPoint, EntryPointTls, Settings
+from fastproxy.system.channel import Message
 from tests.support.stand_in import StandIn
 
 PROGRAMS = Programs(lambda place: None, None, lambda shared, number: None)

@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from fastproxy.engine.tls_certificates import load_certificate
-from fastproxy.settings import CertificateFiles, ClientCa, EntryPoint, EntryPointTls, Settings
-from fastproxy.tls_options import (
+from fastproxy.engine.tls.certificates import load_certificate
+from fastproxy.settings.options import (
+    CertificateFiles,
+    ClientCa,
+    EntryPoint,
+    EntryPointTls,
+    Settings,
+)
+from fastproxy.settings.tls_options import (
     CIPHER_SUITES,
     TICKET_KEY_SIZE,
     PemPair,

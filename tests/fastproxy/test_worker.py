@@ -10,14 +10,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from fastproxy import worker
-from fastproxy.channel import Channel, channel_pair, close_all, sealed_memory
-from fastproxy.compile import NOTHING, compile_table
-from fastproxy.model import Certificate, Desired
-from fastproxy.parent import Place
-from fastproxy.publish import Delta
-from fastproxy.settings import EntryPoint, Settings
-from fastproxy.worker import Worker
+from fastproxy.model.configuration import Certificate, Desired
+from fastproxy.processes import worker
+from fastproxy.processes.parent import Place
+from fastproxy.processes.worker import Worker
+from fastproxy.publish.compiler import NOTHING, compile_table
+from fastproxy.publish.publisher import Delta
+from fastproxy.settings.options import EntryPoint, Settings
+from fastproxy.system.channel import Channel, channel_pair, close_all, sealed_memory
 from tests.support.stand_in import StandIn, build_matcher
 
 SETTINGS = Settings(entry_points={"http": EntryPoint(":80")})

@@ -10,7 +10,7 @@ import pytest
 from fastproxy.feature import OnInvalid
 from fastproxy.features import FEATURE_OF, FEATURES, KNOWN_ANNOTATIONS
 from fastproxy.features.__main__ import document
-from fastproxy.model import Config
+from fastproxy.model.configuration import Config
 from fastproxy.notes import ObjectNotes, clean, misspelt, string_body
 from tests.support.features import Refs
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from fastproxy.feature import Invalid, OnInvalid
 from fastproxy.features import FEATURES
-from fastproxy.model import Backend
+from fastproxy.model.configuration import Backend
 from fastproxy.notes import ObjectNotes
-from fastproxy.settings import ClientCa, EntryPoint, EntryPointTls
+from fastproxy.settings.options import ClientCa, EntryPoint, EntryPointTls
 from tests.support.features import Refs, context, route
 from tests.support.sanitized import fuzz
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from fastproxy import documents
 from fastproxy._core import build_matcher, match
 from fastproxy.features.api import FIRST, Document, Shown, routes
-from fastproxy.rules import Host, Method, PathExact
-from fastproxy.settings import Api, Settings
+from fastproxy.model.matchers import Host, Method, PathExact
+from fastproxy.settings.options import Api, Settings
+from fastproxy.system import documents
 
 
 def test_without_api_there_are_no_routes() -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from fastproxy.engine.operations import Affinity as AffinityOperation
-from fastproxy.engine.operations import OfferEntryPointCertificate
+from fastproxy.engine.operations.writer import Affinity as AffinityOperation
+from fastproxy.engine.operations.writer import OfferEntryPointCertificate
 from fastproxy.feature import Invalid, OnInvalid
 from fastproxy.features import affinity, balancing, flush_interval, pass_tls_cert
 from fastproxy.features.affinity import Affinity
 from fastproxy.features.balancing import Balancing
 from fastproxy.features.flush_interval import FlushInterval
 from fastproxy.features.pass_tls_cert import PassTlsCert
-from fastproxy.model import Backend
-from fastproxy.settings import EntryPoint, EntryPointTls
+from fastproxy.model.configuration import Backend
+from fastproxy.settings.options import EntryPoint, EntryPointTls
 from tests.support.features import Bad, Refs, assert_outcome, context, outcome, problems
 
 ON = {"affinity": "true"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastproxy.engine.operations import Buffer
+from fastproxy.engine.operations.writer import Buffer
 from fastproxy.expression import RETRY, parse, retry_program
 from fastproxy.feature import OnInvalid
 from fastproxy.features.buffering import FEATURE, Buffering

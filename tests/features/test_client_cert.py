@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from fastproxy.engine.operations import EditRequestHeaders, RememberedHeaders, Scripted
+from fastproxy.engine.operations.writer import EditRequestHeaders, RememberedHeaders, Scripted
 from fastproxy.feature import OnInvalid
 from fastproxy.features.client_cert import (
     FEATURE,
@@ -24,7 +24,7 @@ from fastproxy.features.client_cert import (
     infos_value,
     pem_value,
 )
-from fastproxy.settings import ClientCa, EntryPoint, EntryPointTls
+from fastproxy.settings.options import ClientCa, EntryPoint, EntryPointTls
 from tests.support.exchange import MemoryExchange
 from tests.support.features import Bad, assert_outcome, context, outcome
 

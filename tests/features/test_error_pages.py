@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from fastproxy.engine.operations import ErrorPages as ErrorPagesOperation
-from fastproxy.errors import BackendTimeout, TooLarge, UnknownBackend
+from fastproxy.engine.operations.writer import ErrorPages as ErrorPagesOperation
 from fastproxy.feature import OnInvalid
 from fastproxy.features.error_pages import FEATURE, ErrorPages, Page
-from fastproxy.model import Backend
-from fastproxy.reply import Reply, Response
+from fastproxy.model.configuration import Backend
+from fastproxy.model.errors import BackendTimeout, TooLarge, UnknownBackend
+from fastproxy.model.reply import Reply, Response
 from tests.support.exchange import MemoryExchange, run
 from tests.support.features import Bad, assert_outcome, context, outcome, problems
 

@@ -6,7 +6,7 @@ import ipaddress
 
 import pytest
 
-from fastproxy.engine.operations import (
+from fastproxy.engine.operations.writer import (
     AllowNetworks,
     EditRequestHeaders,
     EditResponseHeaders,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from fastproxy import durations
-from fastproxy.engine.operations import CircuitBreaker as BreakerOperation
-from fastproxy.engine.operations import Extractor, MaxConnections
-from fastproxy.engine.operations import RateLimit as RateOperation
+from fastproxy.engine.operations.writer import CircuitBreaker as BreakerOperation
+from fastproxy.engine.operations.writer import Extractor, MaxConnections
+from fastproxy.engine.operations.writer import RateLimit as RateOperation
 from fastproxy.expression import Call
 from fastproxy.feature import OnInvalid
 from fastproxy.features import circuit_breaker, max_conn, rate_limit
 from fastproxy.features.circuit_breaker import CircuitBreaker
 from fastproxy.features.max_conn import MaxConn
 from fastproxy.features.rate_limit import Rate, RateLimit
+from fastproxy.model import durations
 from tests.support.features import Bad, assert_outcome, context, outcome, problems
 
 S = durations.SECOND

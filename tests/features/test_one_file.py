@@ -29,13 +29,12 @@ MODULES = sorted(
 NEEDED = {
     "entry_points": "controller",  # names of routes, where they are offered
     "path_rules": "controller",
-    "priority": "controller",
     "protocol": "controller",
     "weights": "controller",
-    "auth": "fastproxy/entry_point_features.py",  # entry points have these features too
-    "redirect": "fastproxy/entry_point_features.py",
-    "whitelist": "fastproxy/entry_point_features.py",
-    "api": "fastproxy/compile.py",
+    "auth": "fastproxy/publish/entry_point_features.py",  # entry points have these features too
+    "redirect": "fastproxy/publish/entry_point_features.py",
+    "whitelist": "fastproxy/publish/entry_point_features.py",
+    "api": "fastproxy/publish/compiler.py",
 }
 WITHOUT = [name for name in MODULES if name not in NEEDED]
 
@@ -105,7 +104,7 @@ def test_without_its_file_a_feature_is_gone(tmp_path: Path, name: str) -> None:
     (tmp_path / "manifests.yaml").write_text(f"{service}\n---\n{shop}")
     (tmp_path / "settings.toml").write_text('[entryPoints.http]\naddress = ":80"\n')
     program = (
-        "import sys, fastproxy.worker, fastproxy.parent, fastproxy.cli as cli\n"
+        "import sys, fastproxy.processes.worker, fastproxy.processes.parent, fastproxy.cli as cli\n"
         "sys.exit(cli.main(['lint', '--format', 'json', '--configfile', 'settings.toml',"
         " '--manifests', 'manifests.yaml']))"
     )

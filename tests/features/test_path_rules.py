@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastproxy.engine.operations import (
+from fastproxy.engine.operations.writer import (
     AddPrefix,
     Piece,
     ReplacePath,
@@ -14,12 +14,12 @@ from fastproxy.engine.operations import (
     RewriteRegex,
     StripPrefixes,
 )
-from fastproxy.engine.step_probe import Answered, StepProbe
 from fastproxy.feature import OnInvalid
 from fastproxy.features import path_rules
 from fastproxy.features.path_rules import FEATURE, PathRules
-from fastproxy.paths import escape_path, normalise_path
-from fastproxy.rules import Path, PathPrefix
+from fastproxy.model.matchers import Path, PathPrefix
+from fastproxy.model.paths import escape_path, normalise_path
+from tests.native.step_probe import Answered, StepProbe
 from tests.support.features import Bad, Refs, assert_outcome, context, outcome, problems, route
 from tests.support.literal_regex import rewritten
 

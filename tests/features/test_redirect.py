@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastproxy.engine.operations import (
+from fastproxy.engine.operations.writer import (
     AddPrefix,
     Piece,
     RedirectEntryPoint,
@@ -14,10 +14,10 @@ from fastproxy.engine.operations import (
     RedirectRoot,
     ReplacePath,
 )
-from fastproxy.engine.step_probe import Passed, StepProbe
 from fastproxy.feature import OnInvalid
 from fastproxy.features.redirect import FEATURE, Redirect
-from fastproxy.settings import EntryPoint, EntryPointTls
+from fastproxy.settings.options import EntryPoint, EntryPointTls
+from tests.native.step_probe import Passed, StepProbe
 from tests.support.features import Bad, Refs, assert_outcome, context, outcome, problems
 from tests.support.literal_regex import Request, redirected
 

@@ -15,7 +15,7 @@ from fastproxy.features.preserve_host import PreserveHost
 from fastproxy.features.priority import Priority
 from fastproxy.features.protocol import Protocol
 from fastproxy.features.weights import Weights
-from fastproxy.model import Backend, Endpoint
+from fastproxy.model.configuration import Backend, Endpoint
 from tests.support.features import Bad, assert_outcome, outcome, problems, route
 
 READ = [

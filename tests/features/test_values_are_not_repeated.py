@@ -10,7 +10,7 @@ import pytest
 from fastproxy.feature import Annotation, BuildContext, Feature, Invalid, Scope
 from fastproxy.features import FEATURES
 from fastproxy.notes import ObjectNotes
-from fastproxy.settings import EntryPoint
+from fastproxy.settings.options import EntryPoint
 from tests.support.features import Refs, context, full, route
 
 MARK = "hunter2"

@@ -6,7 +6,7 @@ import pytest
 
 from controller.dialects.traefik.reading import Reader
 from fastproxy.feature import Scope
-from fastproxy.settings import EntryPoint, Settings
+from fastproxy.settings.options import EntryPoint, Settings
 
 PREFIX = "ingress.kubernetes.io/"
 SETTINGS = Settings(entry_points={"http": EntryPoint("http", ":80")})

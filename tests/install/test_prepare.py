@@ -41,8 +41,8 @@ pip*) rm -f .venv/half-package ;;
 compile)
     rm fastproxy/one.half
     touch fastproxy/one.so
-    for source in fastproxy/*.pyx; do
-        case $source in *_probe.pyx) [ "$FASTPROXY_PROBES" = yes ] || continue ;; esac
+    for source in fastproxy/*.pyx tests/native/*.pyx; do
+        case $source in tests/*) [ "$FASTPROXY_PROBES" = yes ] || continue ;; esac
         echo module > "${source%.pyx}.cpython.so"
     done ;;
 esac
@@ -59,12 +59,18 @@ class Clone:
         self.folder = folder
         (folder / "tools").mkdir()
         (folder / "fastproxy").mkdir()
+        (folder / "tests" / "native").mkdir(parents=True)
         shutil.copy(ROOT / "tools" / "prepare", folder / "tools")
         self.program("tools/system-packages", "#!/bin/sh\ncat missing 2>/dev/null; exit 0\n")
         self.program("tools/find-compiler", "#!/bin/sh\necho gcc\n")
         self.program("tools/find-python", '#!/bin/sh\necho "$PWD/stand-in-python"\n')
         self.program("stand-in-python", PYTHON)
-        for name in ("pyproject.toml", "setup.py", "fastproxy/one.pyx", "fastproxy/two_probe.pyx"):
+        for name in (
+            "pyproject.toml",
+            "setup.py",
+            "fastproxy/one.pyx",
+            "tests/native/two_probe.pyx",
+        ):
             (folder / name).touch()
 
     def program(self, name: str, text: str) -> None:

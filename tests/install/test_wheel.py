@@ -36,9 +36,10 @@ def test_what_is_in_it(wheel: zipfile.ZipFile) -> None:
         ".py", ".pyi", ".so",
     }  # fmt: skip
     assert not [name for name in names if "_probe" in name or name.startswith(("tests", "bench"))]
+    assert list((ROOT / "tests/native").glob("*_probe.pyx"))
     modules = {name.partition(".")[0] for name in names if name.endswith(".so")}
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "fastproxy").rglob("*.pyx")}
-    assert modules == {name.removesuffix(".pyx") for name in sources if "_probe" not in name}
+    assert modules == {name.removesuffix(".pyx") for name in sources}
 
 
 def test_it_is_stripped(wheel: zipfile.ZipFile, tmp_path: Path) -> None:

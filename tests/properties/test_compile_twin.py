@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastproxy import wiring
-from fastproxy._core_table import assemble
-from fastproxy.compile import NOTHING, Compiled, compile_table, restored
-from fastproxy.model import Backend, Certificate, Desired, Endpoint
-from fastproxy.slots import NO_SLOT
-from fastproxy.wiring import Piece
+from fastproxy.model.configuration import Backend, Certificate, Desired, Endpoint
+from fastproxy.publish import route_compiler
+from fastproxy.publish.compiler import NOTHING, Compiled, compile_table, restored
+from fastproxy.publish.route_compiler import Piece
+from fastproxy.publish.slots import NO_SLOT
+from fastproxy.tables.assemble import assemble
 from tests.fastproxy.test_compile import (
     FEATURES,
     GUARDED,
@@ -168,9 +168,9 @@ def history(steps: Sequence[Desired], data: st.DataObject, values: object) -> No
 @pytest.fixture(scope="module", autouse=True)
 def quiet() -> Iterator[None]:
     """Routes that cannot be built are logged with their traceback."""
-    wiring.log.disabled = True
+    route_compiler.log.disabled = True
     yield
-    wiring.log.disabled = False
+    route_compiler.log.disabled = False
 
 
 @given(histories(), st.data(), st.sampled_from([SETTINGS, GUARDED]))

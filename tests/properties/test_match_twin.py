@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastproxy import rules
 from fastproxy._core import build_matcher, check, match, normalise_path
-from fastproxy.rules import Matcher
+from fastproxy.model import matchers as rules
+from fastproxy.model.matchers import Matcher
 from tests.support.scan import Entry, Request, normalised, scan
 
 hosts = st.sampled_from(["a", "b", "a.b", "a.b", "b.a.b", "a.c"])

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fastproxy import rules
 from fastproxy._core import MatchEntry, build_matcher, check, match
-from fastproxy.engine.head_probe import Incomplete, Probe, Refused
+from fastproxy.model import matchers as rules
+from tests.native.head_probe import Incomplete, Probe, Refused
 from tests.safety.messages import (
     REQUEST_LINE,
     STATUS_LINE,

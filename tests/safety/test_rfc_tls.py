@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import pytest
 
-from fastproxy.engine.tls_certificates import ServerCertificate
-from fastproxy.engine.tls_client import ClientContext
-from fastproxy.engine.tls_probe import Probe
-from fastproxy.engine.tls_server import ServerContext
-from fastproxy.tls_options import PemPair, TlsOptions, self_signed
+from fastproxy.engine.tls.certificates import ServerCertificate
+from fastproxy.engine.tls.client import ClientContext
+from fastproxy.engine.tls.server import ServerContext
+from fastproxy.settings.tls_options import PemPair, TlsOptions, self_signed
+from tests.native.tls_probe import Probe
 from tests.support.tls import (
     AUTHORITY,
     ROOTS,

@@ -12,7 +12,7 @@ from controller.snapshot.snapshot import Snapshot
 from controller.sources.manifests import read_documents
 from controller.translate.contributors import translate
 from controller.translate.translator import Translation
-from fastproxy.settings import EntryPoint, EntryPointTls, Kubernetes, Settings
+from fastproxy.settings.options import EntryPoint, EntryPointTls, Kubernetes, Settings
 
 FOLDER = Path(__file__).parent.parent / "cases"
 MARK = "\n---\nexpected:"

@@ -1,4 +1,4 @@
-"""An exchange in memory, with the attributes and rules of `fastproxy/engine/exchange.pyi`."""
+"""An exchange in memory, with attributes and rules of `fastproxy/engine/python/exchange.pyi`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from typing import Any
 
-from fastproxy._shared import SharedRegion, create_region
-from fastproxy.errors import TooLarge
-from fastproxy.reply import Reply, Response
+from fastproxy.counters.region import SharedRegion, create_region
+from fastproxy.model.errors import TooLarge
+from fastproxy.model.reply import Reply, Response
 
 Headers = Sequence[tuple[str, str]]
 

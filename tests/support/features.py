@@ -8,7 +8,7 @@ from typing import Any
 
 from fastproxy.feature import PREFIXES, BuildContext, Feature, Invalid, OnInvalid
 from fastproxy.features import KNOWN_ANNOTATIONS
-from fastproxy.model import Backend, Config, Route
+from fastproxy.model.configuration import Backend, Config, Route
 from fastproxy.notes import ObjectNotes
 
 

@@ -11,8 +11,8 @@ import signal
 import sys
 from typing import Any
 
-from fastproxy import worker
 from fastproxy.cli import main
+from fastproxy.processes import worker
 
 IN_PYTHON = signal.SIGRTMIN
 IN_C = signal.SIGRTMIN + 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastproxy.engine.head_probe import Probe
+from tests.native.head_probe import Probe
 
 Lines = list[str]
 # what every endpoint hears of a plain request by 192.0.2.1 for a.test

@@ -1,7 +1,7 @@
 """The limits of `features.md` 3.13, 3.15, 3.16 and 3.19, written down slowly and plainly.
 
-These are the twins that `fastproxy._shared` is compared with: one process, dictionaries, no bound
-on memory, fractions instead of floating point.
+These are the twins that `fastproxy.counters.region` is compared with: one process, dictionaries,
+no bound on memory, fractions instead of floating point.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The regular-expression operations of the engine, written out in Python (`engine/step_regex`)."""
+"""Operations with regular expressions, written out in Python (`engine/operations/path_regex`)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from fastproxy.features.path_rules import PathRules, escaped
 from fastproxy.features.redirect import Redirect, parsed
-from fastproxy.paths import RAW, normalise_path
+from fastproxy.model.paths import RAW, normalise_path
+from fastproxy.model.urls import location_bytes, with_path
 from fastproxy.templates import Field, Group, Pattern, Replacement, replacement
-from fastproxy.urls import location_bytes, with_path
 
 STATUS = {
     ("GET", False): 302,

@@ -1,4 +1,4 @@
-"""The table block as `fastproxy.compile` assembled it first: the slow twin of `_core_table`."""
+"""The table block as the compiler assembled it first: the slow twin of `tables.assemble`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fastproxy._core_table import Row
+    from fastproxy.tables.assemble import Row
 
 HEADER = struct.Struct("<8sIIIIIIQ24x")
 RECORD = struct.Struct("<16I")

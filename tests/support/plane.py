@@ -12,15 +12,15 @@ from typing import TypeVar
 import uvloop
 
 from fastproxy import _core
-from fastproxy.channel import sealed_memory
-from fastproxy.compile import NOTHING, Compiled, compile_table
-from fastproxy.engine.change import Change
 from fastproxy.engine.data_plane import DataPlane
 from fastproxy.feature import Feature
 from fastproxy.features import FEATURES
-from fastproxy.model import Desired, Endpoint
-from fastproxy.publish import difference
-from fastproxy.settings import Settings
+from fastproxy.model.configuration import Desired, Endpoint
+from fastproxy.publish.compiler import NOTHING, Compiled, compile_table
+from fastproxy.publish.publisher import difference
+from fastproxy.settings.options import Settings
+from fastproxy.system.channel import sealed_memory
+from fastproxy.tables.change import Change
 
 Result = TypeVar("Result")
 

@@ -6,8 +6,8 @@ import dataclasses
 from typing import Any
 
 from controller.translate.translator import Translation
-from fastproxy.model import Config, Endpoint, Route
-from fastproxy.rules import Matcher
+from fastproxy.model.configuration import Config, Endpoint, Route
+from fastproxy.model.matchers import Matcher
 
 
 def readable(translation: Translation) -> dict[str, Any]:

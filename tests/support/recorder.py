@@ -10,8 +10,8 @@ from controller.kubernetes.api import Api
 from controller.loop import Controller, Loop
 from controller.report.writer import writer_for
 from controller.sources.source import ApiSource
-from fastproxy.model import Desired, Endpoint
-from fastproxy.settings import EntryPoint, Kubernetes, Settings
+from fastproxy.model.configuration import Desired, Endpoint
+from fastproxy.settings.options import EntryPoint, Kubernetes, Settings
 
 
 class Clock:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
-from fastproxy import rules
-from fastproxy.rules import Matcher
+from fastproxy.model import matchers as rules
+from fastproxy.model.matchers import Matcher
 
 Entry = tuple[int, int, tuple[Matcher, ...], tuple[int, int], str]
 Pairs = tuple[tuple[str, str], ...]

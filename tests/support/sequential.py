@@ -28,11 +28,11 @@ from controller.translate.selection import Selection, class_annotation
 from controller.translate.weights import weigh
 from fastproxy.feature import OnInvalid, Scope
 from fastproxy.features import entry_points, path_rules, protocol, weights
-from fastproxy.findings import Finding
-from fastproxy.model import Backend, Desired, Endpoint, Route
+from fastproxy.model.configuration import Backend, Desired, Endpoint, Route
+from fastproxy.model.findings import Finding
+from fastproxy.model.matchers import Host, HostRegexp, HostWildcard, PathPrefix
 from fastproxy.notes import string_body
-from fastproxy.rules import Host, HostRegexp, HostWildcard, PathPrefix
-from fastproxy.settings import Kubernetes, Settings
+from fastproxy.settings.options import Kubernetes, Settings
 
 
 class Skip(Exception):

@@ -23,15 +23,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastproxy import logs, parent, settings_file, worker
-from fastproxy._shared import create_region
-from fastproxy.channel import Channel, read_memory
 from fastproxy.cli.run import forget_worker
-from fastproxy.compile import Entry
-from fastproxy.engine.change import Change
-from fastproxy.model import Endpoint
-from fastproxy.publish import Publisher, open_publisher
-from fastproxy.settings import Settings
+from fastproxy.counters.region import create_region
+from fastproxy.model.configuration import Endpoint
+from fastproxy.processes import parent, worker
+from fastproxy.publish.compiler import Entry
+from fastproxy.publish.publisher import Publisher, open_publisher
+from fastproxy.settings import file as settings_file
+from fastproxy.settings.options import Settings
+from fastproxy.system import logs
+from fastproxy.system.channel import Channel, read_memory
+from fastproxy.tables.change import Change
 from tests.support.table_block import read_block
 
 PR_SET_CHILD_SUBREAPER = 36

@@ -13,9 +13,9 @@ from contextlib import suppress
 
 import trustme
 
-from fastproxy.engine.tls_certificates import ServerCertificate, load_certificate
-from fastproxy.engine.tls_probe import Probe
-from fastproxy.model import Certificate
+from fastproxy.engine.tls.certificates import ServerCertificate, load_certificate
+from fastproxy.model.configuration import Certificate
+from tests.native.tls_probe import Probe
 
 AUTHORITY = trustme.CA()
 ROOTS = (AUTHORITY.cert_pem.bytes().decode(),)

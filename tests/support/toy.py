@@ -20,10 +20,10 @@ from controller.translate.endpoints import Target, matching_ports, resolve
 from controller.translate.fragments import Role, RouteFragment, RouteValues
 from controller.translate.ingress import DEFAULT_BACKEND, DEFAULT_ROUTE
 from controller.translate.rules_text import Rule, host_rule
-from fastproxy import findings
-from fastproxy.findings import Finding
-from fastproxy.model import ObjectReference
-from fastproxy.rules import PathElements, PathPrefix
+from fastproxy.model import findings
+from fastproxy.model.configuration import ObjectReference
+from fastproxy.model.findings import Finding
+from fastproxy.model.matchers import PathElements, PathPrefix
 from tests.support.clusters import NAMESPACES, SERVICES
 from tests.support.sequential import Frontend, Pool, Sequential, Skip
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from controller.dialects.traefik.reading import annotation_field
 from controller.kubernetes.objects import Ingress
-from fastproxy import findings
 from fastproxy.features import KNOWN_ANNOTATIONS
-from fastproxy.findings import Finding
+from fastproxy.model import findings
+from fastproxy.model.findings import Finding
 from fastproxy.notes import ObjectNotes
 
 # Annotations that only matter to some items: what their path has to be.

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from controller.dialects.traefik.reading import annotation_field
-from fastproxy import findings
 from fastproxy.feature import PREFIXES, Annotation, Scope
 from fastproxy.features import FEATURES, KNOWN_ANNOTATIONS
-from fastproxy.findings import Finding
-from fastproxy.model import ObjectReference
+from fastproxy.model import findings
+from fastproxy.model.configuration import ObjectReference
+from fastproxy.model.findings import Finding
 from fastproxy.notes import misspelt
 
 OUR_PREFIXES = ("ingress.kubernetes.io/", "traefik.")

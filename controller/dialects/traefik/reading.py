@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fastproxy import findings
 from fastproxy.feature import Feature, Invalid, OnInvalid, Scope
 from fastproxy.features import FEATURES, KNOWN_ANNOTATIONS
-from fastproxy.findings import Finding, Kind
-from fastproxy.model import Config, ObjectReference
+from fastproxy.model import findings
+from fastproxy.model.configuration import Config, ObjectReference
+from fastproxy.model.findings import Finding, Kind
 from fastproxy.notes import ObjectNotes, Problem
-from fastproxy.settings import Kubernetes, Settings
+from fastproxy.settings.options import Kubernetes, Settings
 
 EFFECT_KINDS: Mapping[OnInvalid | None, Kind] = {
     None: findings.ANNOTATION_WARNING,

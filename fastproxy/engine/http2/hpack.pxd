@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastproxy.engine.head_writer cimport Writer
+from fastproxy.engine.http.h1_writer cimport Writer
 
 cdef enum:
     HPACK_TABLE = 4096  # bytes; SETTINGS_HEADER_TABLE_SIZE which the peer's encoder may use
@@ -22,7 +22,7 @@ cdef enum:
     FLAW_PADDED = 4  # a blank at an end of the value
     FLAW_ALIAS = 8  # `_` in the name
 
-# Besides `FieldKind` of head.pxd; every name that starts with `:` has one of these.
+# Besides `FieldKind` of http/head.pxd; every name that starts with `:` has one of these.
 cdef enum:
     PSEUDO_METHOD = 200
     PSEUDO_SCHEME

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from fastproxy import findings
 from fastproxy.annotation_values import as_written, comma_list, flag, shown
-from fastproxy.engine.operations import Operation, RememberedNonce, RememberedUser, Scripted
+from fastproxy.engine.operations.writer import Operation, RememberedNonce, RememberedUser, Scripted
 from fastproxy.feature import (
     Annotation,
     BuildContext,
@@ -41,7 +40,8 @@ from fastproxy.features.auth.config import (
 from fastproxy.features.auth.digest import LIFETIME, DigestAuth
 from fastproxy.features.auth.forward import ForwardAuth, question
 from fastproxy.features.auth.passwords import COSTS, kind_of
-from fastproxy.settings import ClientTls
+from fastproxy.model import findings
+from fastproxy.settings.options import ClientTls
 
 __all__ = ["FEATURE", "Auth", "Basic", "Digest", "Forward"]
 

@@ -1,8 +1,8 @@
 """Basic authentication: passwords against stored hashes, off the event loop.
 
 The engine remembers credentials that were right for one generation, and requests with them do not
-come here any more (`engine/step_users.pyx`); those of slow hashes are remembered here too, by a
-keyed digest, so that each pair is checked once. Slow hashes run in a small process-wide executor
+come here any more (`engine/operations/users.pyx`); those of slow hashes are remembered here too, by
+a keyed digest, so that each pair is checked once. Slow hashes run in a small process-wide executor
 with a bounded queue; a full queue answers 503. Who is refused waits equally long whether the user
 exists or not (see `passwords`), so that names cannot be told by time.
 """
@@ -27,10 +27,10 @@ from fastproxy.features.auth.passwords import (
     verify,
     verify_at_equal_cost,
 )
-from fastproxy.reply import Reply, plain
+from fastproxy.model.reply import Reply, plain
 
 if TYPE_CHECKING:
-    from fastproxy.engine.exchange import Exchange
+    from fastproxy.engine.python.exchange import Exchange
 
 THREADS = 2
 MAX_WAITING = 64  # checks in the executor, running or waiting

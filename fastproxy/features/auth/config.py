@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fastproxy.model import Config
-from fastproxy.reply import Reply
-from fastproxy.settings import ClientTls
+from fastproxy.model.configuration import Config
+from fastproxy.model.reply import Reply
+from fastproxy.settings.options import ClientTls
 
 if TYPE_CHECKING:
-    from fastproxy.engine.exchange import Exchange
+    from fastproxy.engine.python.exchange import Exchange
 
 REALM = "traefik"
 

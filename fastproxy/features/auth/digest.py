@@ -9,8 +9,8 @@ at home.
 The highest count each nonce has come with stands in memory shared by all workers, so that no
 request is accepted twice. The table forgets what was used longest ago and then refuses nonces of
 that time; nonces end after a day. The engine remembers the nonces of requests that were admitted,
-and checks later requests with them by itself (`engine/digest.pyx`); what it does not admit comes
-here.
+and checks later requests with them by itself (`engine/operations/digest.pyx`); what it does not
+admit comes here.
 
 Who knows the password and comes with a nonce that is not accepted - of another replica or from
 before a restart, used, ended - is told so by `stale=true`, and his client tries again without
@@ -32,10 +32,10 @@ from urllib.parse import unquote_to_bytes
 
 from fastproxy.feature import Filter
 from fastproxy.features.auth.config import REALM, Auth, Digest, admit, unauthorized
-from fastproxy.reply import Reply
+from fastproxy.model.reply import Reply
 
 if TYPE_CHECKING:
-    from fastproxy.engine.exchange import Exchange
+    from fastproxy.engine.python.exchange import Exchange
 
 LIFETIME = 24 * 3600  # seconds
 

@@ -1,7 +1,7 @@
 """Forward authentication: ask another server whether the request may pass.
 
-The engine asks (`engine/forward_auth.pyx`), and the filter makes the reply of an answer that
-refuses. What the engine leaves to it the filter asks by itself, in the same words: while the
+The engine asks (`engine/exchange/forward_auth.pyx`), and the filter makes the reply of an answer
+that refuses. What the engine leaves to it the filter asks by itself, in the same words: while the
 server's name has no address, and behind another filter in Python.
 """
 
@@ -11,17 +11,17 @@ import base64
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
-from fastproxy.engine.operations import QUESTION_SECONDS, AskServer
-from fastproxy.errors import ProxyError
+from fastproxy.engine.operations.writer import QUESTION_SECONDS, AskServer
 from fastproxy.feature import Filter
 from fastproxy.features.auth.config import Auth, Forward, remove_spellings
-from fastproxy.model import endpoint_of
-from fastproxy.paths import request_target
-from fastproxy.reply import CONDITIONS, FRAMING, Reply, Response
-from fastproxy.urls import ascii_host, location_bytes, with_path
+from fastproxy.model.configuration import endpoint_of
+from fastproxy.model.errors import ProxyError
+from fastproxy.model.paths import request_target
+from fastproxy.model.reply import CONDITIONS, FRAMING, Reply, Response
+from fastproxy.model.urls import ascii_host, location_bytes, with_path
 
 if TYPE_CHECKING:
-    from fastproxy.engine.exchange import Exchange
+    from fastproxy.engine.python.exchange import Exchange
 
 LIMIT = 1 << 20  # bytes of the answer
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from fastproxy.engine.operations import AskServer, RememberedNonce, RememberedUser, Scripted
+from fastproxy.engine.operations.writer import AskServer, RememberedNonce, RememberedUser, Scripted
 from fastproxy.feature import OnInvalid
 from fastproxy.features.auth import FEATURE, Auth, Basic, Digest, Forward
 from fastproxy.features.auth.basic import BasicAuth
 from fastproxy.features.auth.digest import DigestAuth
 from fastproxy.features.auth.forward import ForwardAuth
-from fastproxy.settings import ClientTls
+from fastproxy.settings.options import ClientTls
 from tests.support.features import Bad, Refs, assert_outcome, context, outcome, problems
 
 PEM = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"

@@ -18,7 +18,7 @@ from fastproxy.features.auth import Auth, Basic, passwords
 from fastproxy.features.auth import basic as module
 from fastproxy.features.auth.basic import BasicAuth, Checker
 from fastproxy.features.auth.passwords import kind_of, md5_crypt, verify
-from fastproxy.reply import Reply, plain
+from fastproxy.model.reply import Reply, plain
 from tests.support.exchange import MemoryExchange, run
 
 SALT = b"abcdefghijklmnopqrstuu"  # the same in every run: hashes are part of tests' names

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from fastproxy.errors import BackendError, BackendTimeout, TooLarge
 from fastproxy.features.auth import Auth, Forward
 from fastproxy.features.auth.forward import ForwardAuth
-from fastproxy.reply import Reply, Response
-from fastproxy.settings import ClientTls
+from fastproxy.model.errors import BackendError, BackendTimeout, TooLarge
+from fastproxy.model.reply import Reply, Response
+from fastproxy.settings.options import ClientTls
 from tests.support.exchange import MemoryExchange, run
 
 URL = "https://auth.example/check?x=1"

@@ -1,0 +1,67 @@
+"""Bytes of a client after 101: they go to the endpoint as they come.
+
+Each side may end its half first: `ended` says who has, and whether the other side was told.
+"""
+
+from fastproxy.engine.client.h1_connection cimport Downstream, downstream_close, downstream_end_half
+from fastproxy.engine.loop.posix cimport ssize_t
+from fastproxy.engine.loop.reactor cimport DEADLINE_TUNNEL, deadline_set, source_run
+from fastproxy.engine.stream.stream cimport Engine, Stream
+from fastproxy.engine.stream.transport cimport (
+    TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_drained, transport_read,
+)
+from fastproxy.engine.upstream.h1_request cimport (
+    upstream_full, upstream_shutdown, upstream_tunnel, upstream_waits,
+)
+
+
+cdef void downstream_read_tunnel(Downstream* downstream) noexcept nogil:
+    cdef Engine* engine = downstream.engine
+    cdef Stream* stream = &downstream.stream
+    cdef ssize_t count
+    if downstream.ended & 1:
+        downstream_settle_tunnel(downstream)
+        return
+    if stream.upstream == NULL or not downstream.readable:
+        return
+    count = transport_read(engine, downstream.source.descriptor, downstream.ssl, engine.body, engine.body_size)
+    if count == TRANSPORT_FAILED and downstream.ssl != NULL and engine.tls.cut(downstream.ssl):
+        count = 0  # as without TLS: what it sent before is delivered
+    if count == TRANSPORT_AGAIN:
+        downstream.readable = 0
+    elif count == TRANSPORT_FAILED:
+        downstream_close(downstream)
+    elif count == 0:
+        downstream.ended |= 1
+        upstream_shutdown(stream)
+        downstream_settle_tunnel(downstream)
+    else:
+        if transport_drained(engine, downstream.ssl, count, engine.body_size) and not downstream.hung_up:
+            downstream.readable = 0
+        deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_TUNNEL)
+        upstream_tunnel(stream, engine.body, count)
+        if upstream_full(stream):
+            downstream.paused = 1
+        elif downstream.readable:
+            source_run(&downstream.source)
+
+
+cdef void downstream_settle_tunnel(Downstream* downstream) noexcept nogil:
+    """Once the client has everything, pass the endpoint's end on; once both have, close."""
+    if not downstream.ended & 2 or downstream.output.first != NULL:
+        return
+    if downstream.ended & 1:
+        if upstream_waits(&downstream.stream):
+            return
+        if downstream.ssl != NULL:
+            _tell(downstream)
+        if not downstream.untold:
+            downstream_close(downstream)
+    else:
+        _tell(downstream)
+
+
+cdef inline void _tell(Downstream* downstream) noexcept nogil:
+    if not downstream.ended & 4:
+        downstream.ended |= 4
+        downstream_end_half(downstream)

@@ -1,6 +1,0 @@
-"""A client's bytes after 101. See downstream_tunnel.pyx."""
-
-from fastproxy.engine.downstream_connection cimport Downstream
-
-cdef void downstream_read_tunnel(Downstream* downstream) noexcept nogil
-cdef void downstream_settle_tunnel(Downstream* downstream) noexcept nogil

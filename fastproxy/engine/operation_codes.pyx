@@ -1,1 +1,0 @@
-"""See operation_codes.pxd."""

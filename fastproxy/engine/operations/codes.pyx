@@ -1,0 +1,1 @@
+"""See codes.pxd."""

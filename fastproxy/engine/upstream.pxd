@@ -1,3 +1,0 @@
-"""Connections to endpoints. See upstream.pyx."""
-
-cdef void upstream_install() noexcept

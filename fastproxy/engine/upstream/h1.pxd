@@ -1,0 +1,3 @@
+"""Connections to endpoints. See h1.pyx."""
+
+cdef void upstream_install() noexcept
