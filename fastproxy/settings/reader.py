@@ -16,9 +16,8 @@ from functools import cache
 from typing import Any
 
 from fastproxy.model import durations
-from fastproxy.settings import options
 from fastproxy.settings.foreign import later
-from fastproxy.settings.options import Settings
+from fastproxy.settings.options import Settings, options
 
 Field = dataclasses.Field[Any]
 

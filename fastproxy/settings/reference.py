@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastproxy.model import durations
-from fastproxy.settings import options
 from fastproxy.settings.entry_points import OWN_PATHS
 from fastproxy.settings.flags import SHORT
 from fastproxy.settings.foreign import SECTIONS
-from fastproxy.settings.options import Settings
+from fastproxy.settings.options import Settings, options
 from fastproxy.settings.reader import key_of
 
 # A name that stands in several tables with one meaning is given without its table.

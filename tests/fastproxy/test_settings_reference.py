@@ -2,8 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastproxy.settings import options
-from fastproxy.settings.options import Settings
+from fastproxy.settings.options import Settings, options
 from fastproxy.settings.reference import MEANINGS, document, meaning, tables
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
