@@ -29,6 +29,7 @@ MODULES = sorted(
 NEEDED = {
     "entry_points": "controller",  # names of routes, where they are offered
     "path_rules": "controller",
+    "priority": "controller",
     "protocol": "controller",
     "weights": "controller",
     "auth": "fastproxy/publish/entry_point_features.py",  # entry points have these features too
@@ -42,7 +43,7 @@ WITHOUT = [name for name in MODULES if name not in NEEDED]
 def importers(name: str) -> set[str]:
     """Files outside of the folder which import a feature by its name."""
     form = re.compile(
-        rf"^from fastproxy\.features(\.{name}\b| import ([\w, ]*, )?{name}\b)", re.MULTILINE
+        rf"^from fastproxy\.features(\.{name}\b| import (\([^)]*|[\w, ]*)\b{name}\b)", re.MULTILINE
     )
     files = [*(ROOT / "fastproxy").rglob("*.py*"), *(ROOT / "controller").rglob("*.py*")]
     return {
