@@ -121,7 +121,7 @@ class ObjectNotes:
         for problem in list(self.problems):
             if problem.key == key and problem.kind is findings.ANNOTATION_UNREAD:
                 del self.problems[problem]
-                return f"{problem.sentence}; so: {sentence}"
+                return f"{problem.sentence}. So {sentence}"
         return sentence
 
     def twice(self, annotations: Iterable[Annotation[Any]]) -> Iterator[tuple[str, str]]:

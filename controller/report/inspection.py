@@ -101,7 +101,7 @@ def _by_kind(skipped: Iterable[Finding]) -> list[Finding]:
             group[0].field,
             file=group[0].file,
             line=group[0].line,
-            kind=sentence.removeprefix("Objects of kind ").removesuffix(" are not looked at."),
+            what=sentence,
             many=f" There are {len(group)}." if len(group) > 1 else "",
         )
         for sentence, group in groups.items()

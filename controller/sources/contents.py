@@ -122,10 +122,14 @@ class Contents:
 
 def _skipped(item: Any, place: Place) -> Finding:
     kind, version = item.get("kind"), item.get("apiVersion")
-    name = f"{kind} ({version})" if kind and version else "no kind or no apiVersion"
-    return findings.KIND_SKIPPED(
-        *(reference_of(item), "kind", "", place.file, place.line_of("kind")), kind=name, many=""
-    )
+    if kind and version:
+        at, what = "kind", f"Objects of kind {kind} ({version}) are not looked at."
+    else:
+        at = "apiVersion" if kind else "kind"
+        lacks = "no apiVersion" if kind else "no kind" if version else "neither kind nor apiVersion"
+        what = f"It has {lacks}, so it is no object of Kubernetes."
+    place_of = (reference_of(item), at, "", place.file, place.line_of("kind"))
+    return findings.KIND_SKIPPED(*place_of, what=what, many="")
 
 
 def unreadable_file(file: str, reason: str, line: int = 0) -> Finding:

@@ -108,9 +108,10 @@ def _unread(node: Any, shape: Any, at: str) -> Iterator[_Fault]:
             if name in shape:
                 yield from _unread(value, shape[name], here)
             elif names := annotation_names(name, value):
-                yield _Fault(findings.ANNOTATIONS_MISPLACED, here, {"names": names})
+                shown = "" if names == name else f" ({names})"
+                yield _Fault(findings.ANNOTATIONS_MISPLACED, here, {"names": shown})
             else:
-                yield _Fault(findings.UNKNOWN_FIELD, here, {"name": name, "hint": _hint(name, at)})
+                yield _Fault(findings.UNKNOWN_FIELD, here, {"hint": _hint(name, at)})
 
 
 def annotation_names(name: str, value: Any) -> str:
@@ -129,9 +130,7 @@ def _labels(item: Mapping[str, Any], kind: str) -> Iterator[_Fault]:
     # Those of an Ingress are told by the translation, which sees them from an API server too.
     for key in labels if isinstance(labels, dict) and kind != "Ingress" else ():
         if key in KNOWN_ANNOTATIONS:
-            yield _Fault(
-                findings.ANNOTATIONS_MISPLACED, f"metadata.labels[{key}]", {"names": str(key)}
-            )
+            yield _Fault(findings.ANNOTATIONS_MISPLACED, f"metadata.labels[{key}]", {"names": ""})
 
 
 def _hint(name: str, at: str) -> str:
@@ -150,7 +149,7 @@ def _of_another_version(item: Mapping[str, Any]) -> list[_Fault]:
     spec = item.get("spec")
     for field, key in _keys(spec if isinstance(spec, dict) else {}, "spec"):
         if key in names and (key != "backend" or field == "spec.backend"):
-            values = {"name": key, "version": str(version), "instead": names[key]}
+            values = {"version": str(version), "instead": names[key]}
             return [_Fault(findings.FIELD_OF_ANOTHER_VERSION, field, values)]
     return []
 

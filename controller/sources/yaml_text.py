@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 import orjson
 import yaml
 
+from controller.sources.yaml_reasons import plain
+
 SEPARATOR = re.compile(r"^---(?=\s|$).*$", re.M)
 CONTENT = re.compile(r"^[ \t]*+[^\s%#]", re.M)  # not only directives, comments and blanks
 DIRECTIVE = re.compile(r"^%", re.M)
@@ -102,7 +104,7 @@ def parse(text: str, until: float = math.inf) -> Document:
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         reason = getattr(problem, "problem", None) or str(problem) or "it is not YAML"
-        raise Broken(mark.line if mark is not None else 0, reason) from None
+        raise Broken(mark.line if mark is not None else 0, plain(reason)) from None
 
 
 def _json(text: str) -> Document | None:
@@ -213,7 +215,11 @@ class _Builder:
     def _alias(self, event: Any) -> Any:
         value, weight = self._anchors.get(event.anchor, (_NOTHING, -1))
         if value is _NOTHING:
-            what = "is not defined" if weight < 0 else "stands inside of what it names"
+            what = (
+                "is not defined; put a value that begins with * between quotes"
+                if weight < 0
+                else "stands inside of what it names"
+            )
             raise Broken(event.start_mark.line, f"the alias *{event.anchor} {what}")
         self._count += weight
         self._aliased += weight
@@ -264,7 +270,9 @@ class _Builder:
             if isinstance(place.value, list):
                 path += f"[{len(place.value)}]"
             elif place.key is not _MERGE and place.key is not _NOTHING:
-                path += f".{place.key}" if path else str(place.key)
+                key = str(place.key)
+                named = path in ("metadata.annotations", "metadata.labels")
+                path += f"[{key}]" if named else f".{key}" if path else key
         return path
 
 

@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     everything = [*inspection.findings, *notes]
     if arguments.format == "json":
         print(as_json(everything))
+        print(_summary(everything, inspection.looked_at), file=sys.stderr)
     else:
         print(_as_text(everything, inspection.looked_at))
     if inspection.unread:
@@ -85,13 +86,21 @@ def _as_text(found: list[Finding], looked_at: str) -> str:
     for finding in found:
         place = f"{finding.place}: " if finding.place else ""
         lines.append(f"{place}{finding.severity.value:<7} {finding.as_line(place=False)}")
-    counts = {
-        severity: sum(finding.severity is severity for finding in found) for severity in Severity
-    }
-    errors, warnings = counts[Severity.ERROR], counts[Severity.WARNING]
-    lines.append(f"looked at {looked_at}")
-    lines.append(f"{errors} {_plural('error', errors)}, {warnings} {_plural('warning', warnings)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, _summary(found, looked_at)])
+
+
+def _summary(found: list[Finding], looked_at: str) -> str:
+    """What was looked at, and how many there are of each severity."""
+    counts = [
+        (severity.value, sum(finding.severity is severity for finding in found))
+        for severity in Severity
+    ]
+    shown = [
+        f"{count} {_plural(word, count)}"
+        for word, count in counts
+        if count or word != Severity.NOTE.value
+    ]
+    return f"looked at {looked_at}\n{', '.join(shown)}"
 
 
 def _plural(word: str, count: int) -> str:

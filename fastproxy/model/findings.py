@@ -63,7 +63,7 @@ class Finding:
 
     def as_line(self, place: bool = True) -> str:
         """One line for people: code, object, field, where it stands, what is wrong, its effect."""
-        about = str(self.object) if self.object.kind else ""
+        about = str(self.object) if self.object.kind else self.object.name
         where = f"({self.place})" if place and self.file else ""
         more = f"and {len(self.also)} more" if self.also else ""
         head = " ".join(filter(None, (self.code, about, self.field, more, where)))
@@ -108,7 +108,9 @@ class Kind:
         return Finding(self.code, self.severity, object, field, sentence, effect, file, line)
 
 
-LONGEST = 200
+LONGEST = 400  # characters of what is put into a sentence; of more the middle is left out
+CUT = " ... "
+HEAD = 150
 
 
 def _shown(values: dict[str, object]) -> dict[str, str]:
@@ -116,7 +118,9 @@ def _shown(values: dict[str, object]) -> dict[str, str]:
     shown = {}
     for name, value in values.items():
         text = " ".join(str(value).split())
-        shown[name] = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+        # What is wrong stands at the beginning of a sentence, what to do about it at its end.
+        middle = len(text) - LONGEST + len(CUT)
+        shown[name] = text if middle <= len(CUT) else f"{text[:HEAD]}{CUT}{text[HEAD + middle :]}"
     return shown
 
 
@@ -160,7 +164,7 @@ NO_ENDPOINTS = _warning(
 RESOURCE_BACKEND = _error(
     "FP104",
     "not a service backend",
-    "The backend names no service; resource backends are not supported.",
+    "The backend names no service (resource backends are not supported); name one.",
     "This path answers 404.",
 )
 EMPTY_EXTERNAL_NAME = _error(
@@ -196,7 +200,7 @@ UNSAFE_HOST = _error(
     "FP112",
     "host cannot be used",
     "The host {host} holds a character that cannot stand in a host (quote, line break or lone "
-    "backslash).",
+    "backslash); correct it.",
     "This path answers 404.",
 )
 UNSAFE_PATH = _error(
@@ -227,7 +231,7 @@ RELATIVE_PATH = _error(
 LONG_PATH = _error(
     "FP117",
     "path too long",
-    "The path has {length} bytes, more than any request may have ({limit}).",
+    "The path has {length} bytes, more than any request may have ({limit}); shorten it.",
     "This path answers 404.",
 )
 RULE_TYPE_AGAINST_PATH_TYPE = _warning(
@@ -254,7 +258,7 @@ MERGED_ANNOTATIONS = _warning(
     "FP121",
     "route shared with another Ingress",
     "{other} has the same host and path; its annotations apply to this route, those of this "
-    "Ingress do not.",
+    "Ingress do not; write them there, or choose another host or path.",
     "Both Ingresses share one route and their endpoints are united.",
 )
 
@@ -291,7 +295,7 @@ DEFAULT_BACKEND_UNUSABLE = _error(
 INVALID_CLASS = _error(
     "FP131",
     "class cannot be used",
-    "The Ingress class {value} holds a double quote, a line break or a lone backslash.",
+    "The Ingress class {value} holds a double quote, a line break or a lone backslash; correct it.",
     "All paths of this Ingress answer 404.",
 )
 
@@ -361,7 +365,7 @@ WEIGHT_SUM = _error(
 WEIGHT_COUNT_UNKNOWN = _error(
     "FP152",
     "weights without endpoints",
-    "The annotation service-weights needs the endpoints of Service {service}, which do not exist.",
+    "Service {service} has no endpoints to share requests by; create them, or leave it out.",
     "All paths of this Ingress answer 404.",
 )
 
@@ -400,7 +404,7 @@ ANNOTATION_UNKNOWN = _warning(
 ANNOTATION_MISPLACED = _warning(
     "FP169",
     "annotation on the wrong object",
-    "This annotation belongs on {right}, not on {wrong}.",
+    "This annotation belongs on {right}, not on {wrong}; move it.",
     "It is ignored.",
 )
 
@@ -429,14 +433,14 @@ PROTECTION_UNKNOWN = _error(
 PROTECTION_MISPLACED = _error(
     "FP226",
     "protection on the wrong object",
-    "This annotation belongs on {right}, not on {wrong}.",
+    "This annotation belongs on {right}, not on {wrong}; move it.",
     "It is ignored; what it was to protect or limit is open.",
 )
 
 ANNOTATIONS_MISPLACED = _error(
     "FP227",
     "annotations at the wrong place",
-    "Nobody reads annotations here ({names}); move them to metadata.annotations.",
+    "Nobody reads annotations here{names}; move them to metadata.annotations.",
     "They are ignored; what they were to protect or limit is open.",
 )
 NEVER_FIRES = _warning("FP228", "annotation that cannot work", "{sentence}", "It has no effect.")
@@ -478,12 +482,12 @@ UNREADABLE_FILE = _error(
 )
 
 UNKNOWN_FIELD = _warning(
-    "FP231", "unknown field", "There is no field {name} here{hint}.", "It is ignored."
+    "FP231", "unknown field", "No such field exists here{hint}.", "It is ignored."
 )
 FIELD_OF_ANOTHER_VERSION = _warning(
     "FP232",
     "field of another API version",
-    "{version} has no field {name}; write {instead}.",
+    "{version} has no such field; write {instead}.",
     "It is read as it is meant; an API server refuses the object.",
 )
 
@@ -540,7 +544,7 @@ def _note(code: str, title: str, template: str, effect: str) -> Kind:
 KIND_SKIPPED = _note(
     "FP241",
     "kind that is not looked at",
-    "Objects of kind {kind} are not looked at.{many}",
+    "{what}{many}",
     "fastproxy does nothing with it.",
 )
 CLASS_SKIPPED = _note(

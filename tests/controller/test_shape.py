@@ -18,6 +18,7 @@ from controller.kubernetes.objects import (
 from controller.sources.contents import read_documents
 
 OLD, NEW = "extensions/v1beta1", "networking.k8s.io/v1"
+HERE = "reads annotations here; move"
 AUTH = {"ingress.kubernetes.io/auth-type": "basic"}
 OLD_BACKEND = {"serviceName": "web", "servicePort": 80}
 NEW_BACKEND = {"service": {"name": "web", "port": {"number": 80}}}
@@ -43,19 +44,19 @@ DOCUMENTS = [
     (ingress(metadata={"Annotations": AUTH}), [("FP227", "metadata.Annotations", "auth-type")]),
     (ingress(annotations=AUTH), [("FP227", "annotations", "auth-type")]),
     (ingress(spec={"annotations": AUTH}), [("FP227", "spec.annotations", "auth-type")]),
-    (ingress(metadata=AUTH), [("FP227", "metadata.ingress.kubernetes.io/auth-type", "auth-type")]),
+    (ingress(metadata=AUTH), [("FP227", "metadata.ingress.kubernetes.io/auth-type", HERE)]),
     (ingress(spec={"rule": []}), [("FP231", "spec.rule", "write rules")]),
     (ingress(spec={"rules": [{"hosts": "a"}]}), [("FP231", "spec.rules[0].hosts", "write host")]),
     (ingress(spec={"ingressclassname": "x"}), [("FP231", "spec.ingressclassname", "ClassName")]),
     (ingress(spec=rules({**OLD_BACKEND, "serviceport": 1})),
      [("FP231", f"{BACKEND_AT}.serviceport", "write servicePort")]),
-    (ingress(colour=1), [("FP231", "colour", "no field colour here.")]),
+    (ingress(colour=1), [("FP231", "colour", "No such field exists here.")]),
     (ingress(NEW, spec=rules(OLD_BACKEND)), [("FP232", f"{BACKEND_AT}.serviceName", "service.na")]),
     (ingress(OLD, spec=rules(NEW_BACKEND)), [("FP232", f"{BACKEND_AT}.service", "serviceName")]),
     (ingress(NEW, spec={"backend": NEW_BACKEND}), [("FP232", "spec.backend", "defaultBackend")]),
     (ingress(OLD, spec={"defaultBackend": OLD_BACKEND}), [("FP232", "spec.defaultBackend", "")]),
     ({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "labels": AUTH}},
-     [("FP227", "metadata.labels[ingress.kubernetes.io/auth-type]", "auth-type")]),
+     [("FP227", "metadata.labels[ingress.kubernetes.io/auth-type]", HERE)]),
     ({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "annotations": AUTH},
      [("FP227", "annotations", "auth-type")]),
     ({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"},
@@ -75,7 +76,12 @@ def test_documents(document: Any, wanted: list[tuple[str, str, str]]) -> None:
 
 # annotations, labels, paths, (code, field, part of the sentence)
 IDLE = [
-    ({}, AUTH, ["/"], [("FP227", "labels[ingress.kubernetes.io/auth-type]", "auth-type")]),
+    (
+        {},
+        AUTH,
+        ["/"],
+        [("FP227", "labels[ingress.kubernetes.io/auth-type]", HERE)],
+    ),
     ({}, {"app": "a"}, ["/"], []),
     ({"ingress.kubernetes.io/app-root": "/x"}, {}, ["/a"], [("FP223", "app-root", "path /")]),
     ({"ingress.kubernetes.io/app-root": "/x"}, {}, ["/a", "/"], []),

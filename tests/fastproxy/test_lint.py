@@ -150,7 +150,7 @@ LOOKED_AT = [
     ({"a.yaml": ""}, 0, ["FP245", "looked at nothing in 1 file"], []),
     ({"a.yaml": OTHER}, 0, ["FP241 Deployment web", "Deployment (apps/v1)", "FP245"], []),
     ({"a.yaml": OTHER + "---\n" + OTHER}, 0, ["There are 2."], []),
-    ({"a.yaml": "name: x\n"}, 0, ["no kind or no apiVersion"], []),
+    ({"a.yaml": "name: x\n"}, 0, ["It has neither kind nor apiVersion, so it is no object"], []),
     ({"a.yaml": SERVICE + NGINX}, 0, ["FP242 Ingress default/shop", "nginx", "traefik"], []),
     ({"a.yaml": b"\xff\xfe\xfa"}, 2, ["FP184", "not UTF-8"], []),
     ({"a.yaml": SERVICE + INGRESS, "b.yaml": "a: ["}, 1, ["b.yaml:2: error   FP182 docum"], []),

@@ -41,7 +41,7 @@ ROWS = [
     (
         I,
         {"rate-limit": "extractorfunc: client.ip\nrateset: {a: {period: 1s, averag: 1, burst: 1}}"},
-        [("FP164", "rate-limit", "write `average`; so: ")],
+        [("FP164", "rate-limit", "write `average`. So ")],
     ),
     (I, {"rate-limit": f"extractorfunc: client.ip\n{RATES}"}, []),
     (S, {"max-conn-amount": "5"}, [("FP222", "max-conn-amount", "max-conn-extractor-func")]),

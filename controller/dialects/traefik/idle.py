@@ -47,5 +47,5 @@ def _among_labels(ingress: Ingress) -> Iterator[Finding]:
     for key in ingress.labels:
         if key in KNOWN_ANNOTATIONS:
             yield findings.ANNOTATIONS_MISPLACED(
-                ingress.reference, f"metadata.labels[{key}]", names=key
+                ingress.reference, f"metadata.labels[{key}]", names=""
             )

@@ -91,7 +91,7 @@ def _unknown(key: str, reference: ObjectReference) -> Finding:
         hint = f"; use {ELSEWHERE[name]}"
     else:
         ((_, near),) = misspelt([key], KNOWN_ANNOTATIONS)
-        hint = f"; {near} does" if near else ""
+        hint = f"; {near} does" if near else "; docs/annotations.md lists those that do"
         if near and difflib.SequenceMatcher(None, key, near).ratio() > SURELY:
             return _told(key, hint, reference, PROTECTING.search(near))
     return _told(key, hint, reference, PROTECTING.search(name))

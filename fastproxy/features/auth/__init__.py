@@ -51,7 +51,9 @@ PEM = re.compile(rb"\s*-----BEGIN [A-Z0-9 ]+-----.*-----END [A-Z0-9 ]+-----\s*",
 def auth_type(value: str) -> str:
     kind = value.lower()
     if kind not in ("", "basic", "digest", "forward"):
-        raise ValueError(f"{shown(value)} is no auth-type; write basic, digest or forward")
+        raise ValueError(
+            f"{shown(value)} is no kind of authentication; write basic, digest or forward"
+        )
     return kind
 
 
