@@ -11,6 +11,7 @@ from dataclasses import replace
 from fastproxy.settings import ignored as settings_ignored
 from fastproxy.settings import points as settings_points
 from fastproxy.settings import web as settings_web
+from fastproxy.settings.address import split_address
 from fastproxy.settings.ignored import IMPLICIT
 from fastproxy.settings.options import (
     AccessLog,
@@ -20,7 +21,6 @@ from fastproxy.settings.options import (
     Settings,
     TraefikLog,
     WhiteList,
-    split_address,
 )
 from fastproxy.settings.points import known_entry_points
 

@@ -16,8 +16,9 @@ from functools import cache
 from typing import Any
 
 from fastproxy.model import durations
+from fastproxy.settings.declare import options_of
 from fastproxy.settings.foreign import later
-from fastproxy.settings.options import Settings, options
+from fastproxy.settings.options import Settings
 
 Field = dataclasses.Field[Any]
 
@@ -51,7 +52,7 @@ def key_of(field: Field) -> str:
 def fields_of(cls: Any) -> dict[str, tuple[Field, Any]]:
     """Return field and type hint of every option of a table, by its lower-case name."""
     hints = typing.get_type_hints(cls)
-    return {field.name.replace("_", ""): (field, hints[field.name]) for field in options(cls)}
+    return {field.name.replace("_", ""): (field, hints[field.name]) for field in options_of(cls)}
 
 
 def table_in(hint: Any) -> type | None:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from fastproxy.settings import file as settings_file
+from fastproxy.settings.address import split_address
+from fastproxy.settings.declare import options_of
 from fastproxy.settings.file import SettingsError, find_file, load, parse
 from fastproxy.settings.options import (
     AccessLog,
@@ -19,8 +21,6 @@ from fastproxy.settings.options import (
     Ping,
     Settings,
     WhiteList,
-    options,
-    split_address,
 )
 
 EVERY_OPTION = (Path(__file__).parent / "every_option.toml").read_text()
@@ -39,7 +39,7 @@ def problems(text: str) -> list[str]:
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Yield path, value and default of every option below a settings value."""
-    for field in options(value):
+    for field in options_of(value):
         place, item = f"{path}.{field.name}".strip("."), getattr(value, field.name)
         default = (
             field.default_factory()
