@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -83,6 +84,34 @@ def test_everything_cited_is_in_the_repository() -> None:
     assert [
         line for name, text in read(files).items() for line in unresolved(name, text, files)
     ] == []
+
+
+def holes(names: Iterable[str]) -> list[str]:
+    """What keeps files from being 0001-WORDS.md, 0002-WORDS.md and so on."""
+    found = sorted(names)
+    wrong = [name for name in found if not re.fullmatch(r"\d{4}(-[a-z0-9.]+)+\.md", name)]
+    numbered = zip(found, range(1, len(found) + 1), strict=True)
+    return wrong + [
+        f"{number:04} is {name}" for name, number in numbered if name[:4] != f"{number:04}"
+    ]
+
+
+def test_decisions_are_numbered_without_holes() -> None:
+    assert holes(path.name for path in (ROOT / "docs/adr").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "count"),
+    [
+        (["0001-a.md", "0002-b-c.md"], 0),
+        (["0001-a.md", "0003-b.md"], 1),
+        (["0001-a.md", "0001-b.md"], 1),
+        (["0002-a.md"], 1),
+        (["0001-a.md", "notes.md"], 2),
+    ],
+)
+def test_a_hole_between_decisions_is_found(names: list[str], count: int) -> None:
+    assert len(holes(names)) == count
 
 
 @pytest.mark.parametrize(
