@@ -205,7 +205,7 @@ class Manifests:
             for item, place in file.objects:
                 reference = item.reference
                 if reference in objects and reference not in kept:
-                    problems.append(_twice(reference, places[reference], place))
+                    problems.append(defined_twice(reference, places[reference], place))
                 (kept.add if file.kept else kept.discard)(reference)
                 objects[reference] = item
                 places[reference] = place
@@ -234,7 +234,7 @@ class Manifests:
         return " ".join(os.fsencode(name).decode(errors="replace").split())
 
 
-def _twice(reference: ObjectReference, first: Place, second: Place) -> Finding:
+def defined_twice(reference: ObjectReference, first: Place, second: Place) -> Finding:
     return findings.DEFINED_TWICE(
         reference,
         "metadata.name",

@@ -96,6 +96,10 @@ class Translator:
                 found.update(dict.fromkeys(contributor.examine(item, lookups)))
         return tuple(found)
 
+    def contribution(self, reference: ObjectReference) -> Contribution | None:
+        """What an object brings, whether it counts or not; None for nothing."""
+        return self._contributions.get(reference)
+
     # -- what a change touches --
 
     def _affected(self, snapshot: Snapshot) -> tuple[set[ObjectReference], set[Name]]:

@@ -11,18 +11,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from fastproxy.cli import check, healthcheck, lint, run, version
+from fastproxy.cli import check, diff, explain, healthcheck, lint, match, routes, run, version
 from fastproxy.cli.output import patient
 from fastproxy.cli.reading import SETTINGS_FLAGS
 from fastproxy.settings import flags as settings_flags
 from fastproxy.settings.flags import FlagError, Given
 
-COMMANDS = (run, check, lint, healthcheck, version)
+COMMANDS = (run, check, lint, explain, match, routes, diff, healthcheck, version)
 EXIT_CODES = """
 exit codes:
   0  it went well; `run`: it was stopped
-  1  something is wrong with what was looked at (`lint`: errors, `healthcheck`: not healthy)
+  1  something is wrong with what was looked at (`lint`: errors, `explain`: paths not served,
+     `match`: no route, `diff`: traffic changes, `healthcheck`: not healthy)
   2  it could not be done: arguments or settings that cannot be used, a port in use
 """
 NOT_HERE = {
@@ -31,18 +33,34 @@ NOT_HERE = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """Knows its options, which stand among flags of settings."""
+
+    def __init__(self, **options: Any) -> None:
+        self.own: set[str] = set()
+        super().__init__(**options)
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        self.own.update(name for name in names if name.startswith("-"))
+        return super().add_argument(*names, **options)
+
+
 class Commands:
     """Makes the parser of each sub-command."""
 
     def __init__(self) -> None:
-        self.parsers: dict[str, argparse.ArgumentParser] = {}
+        self.parsers: dict[str, Parser] = {}
         self.helps: dict[str, str] = {}
 
-    def add_parser(self, name: str, help: str, settings: bool = True) -> argparse.ArgumentParser:
-        parser = argparse.ArgumentParser(
+    def add_parser(
+        self, name: str, help: str, settings: bool = True, examples: Sequence[str] = ()
+    ) -> Parser:
+        lines = "".join(f"  {example}\n" for example in examples)
+        shown = f"\nexamples:\n{lines}" if lines else ""
+        parser = Parser(
             prog=f"fastproxy {name}",
             description=help[0].upper() + help[1:] + ".",
-            epilog=(SETTINGS_FLAGS if settings else "") + EXIT_CODES,
+            epilog=shown + (SETTINGS_FLAGS if settings else "") + EXIT_CODES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -94,9 +112,12 @@ def _main(arguments: list[str]) -> int:
     else:
         first = "run"
     parser = known.parsers[first]
-    parsed, flags = parser.parse_known_args(arguments)
-    if flags and not parsed.settings:
-        parser.error(f"{flags[0]} is not known")
+    flags: list[str] = []
+    if parser.get_default("settings"):
+        flags, arguments = settings_flags.separated(arguments, parser.own)
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(f"{unknown[0]} is not known")
     parsed.given = _given(parser, flags)
     if parsed.given is None:
         return 2

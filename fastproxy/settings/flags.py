@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -92,6 +92,32 @@ def read(arguments: Sequence[str]) -> Given:
         if not (value == {} and isinstance(table.get(path[-1]), dict)):
             table[path[-1]] = value
     return Given(file, document, frozenset(names))
+
+
+def separated(arguments: Sequence[str], own: Container[str]) -> tuple[list[str], list[str]]:
+    """Return the flags of settings, each with its value, and everything else.
+
+    `own` are the options of a command, which come before flags of the same name; what is no flag
+    is the command's too.
+    """
+    flags: list[str] = []
+    rest: list[str] = []
+    left = list(arguments)
+    while left:
+        word = left.pop(0)
+        if not word.startswith("-") or word == "-" or _option(word) in own:
+            rest.append(word)
+            continue
+        flags.append(word)
+        name = word[2:].lower() if word.startswith("--") else SHORT.get(word[1:2], "")
+        alone = "=" not in word and (word.startswith("--") or len(word) == 2)
+        if alone and left and _takes(OTHER_NAMES.get(name, name), left[0]):
+            flags.append(left.pop(0))
+    return flags, rest
+
+
+def _option(word: str) -> str:
+    return word.partition("=")[0] if word.startswith("--") else word[:2]
 
 
 def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str, str | None]]:
