@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from fastproxy.engine.operations.writer import Operation
 from fastproxy.model.configuration import Backend, Config, Endpoint, Route
-from fastproxy.model.findings import ANNOTATION_WARNING, Finding, Kind
+from fastproxy.model.findings import ANNOTATION_WARNING, Kind
 
 if TYPE_CHECKING:
     from fastproxy.engine.operations.re2 import Regex
@@ -199,4 +199,3 @@ class Feature:
     # Names of other routes' backends; one that is not there, or the route's own, is a finding.
     backends: Callable[[Any], Sequence[str]] | None = None
     doc: str = ""
-    findings: tuple[Finding, ...] = field(default=())

@@ -172,9 +172,6 @@ class Api:
         """Send a JSON merge patch (RFC 7386)."""
         return self._call("PATCH", path, body=body, content_type="application/merge-patch+json")
 
-    def delete(self, path: str) -> dict[str, Any]:
-        return self._call("DELETE", path)
-
     def serves(self, resource: Resource) -> bool:
         """Ask discovery for one resource; without permission to ask, assume it is served."""
         try:

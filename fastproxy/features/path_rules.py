@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fastproxy.annotation_values import as_written, shown
 from fastproxy.engine.operations.re2 import Regex
@@ -32,7 +32,7 @@ from fastproxy.feature import (
     Scope,
 )
 from fastproxy.model import findings
-from fastproxy.model.configuration import Config, Route
+from fastproxy.model.configuration import Config
 from fastproxy.model.matchers import Matcher, Path, PathPrefix
 from fastproxy.model.paths import escape_path, normalise_path
 from fastproxy.templates import Pattern, Replacement, replacement
@@ -175,17 +175,6 @@ def matcher(config: PathRules, keep_trailing_slash: bool = False) -> Matcher | N
     return None
 
 
-def shape(route: Route, config: PathRules) -> Route:
-    """Append the path matcher, and the configuration when it changes the path.
-
-    `keep_trailing_slash` is a global setting; the translation sets it on the matcher.
-    """
-    found = matcher(config)
-    matchers = route.matchers if found is None else (*route.matchers, found)
-    configs = (*route.configs, config) if changes_path(config) else route.configs
-    return replace(route, matchers=matchers, configs=configs)
-
-
 def changes_path(config: PathRules) -> bool:
     return config.rule_type not in ("Path", "PathPrefix") or bool(
         config.modifier[0] or config.rewrite_target
@@ -275,6 +264,5 @@ FEATURE = Feature(
     config=PathRules,
     build=build,
     filter=expression,
-    shape=shape,
     doc=__doc__ or "",
 )

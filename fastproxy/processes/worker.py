@@ -114,7 +114,6 @@ class Worker:
         self._state = State()
         self._prepared: _Prepared | None = None
         self._listening = False
-        self._ready = False
         self._pulse = Pulse(place.shared, place.number)
         self._closed = False
         self.ending: asyncio.Event = asyncio.Event()
@@ -183,7 +182,6 @@ class Worker:
         elif message.kind == "document":
             documents.put(values["path"], read_memory(message.descriptors[0]))
         elif message.kind == "health":
-            self._ready = values["ready"]
             self._data_plane.answer_ping(values["healthy"], values["ready"])
         elif message.kind == "tickets":
             self._data_plane.set_ticket_keys([bytes.fromhex(key) for key in values["keys"]])

@@ -177,33 +177,37 @@ def test_conditions(
     assert match(section, 0, "h", "/", query, method, headers) == (1 if matches else 2, PLAIN)
 
 
-# rule of one route (`features.md` 3.4), request (method, URL), answer of the matcher
-EXPRESSIONS: list[tuple[str, str, str, int | None]] = [
-    ("Host:a.b;PathPrefix:/p", "GET", "a.b/p/x", PLAIN),
-    ("Host:a.b;PathPrefix:/p", "GET", "a.c/p/x", NEVER),
-    ("HostRegexp:{sub:[a-z]+}.b;Path:/p", "GET", "x.b/p/", REMOVE),
-    ("Path:/p/", "GET", "a/p", ADD),
-    ("PathStrip:/p,/q", "GET", "a/q", PLAIN),
-    ("PathPrefixStrip:/p", "GET", "a/pq", PLAIN),
-    ("PathStripRegex:/{id:[0-9]+}/", "GET", "a/12/", PLAIN),
-    ("PathStripRegex:/{id:[0-9]+}/", "GET", "a/12", ADD),
-    ("PathPrefixStripRegex:/{v:v[0-9]+}/", "GET", "a/v1/x", PLAIN),
-    ("PathPrefixStripRegex:/{v:v[0-9]+}/", "GET", "a/v/x", NEVER),
-    ("Method:post;AddPrefix:/x", "POST", "a/", PLAIN),
-    ("Method:post;AddPrefix:/x", "GET", "a/", NEVER),
-    ("Headers:X-Kind,mobile", "GET", "a/", PLAIN),
-    ("Headers:X-Kind,mobile,X-None,1", "GET", "a/", NEVER),
-    ("HeadersRegexp:x-kind,^mob", "GET", "a/", PLAIN),
-    ("Query:k=v,n={d:[0-9]+}", "GET", "a/?n=7&k=v", PLAIN),
-    ("Query:k=v,n={d:[0-9]+}", "GET", "a/?n=x&k=v", NEVER),
-    ("Host:a;Host:b", "GET", "a/", NEVER),
-    ("ReplacePath:/x", "GET", "any/", PLAIN),
+HOST_AB = Host(("a.b",))
+KIND = HeadersRegexp((("x-kind", "^mob"),))
+NUMBERED = Query((("k", "v"), ("n", "{d:[0-9]+}")))
+# what one route demands together, request (method, URL), answer of the matcher
+TOGETHER: list[tuple[tuple[Matcher, ...], str, str, int | None]] = [
+    ((HOST_AB, PathPrefix(("/p",))), "GET", "a.b/p/x", PLAIN),
+    ((HOST_AB, PathPrefix(("/p",))), "GET", "a.c/p/x", NEVER),
+    ((HostRegexp(("{sub:[a-z]+}.b",)), Path(("/p",))), "GET", "x.b/p/", REMOVE),
+    ((Path(("/p/",)),), "GET", "a/p", ADD),
+    ((Path(("/p", "/q")),), "GET", "a/q", PLAIN),
+    ((PathPrefix(("/p",)),), "GET", "a/pq", PLAIN),
+    ((Path(("/{id:[0-9]+}/",)),), "GET", "a/12/", PLAIN),
+    ((Path(("/{id:[0-9]+}/",)),), "GET", "a/12", ADD),
+    ((PathPrefix(("/{v:v[0-9]+}/",)),), "GET", "a/v1/x", PLAIN),
+    ((PathPrefix(("/{v:v[0-9]+}/",)),), "GET", "a/v/x", NEVER),
+    ((Method(("POST",)),), "POST", "a/", PLAIN),
+    ((Method(("POST",)),), "GET", "a/", NEVER),
+    ((Headers((("X-Kind", "mobile"),)),), "GET", "a/", PLAIN),
+    ((Headers((("X-Kind", "mobile"), ("X-None", "1"))),), "GET", "a/", NEVER),
+    ((KIND,), "GET", "a/", PLAIN),
+    ((NUMBERED,), "GET", "a/?n=7&k=v", PLAIN),
+    ((NUMBERED,), "GET", "a/?n=x&k=v", NEVER),
+    ((Host(("a",)), Host(("b",))), "GET", "a/", NEVER),
+    ((), "GET", "any/", PLAIN),
 ]
 
 
-@pytest.mark.parametrize(("expression", "method", "url", "flags"), EXPRESSIONS)
-def test_expressions(expression: str, method: str, url: str, flags: int | None) -> None:
-    matchers, _ = rules.parse(expression)
+@pytest.mark.parametrize(("matchers", "method", "url", "flags"), TOGETHER)
+def test_all_matchers_of_a_route_must_hold(
+    matchers: tuple[Matcher, ...], method: str, url: str, flags: int | None
+) -> None:
     section = build_matcher([(1, 0, matchers, 1, "r")])
     target, _, query = url.partition("?")
     host, slash, path = target.partition("/")

@@ -20,7 +20,7 @@ from fastproxy.features.path_rules import FEATURE, PathRules
 from fastproxy.model.matchers import Path, PathPrefix
 from fastproxy.model.paths import escape_path, normalise_path
 from tests.native.step_probe import Answered, StepProbe
-from tests.support.features import Bad, Refs, assert_outcome, context, outcome, problems, route
+from tests.support.features import Bad, Refs, assert_outcome, context, outcome, problems
 from tests.support.literal_regex import rewritten
 
 READ = [
@@ -88,9 +88,9 @@ MATCHERS = [
 @pytest.mark.parametrize(("rule_type", "matchers", "kept"), MATCHERS)
 def test_the_rule_type_decides_the_matcher(rule_type, matchers, kept):
     config = PathRules("/a", rule_type)
-    shaped = FEATURE.shape(route(), config)
-    assert shaped.matchers == matchers
-    assert shaped.configs == ((config,) if kept else ())
+    found = path_rules.matcher(config)
+    assert (() if found is None else (found,)) == matchers
+    assert path_rules.changes_path(config) is kept
 
 
 TEXTS = [  # the lengths are those of provider.md 5.6

@@ -53,8 +53,6 @@ cdef int _fill_reply(Stream* stream, Exchange exchange, reply) except -1:
         if any(character in "\r\n\0" for character in name + value):
             raise ValueError(f"header {name} of an answer holds a line end or NUL")
         lines += f"{name}: {value}\r\n".encode("latin-1")
-        if name.lower() == "date":
-            engine.reply.has_date = 1
     block = bytes(lines)
     if len(body):
         view = body
