@@ -110,6 +110,7 @@ def asking(port: int) -> Iterator[Callable[[], float]]:
         yield lambda: float(process.communicate(b"end", 20)[0])
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(120)
 def test_nobody_waits_while_certificates_arrive(running: Running) -> None:
     worst = arrive(running)
