@@ -353,7 +353,7 @@ def test_a_client_that_leaves_while_its_bytes_wait(
     def script(end: socket.socket) -> None:
         if ended:
             end.shutdown(socket.SHUT_WR)
-        assert reading.wait(20)
+        assert reading.wait(60)  # filling the kernel's buffers takes a busy machine its time
         received.append(text(end, 1 << 30))
         done.set()
 

@@ -109,7 +109,8 @@ class Backend:
                 while size := int(self.rfile.readline(), 16):
                     body += self.rfile.read(size)
                     self.rfile.readline()
-                self.rfile.readline()
+                while self.rfile.readline() not in (b"\r\n", b""):  # trailers
+                    pass
                 return body
 
             def answer(self) -> None:
