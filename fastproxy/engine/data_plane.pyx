@@ -31,7 +31,7 @@ from fastproxy.engine.exchange.cname_chains cimport Aliases
 from fastproxy.engine.upstream.backends cimport Backends
 from fastproxy.engine.python.bridge cimport bridge_install
 from fastproxy.engine.stream.complaint cimport complaints_install, complaints_take
-from fastproxy.engine.operations.digest cimport ProofTable
+from fastproxy.engine.operations.credentials cimport CredentialCache
 from fastproxy.engine.client.h1 cimport downstream_close_all, downstream_drain
 from fastproxy.engine.generation cimport Generation
 from fastproxy.engine.http.head cimport Scratch
@@ -46,7 +46,6 @@ from fastproxy.engine.loop.reactor cimport (
     DEADLINE_UPSTREAM_STALL, DEADLINE_WRITE, Reactor, Source, reactor_new, reactor_unhook,
 )
 from fastproxy.engine.operations.re2 cimport regex_search
-from fastproxy.engine.operations.users cimport AdmissionTable
 from fastproxy.engine.stream.stream cimport Engine, EntryPoint, Stream, Table
 from fastproxy.engine.stream.tls_plane cimport TlsPlane, client_certificates
 from fastproxy.engine.upstream.h1 cimport upstream_install
@@ -126,8 +125,7 @@ cdef class DataPlane:
     cdef object resolver
     cdef object chains  # looks up CNAMEs; None = not wanted
     cdef Aliases aliases
-    cdef AdmissionTable admissions
-    cdef ProofTable proofs
+    cdef CredentialCache credentials
     cdef list names  # of the entry points, by index
     cdef list listeners  # addresses
     cdef Backends backends
@@ -161,10 +159,8 @@ cdef class DataPlane:
             self.chains = Chains(self.resolver, names.resolv_depth)
             self.aliases = Aliases()
             self.engine.aliases = self.aliases.table
-        self.admissions = AdmissionTable()
-        self.engine.admissions = self.admissions.rows
-        self.proofs = ProofTable()
-        self.engine.proofs = self.proofs.rows
+        self.credentials = CredentialCache()
+        self.engine.credentials = self.credentials.rows
         self.shared_fd = shared
         self._allocate(worker, shared)
         self._set_limits()

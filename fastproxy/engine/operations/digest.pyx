@@ -7,24 +7,19 @@ workers share. It never refuses. Whatever is not exactly what clients send, or i
 the filter, which knows all the rules and answers.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memchr, memcmp, memcpy, memset, strlen
 from libc.time cimport time
 
-from fastproxy.counters.layout cimport keyed_hash
 from fastproxy.counters.nonces cimport nonce_advance
 from fastproxy.engine.http.head cimport KIND_AUTHORIZATION, Head, head_find_kind, same_text
 from fastproxy.engine.http.h1_writer cimport Writer, write_text
+from fastproxy.engine.operations.credentials cimport credential_find, credential_keep
 from fastproxy.engine.operations.payload cimport Payload, Text, blob, u32
-from fastproxy.engine.loop.posix cimport ssize_t
 from fastproxy.engine.stream.replies cimport STEP_GO_ON
 from fastproxy.engine.operations.users cimport admit_user
 from fastproxy.engine.stream.stream cimport Stream
 from fastproxy.engine.http.h1_parser cimport Field
-
-cdef extern from "<sys/random.h>" nogil:
-    ssize_t getrandom(void* data, size_t size, unsigned int flags)
 
 cdef extern from * nogil:
     # libcrypto's; its header calls it deprecated
@@ -53,43 +48,6 @@ cdef const char* _names[9]
 _names[:] = [
     "username", "nonce", "uri", "response", "opaque", "algorithm", "qop", "nc", "cnonce",
 ]
-
-
-cdef class ProofTable:
-    def __cinit__(self):
-        self.rows = <Proofs*> calloc(1, sizeof(Proofs))
-        if self.rows == NULL:
-            raise MemoryError
-        if getrandom(self.rows.secrets, sizeof(self.rows.secrets), 0) != sizeof(self.rows.secrets):
-            raise OSError("the kernel gives no random bytes")
-
-    def __dealloc__(self):
-        cdef uint32_t i
-        if self.rows != NULL:
-            for i in range(NONCE_PLACES):
-                free(self.rows.places[i])
-            free(self.rows)
-
-
-cdef Proven** _place(
-    const Stream* stream, uint32_t slot, const char* nonce, size_t size, uint64_t* marks
-) noexcept nogil:
-    """Where a nonce stands, or may be put: four places, as in `users`."""
-    cdef Proofs* rows = <Proofs*> stream.engine.proofs
-    cdef Proven** place
-    cdef Proven** room
-    cdef uint32_t i
-    if rows == NULL:
-        return NULL
-    keyed_hash(rows.secrets, nonce, size, &marks[0], &marks[1])
-    place = &rows.places[(marks[0] + slot) * NONCE_WAYS & (NONCE_PLACES - 1)]
-    room = place + (marks[1] & (NONCE_WAYS - 1))
-    for i in range(NONCE_WAYS):
-        if place[i] == NULL or place[i].generation != stream.table.header.generation:
-            room = place + i
-        elif place[i].slot == slot and memcmp(place[i].marks, marks, sizeof(place[i].marks)) == 0:
-            return place + i
-    return room
 
 
 # --- the header ---
@@ -183,7 +141,7 @@ cdef inline void _next(Writer* writer, Text text) noexcept nogil:
     write_text(writer, text.data, text.size)
 
 
-cdef bint _right(const Proven* proven, const Head* head, const Text* found) noexcept nogil:
+cdef bint _right(const Proof* proof, const Head* head, const Text* found) noexcept nogil:
     """MD5(HA1:nonce:nc:cnonce:auth:MD5(method:uri)), compared in constant time."""
     cdef char data[LONGEST]
     cdef char hashed[32]
@@ -202,7 +160,7 @@ cdef bint _right(const Proven* proven, const Head* head, const Text* found) noex
         return False
     _md5_hex(data, writer.size, hashed)
     writer.size = 0
-    write_text(&writer, proven.secret, 32)
+    write_text(&writer, proof.secret, 32)
     _next(&writer, found[NONCE])
     _next(&writer, found[NC])
     _next(&writer, found[CNONCE])
@@ -225,10 +183,9 @@ cdef int remembered_nonce(Stream* stream, Head* head, Payload* payload) noexcept
     cdef int64_t now
     cdef Text name = blob(payload)
     cdef Text found[9]
-    cdef uint64_t marks[2]
-    cdef Proven** place
-    cdef const Proven* proven
+    cdef const Proof* proof
     cdef const char* user
+    cdef uint32_t size
     cdef uint32_t count
     cdef Field* field = head_find_kind(head, KIND_AUTHORIZATION)
     if field == NULL or field.value_size < 7 or memcmp(field.value, <const char*> "Digest ", 7) != 0:
@@ -244,48 +201,37 @@ cdef int remembered_nonce(Stream* stream, Head* head, Payload* payload) noexcept
         or not _is(found[URI], head.target, head.target_size)
     ):
         return STEP_GO_ON
-    place = _place(stream, slot, found[NONCE].data, found[NONCE].size, marks)
-    if place == NULL or place[0] == NULL:
+    proof = <const Proof*> credential_find(stream, slot, found[NONCE].data, found[NONCE].size, &size)
+    if proof == NULL:
         return STEP_GO_ON
-    proven = place[0]
-    user = <const char*> (proven + 1)
+    user = <const char*> (proof + 1)
     if (
-        proven.slot != slot or proven.generation != stream.table.header.generation
-        or proven.marks[0] != marks[0] or proven.marks[1] != marks[1]
-        or not _is(found[USERNAME], user, proven.name_size)
-        or not _is(found[OPAQUE], user + proven.name_size, proven.opaque_size)
-        or not _right(proven, head, found)
+        not _is(found[USERNAME], user, proof.name_size)
+        or not _is(found[OPAQUE], user + proof.name_size, proof.opaque_size)
+        or not _right(proof, head, found)
     ):
         return STEP_GO_ON
     now = <int64_t> time(NULL)
-    if not -lifetime <= now - proven.issued <= lifetime or not nonce_advance(
-        stream.engine.shared, found[NONCE].data, found[NONCE].size, count, proven.issued, lifetime, now
+    if not -lifetime <= now - proof.issued <= lifetime or not nonce_advance(
+        stream.engine.shared, found[NONCE].data, found[NONCE].size, count, proof.issued, lifetime, now
     ):
         return STEP_GO_ON
-    return admit_user(stream, head, remove, name, user, proven.name_size)
+    return admit_user(stream, head, remove, name, user, proof.name_size)
 
 
-cdef int remember_nonce(
+cdef void remember_nonce(
     Stream* stream, uint32_t slot, bytes nonce, bytes user, bytes secret, bytes opaque, int64_t issued
-) except -1:
+):
     """What the filter knows of a nonce which a request has just been admitted with."""
-    cdef uint64_t marks[2]
-    cdef Proven** place = _place(stream, slot, nonce, len(nonce), marks)
-    cdef Proven* made
-    if place == NULL or len(secret) != 32:
-        return 0
-    made = <Proven*> malloc(sizeof(Proven) + len(user) + len(opaque))
-    if made == NULL:
-        raise MemoryError
-    memcpy(made.marks, marks, sizeof(marks))
-    made.generation = stream.table.header.generation
-    made.issued = issued
-    made.slot = slot
-    made.name_size = <uint32_t> len(user)
-    made.opaque_size = <uint32_t> len(opaque)
-    memcpy(made.secret, <const char*> secret, 32)
-    memcpy(made + 1, <const char*> user, len(user))
-    memcpy(<char*> (made + 1) + len(user), <const char*> opaque, len(opaque))
-    free(place[0])
-    place[0] = made
-    return 0
+    cdef size_t room = sizeof(Proof) + len(user) + len(opaque)
+    cdef Proof* proof = NULL
+    if len(secret) == 32:
+        proof = <Proof*> credential_keep(stream, slot, nonce, len(nonce), room)
+    if proof == NULL:
+        return
+    proof.issued = issued
+    proof.name_size = <uint32_t> len(user)
+    proof.opaque_size = <uint32_t> len(opaque)
+    memcpy(proof.secret, <const char*> secret, 32)
+    memcpy(proof + 1, <const char*> user, len(user))
+    memcpy(<char*> (proof + 1) + len(user), <const char*> opaque, len(opaque))

@@ -208,8 +208,7 @@ cdef class Exchange:
     def remember_user(self, str name):
         cdef bytes text = name.encode("latin-1")
         cdef const char* data = text
-        if remember_user(self.stream, self._live(), self.slot, data, len(text)) < 0:
-            raise MemoryError
+        remember_user(self.stream, self._live(), self.slot, data, len(text))
 
     def remember_nonce(self, bytes nonce, bytes user, bytes secret, bytes opaque, int64_t issued):
         self._alive()

@@ -376,7 +376,6 @@ cdef struct Engine:
     int (*refuse)(Stream*, uint32_t, Gather*) noexcept nogil  # the reply a filter makes of an answer
     # hostResolver.cnameFlattening: look the end of the host's CNAME chain up; STEP_PARK meanwhile
     int (*find_alias)(Stream*, Head*) noexcept nogil
-    void* proofs  # Proofs*: nonces that were right lately
-    void* admissions  # Admissions*: users whose password was right lately
+    void* credentials  # Credentials*: passwords and nonces that were right lately
     void* aliases  # AliasTable*: what was found lately; NULL = the option is off
     int (*match_regex)(void*, uint32_t, const char*, size_t) noexcept nogil
