@@ -68,7 +68,7 @@ spec: {rules: []}
 def linted(folder: Path, text: str) -> tuple[Finding, ...]:
     file = folder / "a.yaml"
     file.write_text(text)
-    return inspect(Settings(), file).findings
+    return inspect(Settings(), [file]).findings
 
 
 def of_cases() -> list[Finding]:
