@@ -19,6 +19,7 @@ from fastproxy.engine.http.head cimport Head, Scratch
 from fastproxy.engine.loop.posix cimport iovec, sockaddr_storage, socklen_t, ssize_t
 from fastproxy.engine.loop.reactor cimport Reactor, Source
 from fastproxy.engine.http.h1_parser cimport Trailers, Window, Wire
+from fastproxy.engine.stream.record cimport Record
 
 cdef enum:
     NO_SLOT = 0xFFFFFFFF
@@ -175,6 +176,7 @@ cdef struct Remembered:
 cdef struct Stream:
     const StreamOwner* owner
     Engine* engine
+    Record record
     Table* table
     const RouteRecord* route
     LiveBackend* backend  # NULL for a route that is ROUTE_DIRECT
@@ -379,3 +381,5 @@ cdef struct Engine:
     void* credentials  # Credentials*: passwords and nonces that were right lately
     void* aliases  # AliasTable*: what was found lately; NULL = the option is off
     int (*match_regex)(void*, uint32_t, const char*, size_t) noexcept nogil
+    # whoever reads records: called at the end of each client's exchange; NULL = nobody
+    void (*observe)(Engine*, Stream*) noexcept nogil
