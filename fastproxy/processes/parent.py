@@ -166,14 +166,12 @@ class Parent:
     def _kill_at(self) -> float | None:
         if self._stopping is None or self._killed:
             return None
+        return self._stopping + self._to_leave()
+
+    def _to_leave(self) -> float:
+        """Seconds a child has for its end."""
         life = self.settings.life_cycle
-        return (
-            self._stopping
-            + life.request_accept_grace_timeout
-            + life.grace_time_out
-            + SETTLE
-            + LAST_WORD
-        )
+        return life.request_accept_grace_timeout + life.grace_time_out + SETTLE + LAST_WORD
 
     def _look_at(self) -> float | None:
         """When to look at the children's heartbeats; their end has deadlines of its own."""
@@ -209,7 +207,9 @@ class Parent:
         keep = [theirs.fileno(), self._shared, *(s.fileno() for _, s in child.listeners)]
         run = self._run_controller if child is self.controller else self._run_worker
         try:
-            child.pid = children.spawn(lambda: run(child, theirs), keep, child.name)
+            child.pid = children.spawn(
+                lambda: run(child, theirs), keep, child.name, self._to_leave()
+            )
         except OSError as error:
             ours.close()
             self._postpone(child, now, error)

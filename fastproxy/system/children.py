@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
+import math
 import os
 import resource
 import signal
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastproxy.system import logs
+from fastproxy.system.orphan import end_after_parent
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +31,13 @@ _IGNORED = (signal.SIGHUP, signal.SIGUSR1)  # until the child says what they mea
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def spawn(main: Callable[[], None], keep: Collection[int], role: str = "") -> int:
+def spawn(
+    main: Callable[[], None], keep: Collection[int], role: str = "", to_leave: float = 60
+) -> int:
     """Run `main` in a new process and return its id; `role` says which one it is, in the log.
 
     Only the descriptors in `keep` and the standard ones stay open there. It gets SIGTERM when the
-    parent dies.
+    parent dies, and is killed when it is still there `to_leave` seconds later.
     """
     parent = os.getpid()
     sys.stdout.flush()
@@ -44,7 +48,7 @@ def spawn(main: Callable[[], None], keep: Collection[int], role: str = "") -> in
     code = CRASHED
     try:
         logs.set_role(role)
-        _prepare(parent, keep)
+        _prepare(parent, keep, to_leave)
         main()
         code = 0
     except SystemExit as stop:
@@ -60,7 +64,7 @@ def spawn(main: Callable[[], None], keep: Collection[int], role: str = "") -> in
             os._exit(code)
 
 
-def _prepare(parent: int, keep: Collection[int]) -> None:
+def _prepare(parent: int, keep: Collection[int], to_leave: float) -> None:
     signal.set_wakeup_fd(-1)
     for number in _HANDLED:
         signal.signal(number, signal.SIG_DFL)
@@ -75,6 +79,7 @@ def _prepare(parent: int, keep: Collection[int]) -> None:
         if descriptor not in kept:
             with contextlib.suppress(OSError):  # the one that listed the directory is gone
                 os.close(descriptor)
+    end_after_parent(parent, math.ceil(to_leave))
 
 
 def _open_descriptors() -> Iterable[int]:

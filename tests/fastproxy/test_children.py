@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -52,9 +53,14 @@ def test_only_the_given_descriptors_stay_open(tmp_path: Path) -> None:
     other, another = os.pipe()
 
     def main() -> None:
-        names = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
+        entries = [entry for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
         found = sorted(
-            name for name in names if name > 2 and Path(f"/proc/self/fd/{name}").exists()
+            int(entry.name)
+            for entry in entries
+            if int(entry.name) > 2
+            and Path(f"/proc/self/fd/{entry.name}").exists()
+            # the parent, for whose end the child waits
+            and str(entry.readlink()) != "anon_inode:[pidfd]"
         )
         os.write(writer, repr(found).encode())
 
@@ -64,11 +70,26 @@ def test_only_the_given_descriptors_stay_open(tmp_path: Path) -> None:
         os.close(descriptor)
 
 
-def test_a_child_ends_with_its_parent() -> None:
+def in_python() -> None:
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    while True:
+        pass
+
+
+def in_c() -> None:
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    while True:
+        ctypes.PyDLL(None).sleep(1000)  # which keeps the interpreter
+
+
+@pytest.mark.parametrize("main", [signal.pause, in_python, in_c])
+def test_a_child_ends_with_its_parent(main: Callable[[], None]) -> None:
+    """Also one that hangs, and so cannot do what SIGTERM asks."""
     reader, writer = os.pipe()
 
     def parent() -> None:
-        os.write(writer, str(spawn(lambda: signal.pause(), [writer])).encode())
+        os.write(writer, str(spawn(main, [writer], to_leave=1)).encode())
+        os.kill(os.getpid(), signal.SIGKILL)
 
     os.waitpid(spawn(parent, [writer]), 0)
     os.close(writer)
