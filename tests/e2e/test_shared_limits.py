@@ -201,9 +201,13 @@ def test_large_bodies_pass_the_buffer_whole(proxy: Field) -> None:
 def test_a_rate_limit_lies_inside_the_breaker(proxy: Field) -> None:
     """The 429 of the limit is an answer the breaker sees, and opens on."""
     assert ask(proxy, "rate inside breaker").status == 200
-    time.sleep(0.2)
-    assert ask(proxy, "rate inside breaker").status == 429
-    assert ask(proxy, "rate inside breaker").status == 503
+    # It looks at its condition at most ten times a second.
+    found: list[int] = []
+    while 503 not in found:
+        assert len(found) < 20
+        time.sleep(0.2)
+        found.append(ask(proxy, "rate inside breaker").status)
+    assert set(found) <= {429, 503} and found[0] == 429
 
 
 def test_the_breaker_does_not_see_what_authentication_takes(proxy: Field) -> None:
