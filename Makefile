@@ -12,7 +12,7 @@ PREPARE := tools/prepare
 
 .DEFAULT_GOAL := help
 .PHONY: help install build run test lint format types check debug annotate bench bench-scale bench-micro \
-	test-long test-cluster test-sanitize fresh docs golden image clean
+	test-long test-cluster test-chart test-sanitize fresh docs golden image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,10 @@ test-long: build ## repeat the fault tests as often as http-safety.md 7 says; fi
 test-cluster: build ## run the tests that need a real kube-apiserver, built once if need be
 	$(BIN)/python -m tests.support.kubernetes_binaries
 	$(BIN)/python -m pytest -q -m cluster $(ARGS)
+
+test-chart: build ## render the Helm chart; helm and kustomize are built once if need be
+	$(BIN)/python -m tests.support.go_programs helm kustomize
+	$(BIN)/python -m pytest -q -m chart $(ARGS)
 
 fresh: ## both commands of the README in a fresh Debian 12 and 13 (root, debootstrap); about 40 minutes
 	set -e; for suite in bookworm trixie; do \
