@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,11 @@ import yaml
 from controller.report.writer import lease_name
 from fastproxy.settings import file as settings_file
 from tests.support.deploy import DEPLOY, documents
-from tests.support.go_programs import HELM, KUSTOMIZE, Program, Unavailable, program
+from tests.support.go_programs import KUSTOMIZE
+from tests.support.helm import CHART, found, refusal, rendered, run
 
 pytestmark = pytest.mark.chart
 
-CHART = DEPLOY / "chart"
 # Only the chart has them: they say which release an object belongs to.
 RELEASE_LABELS = {
     "app.kubernetes.io/instance",
@@ -32,38 +31,6 @@ RELEASE_LABELS = {
 }
 NAMESPACED = {"rbac": {"namespaced": True}}
 Documents = dict[tuple[str, str, str], dict[str, Any]]
-
-
-def found(wanted: Program) -> str:
-    try:
-        return str(program(wanted))
-    except Unavailable as problem:
-        pytest.skip(str(problem))
-
-
-def run(values: Mapping[str, Any], *more: str, command: str = "template") -> Any:
-    start = [found(HELM), command, "fastproxy", str(CHART)]
-    if command == "lint":
-        start = [found(HELM), "lint", "--strict", str(CHART)]
-    return subprocess.run(
-        [*start, "--namespace=fastproxy", "--kube-version=1.31.0", "--values=-", *more],
-        input=yaml.safe_dump(dict(values)),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def rendered(values: Mapping[str, Any], *more: str) -> list[dict[str, Any]]:
-    done = run(values, *more)
-    assert done.returncode == 0, done.stderr
-    return [item for item in yaml.safe_load_all(done.stdout) if item]
-
-
-def refusal(values: Mapping[str, Any]) -> str:
-    done = run(values)
-    assert done.returncode == 1, done.stdout
-    return str(done.stderr)
 
 
 def without_release(value: Any) -> Any:

@@ -15,7 +15,9 @@ from tests.support.kubernetes_binaries import find
 from tests.support.real_server import RealServer
 
 FILES = [
-    str(path.relative_to(DEPLOY)) for path in sorted(DEPLOY.rglob("*.yaml"), key=lambda p: p.name)
+    str(path.relative_to(DEPLOY))
+    for path in sorted(DEPLOY.rglob("*.yaml"), key=lambda p: p.name)
+    if not path.is_relative_to(DEPLOY / "chart") and path.name != "kustomization.yaml"
 ]
 
 

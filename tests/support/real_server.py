@@ -64,8 +64,16 @@ RESOURCES = {
         Resource("DaemonSet", "apps/v1", "daemonsets"),
         Resource("ConfigMap", "v1", "configmaps"),
         Resource("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets"),
+        Resource("HorizontalPodAutoscaler", "autoscaling/v2", "horizontalpodautoscalers"),
     )
 }
+
+
+class Administrator(Api):
+    """What fastproxy itself never does."""
+
+    def delete(self, path: str) -> None:
+        self._call("DELETE", path)
 
 
 class RealServer:
@@ -79,7 +87,7 @@ class RealServer:
         self._etcd_port, self._peer_port, self._port = (free_port() for _ in range(3))
         self.ca_file = self._folder / "ca.crt"
         self._write_credentials()
-        self.api = self.client(ADMINISTRATOR)
+        self.api = Administrator(self.url, Token(ADMINISTRATOR), str(self.ca_file))
 
     @property
     def url(self) -> str:
