@@ -507,6 +507,8 @@ cdef class DataPlane:
         return {
             "connections": self.engine.connections,
             "accepted": counters.accepted,
+            "begun": counters.begun,
+            "ended": counters.ended,
             "requests": counters.requests,
             "replies": counters.replies,
             "upstream_connects": counters.upstream_connects,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,36 +133,41 @@ def trusted(running: Running) -> bool:
     return True
 
 
+def objects(good: int, secure: int) -> list[dict[str, Any]]:
+    """What the ways through the engine need: an origin with `SCRIPTS`, and one with TLS."""
+    forward = {"auth_type": "forward", "auth_url": f"http://127.0.0.1:{good}/ok"}
+    pages = "a: {status: ['500-599'], backend: a.test/, query: /page}"
+    buffered = service("buffered", good)
+    buffered[0]["metadata"]["annotations"] = {"ingress.kubernetes.io/buffering": REPLAYED}
+    return [
+        *service("good", good),
+        *buffered,
+        ingress("buffered", "buffered.test", "buffered"),
+        *service("dead", dead_port()),
+        *service("secure", secure),
+        service("none", 1)[0],
+        secret("a", *pem(AUTHORITY.issue_cert("a.test"))),
+        USERS_SECRET,
+        ingress("a", "a.test", "good", "a"),
+        ingress("dead", "dead.test", "dead"),
+        ingress("none", "none.test", "none"),
+        ingress("secure", "secure.test", "secure", protocol="https"),
+        ingress("basic", "basic.test", "good", auth_type="basic", auth_secret="users"),
+        ingress("forward", "forward.test", "good", **forward),
+        ingress("pages", "pages.test", "good", error_pages=pages),
+        ingress("steps", "steps.test", "good", frame_deny="true", rewrite_target="/x",
+                request_modifier="AddPrefix: /y"),
+    ]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     folder = tmp_path_factory.mktemp("leaks")
     (folder / "roots.pem").write_bytes(AUTHORITY.cert_pem.bytes())
     good = Origin(dict(SCRIPTS))
-    forward = {"auth_type": "forward", "auth_url": f"http://127.0.0.1:{good.port}/ok"}
-    pages = "a: {status: ['500-599'], backend: a.test/, query: /page}"
     with origin(server_context(AUTHORITY.issue_cert("127.0.0.1"))) as secure:
-        buffered = service("buffered", good.port)
-        buffered[0]["metadata"]["annotations"] = {"ingress.kubernetes.io/buffering": REPLAYED}
-        objects = [
-            *service("good", good.port),
-            *buffered,
-            ingress("buffered", "buffered.test", "buffered"),
-            *service("dead", dead_port()),
-            *service("secure", secure),
-            service("none", 1)[0],
-            secret("a", *pem(AUTHORITY.issue_cert("a.test"))),
-            USERS_SECRET,
-            ingress("a", "a.test", "good", "a"),
-            ingress("dead", "dead.test", "dead"),
-            ingress("none", "none.test", "none"),
-            ingress("secure", "secure.test", "secure", protocol="https"),
-            ingress("basic", "basic.test", "good", auth_type="basic", auth_secret="users"),
-            ingress("forward", "forward.test", "good", **forward),
-            ingress("pages", "pages.test", "good", error_pages=pages),
-            ingress("steps", "steps.test", "good", frame_deny="true", rewrite_target="/x",
-                    request_modifier="AddPrefix: /y"),
-        ]  # fmt: skip
-        with serving(folder, SETTINGS, objects, "http", "https") as made:
+        made_of = objects(good.port, secure)
+        with serving(folder, SETTINGS, made_of, "http", "https") as made:
             until(lambda: trusted(made), 30)
             pids = children_of(made.proxy.pid)
             names = {p: Path(f"/proc/{p}/fd") for p in pids}

@@ -60,6 +60,8 @@ class Plane:
             removed_filters=tuple(delta.removed_filters),
             backends=delta.backends,
             removed_backends=tuple(delta.removed_backends),
+            certificates=delta.certificates,
+            removed_certificates=tuple(delta.removed_certificates),
         )
         block = sealed_memory("test", new.block)
         try:

@@ -11,6 +11,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, strlen
 
 from fastproxy.engine.exchange.compress cimport WISH_GZIP, compress_answer
+from fastproxy.engine.exchange.end cimport exchange_end, exchange_release
 from fastproxy.engine.client.h1_connection cimport (
     DOWNSTREAM_BUSY, DOWNSTREAM_DRAIN, DOWNSTREAM_HEAD, Downstream, downstream_close,
     downstream_date, downstream_end, downstream_of, downstream_release, downstream_send,
@@ -22,6 +23,10 @@ from fastproxy.engine.loop.reactor cimport (
 )
 from fastproxy.engine.stream.replies cimport plain_reply
 from fastproxy.engine.operations.pages cimport page_wanted
+from fastproxy.engine.stream.record cimport (
+    RECORD_BAD_REQUEST, RECORD_CLIENT_SLOW, RECORD_INTERNAL, RECORD_PAGE, RECORD_REDIRECT, RECORD_UNAUTHORISED,
+    Record,
+)
 from fastproxy.engine.stream.stream cimport Engine, Reply, Stream
 from fastproxy.engine.upstream.h1_request cimport upstream_abort
 from fastproxy.engine.http.h1_parser cimport wire_next
@@ -35,6 +40,10 @@ cdef const char* WEBSOCKET_ONLY = (
 cdef void downstream_finish(Downstream* downstream) noexcept nogil:
     """Request read and response handed over completely: next request, or close."""
     downstream_release(downstream)
+    if downstream.output.first == NULL:
+        exchange_end(&downstream.stream)
+    else:
+        exchange_release(&downstream.stream)
     deadline_clear(downstream.engine.reactor, &downstream.total)
     if not downstream.keep_alive or downstream.engine.draining:
         if downstream.output.first == NULL:
@@ -69,6 +78,7 @@ cdef void downstream_answered(Downstream* downstream) noexcept nogil:
         downstream_finish(downstream)
         return
     downstream_release(downstream)
+    exchange_release(&downstream.stream)
     downstream.state = DOWNSTREAM_DRAIN
     downstream.drained = 0
     if downstream.output.first == NULL:
@@ -86,9 +96,38 @@ cdef bint downstream_intercept(Downstream* downstream, int status) noexcept nogi
     if downstream.engine.intercept(stream, slot, status) != 0:
         return False
     stream.attempt = 0
+    stream.record.flags |= RECORD_PAGE
+    _note_origin(stream, status, 0)
     upstream_abort(stream)
     downstream.parked = 1
     return True
+
+
+cdef inline void _note_origin(Stream* stream, int status, size_t size) noexcept nogil:
+    """What the step that answered said, unless something outside of it has replaced its answer."""
+    if stream.record.origin_status == 0:
+        stream.record.origin_status = <uint16_t> status
+        stream.record.origin_body = size
+
+
+cdef void _note_reply(Stream* stream, const Reply* reply) noexcept nogil:
+    """What an answer of our own tells the record."""
+    cdef Record* record = &stream.record
+    record.status = <uint16_t> reply.status
+    record.own = 1
+    record.answered = stream.engine.reactor.now_ns
+    if record.chosen == 0:
+        record.chosen = record.answered
+    if reply.flags or record.flags & RECORD_PAGE:
+        record.flags |= reply.flags
+    elif reply.status >= 500:
+        record.flags |= RECORD_INTERNAL
+    elif reply.status == 401:
+        record.flags |= RECORD_UNAUTHORISED
+    elif reply.status == 400 or reply.status == 413 or reply.status == 414 or reply.status == 431:
+        record.flags |= RECORD_BAD_REQUEST
+    elif 300 <= reply.status < 400:
+        record.flags |= RECORD_REDIRECT
 
 
 cdef void downstream_reply(Stream* stream, const Reply* reply) noexcept nogil:
@@ -106,7 +145,10 @@ cdef void downstream_reply(Stream* stream, const Reply* reply) noexcept nogil:
     cdef size_t lines_size = reply.lines_size
     cdef bint gzip = False
     if page_wanted(stream, reply.status) and downstream_intercept(downstream, reply.status):
+        stream.record.flags |= reply.flags
         return
+    _note_reply(stream, reply)
+    _note_origin(stream, reply.status, 0 if stream.is_head or not body_allowed else body_size)
     if stream.compress & WISH_GZIP and body_allowed:
         gzip = compress_answer(
             &downstream.compression, reply.status, &lines, &lines_size, &body, &body_size
@@ -156,6 +198,7 @@ cdef void downstream_reply(Stream* stream, const Reply* reply) noexcept nogil:
     vector[0].iov_len = writer.size
     vector[1].iov_base = body
     vector[1].iov_len = body_size if body_allowed and not stream.is_head else 0
+    stream.record.response_body = vector[1].iov_len
     if reply.raw and not gzip and vector[1].iov_len > REPLY_PIECE:
         downstream.rest = body + REPLY_PIECE
         downstream.rest_size = vector[1].iov_len - REPLY_PIECE
@@ -194,5 +237,6 @@ cdef void downstream_refuse(Downstream* downstream, int status) noexcept nogil:
         engine.reply.lines = WEBSOCKET_ONLY
         engine.reply.lines_size = strlen(WEBSOCKET_ONLY)
     engine.reply.close = 1
+    engine.reply.flags = RECORD_CLIENT_SLOW if status == 408 else RECORD_BAD_REQUEST
     downstream.wire.error = 400
     downstream_reply(&downstream.stream, &engine.reply)

@@ -26,11 +26,13 @@ from fastproxy.engine.client.answer cimport downstream_refuse, downstream_reply_
 from fastproxy.engine.client.h1_connection cimport (
     DOWNSTREAM_BUSY, DOWNSTREAM_DRAIN, DOWNSTREAM_HANDSHAKE, DOWNSTREAM_HEAD, DOWNSTREAM_LINGER,
     DOWNSTREAM_PROXY, DOWNSTREAM_TUNNEL, Downstream, downstream_close, downstream_end, downstream_end_half,
-    downstream_free, downstream_left, downstream_name_client, downstream_new, downstream_set_client,
+    downstream_free, downstream_left, downstream_name_client, downstream_new, downstream_sent,
+    downstream_set_client,
 )
 from fastproxy.engine.client.handshake cimport handshake_begin, handshake_event, handshake_reset
 from fastproxy.engine.client.h1_request cimport downstream_read_body, downstream_read_head
 from fastproxy.engine.client.h1_response cimport downstream_on_continue, downstream_owner
+from fastproxy.engine.exchange.end cimport exchange_end
 from fastproxy.engine.client.tunnel cimport downstream_read_tunnel, downstream_settle_tunnel
 from fastproxy.engine.http.llhttp cimport HTTP_REQUEST
 from fastproxy.engine.loop.posix cimport (
@@ -42,6 +44,7 @@ from fastproxy.engine.loop.reactor cimport (
     DEADLINE_LEFT, DEADLINE_REQUEST, DEADLINE_STALL, DEADLINE_TUNNEL, Deadline, Source,
     deadline_clear, deadline_set, source_add, source_run,
 )
+from fastproxy.engine.stream.record cimport RECORD_CLIENT_SLOW, RECORD_SHUTDOWN
 from fastproxy.engine.stream.stream cimport MAX_PROBES, Engine
 from fastproxy.engine.stream.transport cimport (
     TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_read, transport_write,
@@ -140,6 +143,7 @@ cdef void _flush(Downstream* downstream) noexcept nogil:
             downstream_close(downstream)
             return
         queue_consume(&downstream.output, written)
+        downstream_sent(downstream, written)
         if downstream.output.first != NULL:
             deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_STALL)
     _written(downstream)
@@ -148,6 +152,7 @@ cdef void _flush(Downstream* downstream) noexcept nogil:
 cdef void _written(Downstream* downstream) noexcept nogil:
     """The output queue has become empty."""
     if downstream.closing:
+        exchange_end(&downstream.stream)
         downstream_end(downstream)
         return
     if downstream.rest_size:
@@ -165,6 +170,7 @@ cdef void _written(Downstream* downstream) noexcept nogil:
         if not downstream.ended & 2:
             upstream_resume(&downstream.stream)
     elif downstream.state == DOWNSTREAM_HEAD:
+        exchange_end(&downstream.stream)
         deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_IDLE)
         source_run(&downstream.source)
     elif downstream.state == DOWNSTREAM_DRAIN:
@@ -233,7 +239,10 @@ cdef void _on_deadline(Source* source, int kind) noexcept nogil:
     cdef bint unread = not downstream.wire.message_done
     if kind == DEADLINE_CONTINUE:
         downstream_on_continue(&downstream.stream)
-    elif kind == DEADLINE_LEFT:
+        return
+    if kind != DEADLINE_LEFT:
+        downstream.stream.record.flags |= RECORD_CLIENT_SLOW
+    if kind == DEADLINE_LEFT:
         if downstream.state == DOWNSTREAM_BUSY and downstream.output.first == NULL:
             downstream_close(downstream)
     elif kind == DEADLINE_HEAD and (downstream.window != NULL and downstream.state == DOWNSTREAM_HEAD):
@@ -326,4 +335,5 @@ cdef void downstream_drain(Engine* engine) noexcept nogil:
 
 cdef void downstream_close_all(Engine* engine) noexcept nogil:
     while engine.connections_first != NULL:
+        (<Downstream*> engine.connections_first).stream.record.flags |= RECORD_SHUTDOWN
         downstream_close(<Downstream*> engine.connections_first)

@@ -62,7 +62,6 @@ cdef struct Downstream:
     uint8_t over  # accepted beyond the limit: only a probe is answered
     uint8_t waiting  # linked among those who wait for a step of their handshake
     uint8_t collecting  # the request body is wanted whole, by buffering
-    int64_t body_received
     char client[48]
 
 cdef void downstream_free(Source* source) noexcept nogil
@@ -81,6 +80,11 @@ cdef void downstream_left(Downstream* downstream) noexcept nogil
 cdef bint downstream_send(Downstream* downstream, const iovec* vector, int count, size_t total) noexcept nogil
 cdef int downstream_keep_pending(Downstream* downstream, const char* data, size_t size) noexcept nogil
 cdef void downstream_date(Engine* engine) noexcept nogil
+
+cdef inline void downstream_sent(Downstream* downstream, size_t count) noexcept nogil:
+    """So many bytes are with the kernel now."""
+    downstream.stream.record.sent += count
+    downstream.stream.record.last_out = downstream.engine.reactor.now_ns
 
 cdef inline Downstream* downstream_of(Stream* stream) noexcept nogil:
     return <Downstream*> (<char*> stream - <size_t> &(<Downstream*> NULL).stream)

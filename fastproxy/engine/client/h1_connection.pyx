@@ -11,7 +11,7 @@ from libc.string cimport memcpy, memset, strlen
 
 from fastproxy.engine.loop.buffers cimport queue_append_rest, queue_clear
 from fastproxy.engine.exchange.compress cimport compress_end
-from fastproxy.engine.exchange.end cimport exchange_end
+from fastproxy.engine.exchange.end cimport exchange_abandon
 from fastproxy.engine.http.spool cimport gather_free
 from fastproxy.engine.loop.posix cimport (
     AF_INET, AF_INET6, SOL_SOCKET, SO_LINGER, close, gmtime_r, inet_ntop, iovec, linger,
@@ -102,6 +102,7 @@ cdef void downstream_close(Downstream* downstream) noexcept nogil:
         return
     upstream_abort(&downstream.stream)
     downstream_release(downstream)
+    exchange_abandon(&downstream.stream)
     if downstream.waiting:
         downstream_wait_no_more(downstream)
     if downstream.ssl != NULL:
@@ -188,9 +189,8 @@ cdef void downstream_reset(Downstream* downstream) noexcept nogil:
 
 
 cdef void downstream_release(Downstream* downstream) noexcept nogil:
-    """Give back what the exchange holds."""
+    """Give back what the response needed."""
     cdef Stream* stream = &downstream.stream
-    exchange_end(stream)
     stream_forget_head(stream)
     compress_end(&downstream.compression)
     downstream.rest_size = 0
@@ -244,6 +244,7 @@ cdef bint downstream_send(Downstream* downstream, const iovec* vector, int count
             return False
         if written == TRANSPORT_AGAIN:
             written = 0
+        downstream_sent(downstream, written)
     if <size_t> written < total:
         if queue_append_rest(&downstream.output, vector, count, written) < 0:
             return False
@@ -258,6 +259,7 @@ cdef int downstream_keep_pending(Downstream* downstream, const char* data, size_
         return -1
     memcpy(downstream.pending, data, size)
     downstream.pending_size = <uint32_t> size
+    downstream.stream.record.received -= size  # it belongs to the next one
     return 0
 
 

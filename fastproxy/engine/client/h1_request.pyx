@@ -35,8 +35,12 @@ from fastproxy.engine.loop.reactor cimport (
     DEADLINE_BODY, DEADLINE_CONTINUE, DEADLINE_HEAD, DEADLINE_REQUEST, DEADLINE_WRITE,
     deadline_clear, deadline_set, source_run,
 )
+from fastproxy.engine.exchange.end cimport exchange_begin
 from fastproxy.engine.exchange.retry_expression cimport replay_send, replay_steps
-from fastproxy.engine.stream.replies cimport STEP_COLLECT, STEP_GO_ON, STEP_OVER, STEP_PARK, plain_reply
+from fastproxy.engine.stream.record cimport RECORD_BUFFERING, RECORD_MISDIRECTED
+from fastproxy.engine.stream.replies cimport (
+    STEP_COLLECT, STEP_GO_ON, STEP_OVER, STEP_PARK, because, plain_reply,
+)
 from fastproxy.engine.exchange.routing cimport route_probe, route_request
 from fastproxy.engine.stream.splice cimport splice_body, splice_rest, splice_worthwhile
 from fastproxy.engine.operations.access cimport drop_claims, trusts
@@ -80,6 +84,11 @@ cdef void downstream_read_head(Downstream* downstream) noexcept nogil:
     if transport_drained(engine, downstream.ssl, count, room) and not downstream.hung_up:
         downstream.readable = 0
     window.used += <uint32_t> count
+    if start == 0:
+        exchange_begin(&downstream.stream)
+        downstream.stream.record.received = count
+    else:
+        downstream.stream.record.received += count
     _parse_head(downstream, start)
 
 
@@ -95,6 +104,8 @@ cdef void _read_pending(Downstream* downstream) noexcept nogil:
     downstream.pending = NULL
     downstream.pending_size = 0
     free(pending)
+    exchange_begin(&downstream.stream)
+    downstream.stream.record.received = size
     _parse_head(downstream, 0)
 
 
@@ -161,7 +172,7 @@ cdef void _dispatch(Downstream* downstream) noexcept nogil:
         downstream.keep_alive = 0
     downstream.http10 = head.version_minor == 0
     downstream.paused = 0
-    downstream.body_received = 0
+    stream.record.head = engine.reactor.now_ns
     stream.is_head = head.method == METHOD_HEAD
     stream.te_trailers = head.te_trailers
     stream.upgrade = head.upgrade
@@ -192,6 +203,7 @@ cdef void _dispatch(Downstream* downstream) noexcept nogil:
         head.method == METHOD_GET or head.method == METHOD_HEAD or head.method == METHOD_OPTIONS
         or head.method == METHOD_TRACE
     )
+    stream.record.request_body = downstream.wire.body_size
     if code == WIRE_MORE:
         deadline_set(
             &downstream.source, &downstream.source.deadline,
@@ -199,6 +211,7 @@ cdef void _dispatch(Downstream* downstream) noexcept nogil:
         )
         deadline_set(&downstream.source, &downstream.total, DEADLINE_REQUEST)
     else:
+        stream.record.body = stream.record.head
         deadline_clear(engine.reactor, &downstream.source.deadline)
         deadline_set(&downstream.source, &downstream.total, DEADLINE_WRITE)
     if engine.max_body and (
@@ -206,7 +219,6 @@ cdef void _dispatch(Downstream* downstream) noexcept nogil:
     ):
         downstream_refuse(downstream, 413)
         return
-    downstream.body_received = downstream.wire.body_size
     if head.has_forwarded and not trusts(&engine.entry_points[stream.entry_point], stream.address):
         drop_claims(head)
     if downstream.over and engine.connections - engine.over_count < engine.max_connections:
@@ -215,7 +227,8 @@ cdef void _dispatch(Downstream* downstream) noexcept nogil:
         downstream.keep_alive = 0
         code = route_probe(stream, head)
     elif downstream.tls_varies and engine.tls.misdirected(downstream.ssl, head.name, head.name_size):
-        code = plain_reply(engine, 421, status_text(421))
+        plain_reply(engine, 421, status_text(421))
+        code = because(engine, RECORD_MISDIRECTED)
     else:
         code = route_request(stream, head)
     if code == STEP_GO_ON:
@@ -306,7 +319,8 @@ cdef int _add_to_body(Stream* stream, const char* data, size_t size) noexcept no
 
 cdef int _not_collected(Engine* engine, int code) noexcept nogil:
     if code == GATHER_TOO_LARGE:
-        return plain_reply(engine, 413, "Request Entity Too Large")
+        plain_reply(engine, 413, "Request Entity Too Large")
+        return because(engine, RECORD_BUFFERING)
     return plain_reply(engine, 500, "Internal Server Error")
 
 
@@ -401,6 +415,7 @@ cdef void downstream_read_body(Downstream* downstream) noexcept nogil:
         return
     if transport_drained(engine, downstream.ssl, count, engine.body_size) and not downstream.hung_up:
         downstream.readable = 0
+    downstream.stream.record.received += count
     if downstream.state == DOWNSTREAM_DRAIN:
         _drain_body(downstream, count)
     else:
@@ -421,7 +436,9 @@ cdef bint _splice_body(Downstream* downstream) noexcept nogil:
     if count == 0:
         downstream.readable = 0
         return True
-    downstream.body_received += count
+    stream.record.received += count
+    stream.record.request_body += count
+    stream.record.upstream_sent += moved
     if downstream.output.first == NULL:
         deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_BODY)
     part = splice_rest(engine, count - moved)
@@ -450,11 +467,13 @@ cdef void _forward_body(Downstream* downstream, size_t count) noexcept nogil:
         else:
             downstream_refuse(downstream, WIRE_TOO_MUCH if code == WIRE_TOO_MUCH else 400)
         return
-    downstream.body_received += downstream.wire.body_size
+    stream.record.request_body += downstream.wire.body_size
+    if code == WIRE_DONE:
+        stream.record.body = engine.reactor.now_ns
     if downstream.collecting:
         _collect(downstream, code, count, consumed)
         return
-    if engine.max_body and downstream.body_received > <int64_t> engine.max_body:
+    if engine.max_body and stream.record.request_body > engine.max_body:
         upstream_abort(stream)
         if stream.response_started:
             downstream_close(downstream)
@@ -537,7 +556,9 @@ cdef void _drain_body(Downstream* downstream, size_t count) noexcept nogil:
     cdef size_t consumed
     cdef int code = wire_body(&downstream.wire, engine.body, count, &consumed)
     downstream.drained += <uint32_t> count
+    downstream.stream.record.request_body += downstream.wire.body_size
     if code == WIRE_DONE:
+        downstream.stream.record.body = engine.reactor.now_ns
         if consumed < count and downstream_keep_pending(downstream, engine.body + consumed, count - consumed) < 0:
             downstream_close(downstream)
             return

@@ -30,7 +30,10 @@ from fastproxy.engine.loop.reactor cimport (
     DEADLINE_BODY, DEADLINE_TUNNEL, deadline_clear, deadline_set, source_run,
 )
 from fastproxy.engine.exchange.retry_expression cimport replay, replay_feed, replay_wanted
-from fastproxy.engine.stream.replies cimport STEP_REPLY, plain_reply
+from fastproxy.engine.stream.record cimport (
+    RECORD_BUFFERING, RECORD_CUT, RECORD_INTERNAL, RECORD_TUNNEL_ENDPOINT,
+)
+from fastproxy.engine.stream.replies cimport STEP_REPLY, because, plain_reply
 from fastproxy.engine.exchange.connect_retry cimport retry
 from fastproxy.engine.operations.pages cimport page_wanted
 from fastproxy.engine.exchange.run cimport response_steps
@@ -52,6 +55,8 @@ cdef void _on_head(Stream* stream, Head* head) noexcept nogil:
     """Serialise the response head; `_on_body`, which follows at once, sends it."""
     cdef Downstream* downstream = downstream_of(stream)
     stream.status = head.status
+    stream.record.origin_status = head.status
+    stream.record.origin_body = 0
     if stream.attempt and replay_wanted(stream, head.status):
         stream.discarding = 1
         downstream.first_head = head
@@ -101,6 +106,7 @@ cdef void _begin_response(Downstream* downstream, Head* head) noexcept nogil:
         upstream_abort(stream)
         downstream_failed(stream, FAIL_MALFORMED)
         return
+    stream.record.status = head.status
     downstream.head_waiting = writer.size
 
 
@@ -183,6 +189,7 @@ cdef void _forget_response(Downstream* downstream) noexcept nogil:
     downstream.gather = NULL
     free(stream.trailers)
     stream.trailers = NULL
+    stream.record.origin_status = 0
 
 
 cdef void _send_gathered(Downstream* downstream, char* data, size_t size) noexcept nogil:
@@ -191,6 +198,7 @@ cdef void _send_gathered(Downstream* downstream, char* data, size_t size) noexce
     vector[0].iov_len = downstream.head_waiting
     vector[1].iov_base = data
     vector[1].iov_len = REPLY_PIECE
+    downstream.stream.record.response_body = size
     downstream.rest = data + REPLY_PIECE
     downstream.rest_size = size - REPLY_PIECE
     downstream.stream.response_started = 1
@@ -206,6 +214,7 @@ cdef void _not_gathered(Downstream* downstream) noexcept nogil:
     upstream_abort(&downstream.stream)
     downstream.stream.attempt = 0
     plain_reply(downstream.engine, 500, "Internal Server Error")
+    because(downstream.engine, RECORD_BUFFERING)
     downstream_reply(&downstream.stream, &downstream.engine.reply)
 
 
@@ -217,6 +226,7 @@ cdef void _on_body(Stream* stream, char* data, size_t size, uint8_t last) noexce
     cdef char block[8192 + 8]
     cdef int count = 0, i
     cdef size_t total = 0
+    stream.record.origin_body += size
     if (downstream.first_head != NULL or downstream.gather != NULL) and not _gather(
         downstream, &data, &size, last
     ):
@@ -228,8 +238,10 @@ cdef void _on_body(Stream* stream, char* data, size_t size, uint8_t last) noexce
     if downstream.compression.compressor != NULL:
         if compress_piece(downstream.compression.compressor, data, size, last, &data, &size) < 0:
             upstream_abort(stream)
+            stream.record.flags |= RECORD_INTERNAL
             downstream_close(downstream)
             return
+    stream.record.response_body += size
     if downstream.head_waiting:
         if size <= JOINED and not downstream.response_chunked and downstream.head_waiting + size <= engine.out_size:
             memcpy(engine.out + downstream.head_waiting, data, size)  # one piece is cheaper to send
@@ -319,6 +331,9 @@ cdef void downstream_failed(Stream* stream, int failure) noexcept nogil:
     if stream.response_started:
         if downstream.state != DOWNSTREAM_TUNNEL:
             complain_failure(stream, stream.pool, failure, CUT)
+            stream.record.flags |= RECORD_CUT
+        else:
+            stream.record.flags |= RECORD_TUNNEL_ENDPOINT
         stream.status = 502
         if downstream.until_close or downstream.state == DOWNSTREAM_TUNNEL:
             downstream_reset(downstream)

@@ -23,13 +23,15 @@ from libc.string cimport strlen
 
 from fastproxy.engine.client.h1_connection cimport (
     DOWNSTREAM_HANDSHAKE, DOWNSTREAM_HEAD, Downstream, downstream_close, downstream_end, downstream_wait,
-    downstream_wait_no_more,
+    downstream_sent, downstream_wait_no_more,
 )
 from fastproxy.engine.client.h1_request cimport downstream_read_head
+from fastproxy.engine.exchange.end cimport exchange_begin, exchange_end
 from fastproxy.engine.loop.posix cimport iovec
 from fastproxy.engine.loop.reactor cimport (
     DEADLINE_HANDSHAKE, DEADLINE_HEAD, Reactor, Source, clock_ns, deadline_set, source_run,
 )
+from fastproxy.engine.stream.record cimport RECORD_BAD_REQUEST, Record
 from fastproxy.engine.stream.stream cimport Engine
 from fastproxy.engine.tls.server cimport GREETING_HELLO, GREETING_OTHER
 from fastproxy.engine.stream.transport cimport transport_write
@@ -176,7 +178,14 @@ cdef void _write_plain(Downstream* downstream) noexcept nogil:
     cdef const char* text = (
         "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
     )
+    cdef Record* record = &downstream.stream.record
     cdef iovec vector[1]
     vector[0].iov_base = <void*> text
     vector[0].iov_len = strlen(text)
-    transport_write(downstream.engine, downstream.source.descriptor, NULL, vector, 1)
+    exchange_begin(&downstream.stream)
+    if transport_write(downstream.engine, downstream.source.descriptor, NULL, vector, 1) > 0:
+        downstream_sent(downstream, vector[0].iov_len)
+    record.own = 1
+    record.status = record.origin_status = 400
+    record.flags = RECORD_BAD_REQUEST
+    exchange_end(&downstream.stream)

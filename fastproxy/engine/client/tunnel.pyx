@@ -3,9 +3,12 @@
 Each side may end its half first: `ended` says who has, and whether the other side was told.
 """
 
+from libc.stdint cimport uint32_t
+
 from fastproxy.engine.client.h1_connection cimport Downstream, downstream_close, downstream_end_half
 from fastproxy.engine.loop.posix cimport ssize_t
 from fastproxy.engine.loop.reactor cimport DEADLINE_TUNNEL, deadline_set, source_run
+from fastproxy.engine.stream.record cimport RECORD_TUNNEL_CLIENT, RECORD_TUNNEL_ENDPOINT
 from fastproxy.engine.stream.stream cimport Engine, Stream
 from fastproxy.engine.stream.transport cimport (
     TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_drained, transport_read,
@@ -33,12 +36,14 @@ cdef void downstream_read_tunnel(Downstream* downstream) noexcept nogil:
         downstream_close(downstream)
     elif count == 0:
         downstream.ended |= 1
+        _ended_by(stream, RECORD_TUNNEL_CLIENT)
         upstream_shutdown(stream)
         downstream_settle_tunnel(downstream)
     else:
         if transport_drained(engine, downstream.ssl, count, engine.body_size) and not downstream.hung_up:
             downstream.readable = 0
         deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_TUNNEL)
+        stream.record.received += count
         upstream_tunnel(stream, engine.body, count)
         if upstream_full(stream):
             downstream.paused = 1
@@ -46,8 +51,15 @@ cdef void downstream_read_tunnel(Downstream* downstream) noexcept nogil:
             source_run(&downstream.source)
 
 
+cdef inline void _ended_by(Stream* stream, uint32_t flag) noexcept nogil:
+    if not stream.record.flags & (RECORD_TUNNEL_CLIENT | RECORD_TUNNEL_ENDPOINT):
+        stream.record.flags |= flag
+
+
 cdef void downstream_settle_tunnel(Downstream* downstream) noexcept nogil:
     """Once the client has everything, pass the endpoint's end on; once both have, close."""
+    if downstream.ended & 2:
+        _ended_by(&downstream.stream, RECORD_TUNNEL_ENDPOINT)
     if not downstream.ended & 2 or downstream.output.first != NULL:
         return
     if downstream.ended & 1:

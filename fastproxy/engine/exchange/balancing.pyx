@@ -13,7 +13,8 @@ from fastproxy.engine.stream.complaint cimport WHY_NO_ENDPOINT, WHY_NO_WEIGHT, c
 from fastproxy.engine.http.head cimport KIND_COOKIE, Head, head_add
 from fastproxy.engine.http.h1_writer cimport Writer, write_text
 from fastproxy.engine.operations.payload cimport Payload, Text, blob
-from fastproxy.engine.stream.replies cimport STEP_GO_ON, not_found, plain_reply, reply_lines
+from fastproxy.engine.stream.replies cimport STEP_GO_ON, because, not_found, plain_reply, reply_lines
+from fastproxy.engine.stream.record cimport RECORD_NO_ENDPOINT, RECORD_NO_ROUTE
 from fastproxy.engine.stream.stream cimport ROUTE_NOT_FOUND, Engine, LiveBackend, Pool, Stream
 from fastproxy.engine.http.h1_parser cimport Field
 
@@ -99,10 +100,10 @@ cdef int pick_endpoint(Stream* stream, Head* head) noexcept nogil:
     if stream.pool != NULL and head != NULL:
         return STEP_GO_ON
     if stream.flags & ROUTE_NOT_FOUND:
-        return not_found(engine)
+        not_found(engine)
+        return because(engine, RECORD_NO_ROUTE)
     if backend == NULL or backend.count == 0:
-        complain(stream, WHY_NO_ENDPOINT, 503)
-        return plain_reply(engine, 503, "Service Unavailable")
+        return _no_endpoint(stream)
     if backend.only != NULL:
         _take_endpoint(stream, backend, 0)
         return STEP_GO_ON
@@ -110,13 +111,19 @@ cdef int pick_endpoint(Stream* stream, Head* head) noexcept nogil:
         _rebalance(engine, backend)
     index = balancer_pick(backend.balancer)
     if index == BALANCER_EMPTY:
-        complain(stream, WHY_NO_ENDPOINT, 503)
-        return plain_reply(engine, 503, "Service Unavailable")
+        return _no_endpoint(stream)
     if index == BALANCER_ZERO:
         complain(stream, WHY_NO_WEIGHT, 500)
-        return plain_reply(engine, 500, "Internal Server Error")
+        plain_reply(engine, 500, "Internal Server Error")
+        return because(engine, RECORD_NO_ENDPOINT)
     _take_endpoint(stream, backend, index)
     return STEP_GO_ON
+
+
+cdef int _no_endpoint(Stream* stream) noexcept nogil:
+    complain(stream, WHY_NO_ENDPOINT, 503)
+    plain_reply(stream.engine, 503, "Service Unavailable")
+    return because(stream.engine, RECORD_NO_ENDPOINT)
 
 
 cdef void _rebalance(Engine* engine, LiveBackend* backend) noexcept nogil:

@@ -9,8 +9,9 @@ from fastproxy.engine.operations.attempts cimport another_attempt
 from fastproxy.engine.exchange.balancing cimport pick_endpoint, record_quality, reply_cookie
 from fastproxy.engine.loop.buffers cimport queue_clear
 from fastproxy.engine.stream.complaint cimport complain_failure
-from fastproxy.engine.stream.replies cimport STEP_GO_ON, STEP_REPLY, failure_reply
+from fastproxy.engine.stream.replies cimport STEP_GO_ON, STEP_REPLY, because, failure_reply
 from fastproxy.engine.operations.limits cimport retry_limit
+from fastproxy.engine.stream.record cimport RECORD_EXHAUSTED, failure_flag
 from fastproxy.engine.stream.stream cimport FAIL_CONNECT_TIMEOUT, FAIL_NONE, Stream
 from fastproxy.engine.upstream.h1_request cimport upstream_again
 
@@ -30,6 +31,7 @@ cdef int retry(Stream* stream, int failure) noexcept nogil:
             return STEP_GO_ON
     queue_clear(&stream.unsent)
     failure_reply(stream.engine, failure)
+    because(stream.engine, failure_flag(failure) | (RECORD_EXHAUSTED if stream.record.retries else 0))
     complain_failure(stream, stream.pool, failure, stream.engine.reply.status)
     reply_cookie(stream)
     return STEP_REPLY

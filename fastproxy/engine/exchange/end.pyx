@@ -1,4 +1,10 @@
-"""The end of an exchange, whoever made it: a client's connection, or a request made by Python."""
+"""The end of an exchange, whoever made it: a client's connection, or a request made by Python.
+
+It has two steps, since what others wait for is given back when the answer is complete, and its last
+byte may still wait for the client then: `exchange_release`, and `exchange_end` when that byte is with the
+kernel, or nothing more will be. `exchange_end` is the one end: it reports the record, and every exchange
+of a client that has begun passes it exactly once.
+"""
 
 from libc.stdint cimport int64_t, uint32_t
 
@@ -13,11 +19,21 @@ from fastproxy.engine.stream.replies cimport CLIENT_CLOSED
 from fastproxy.engine.http.owned_head cimport SavedHead, head_forget
 from fastproxy.engine.operations.limits cimport forget_limit
 from fastproxy.engine.exchange.run cimport end_steps
+from fastproxy.engine.stream.record cimport (
+    RECORD_CLIENT_LEFT, RECORD_CLIENT_SLOW, RECORD_CUT, RECORD_INTERNAL, RECORD_SHUTDOWN, RECORD_TUNNEL_CLIENT,
+    RECORD_TUNNEL_ENDPOINT, Record,
+)
 from fastproxy.engine.stream.stream cimport ROUTE_END_STEPS, Engine, Stream
 
+cdef enum:
+    NOT_THE_CLIENT = (
+        RECORD_CUT | RECORD_CLIENT_SLOW | RECORD_INTERNAL | RECORD_SHUTDOWN | RECORD_TUNNEL_CLIENT
+        | RECORD_TUNNEL_ENDPOINT
+    )
 
-cdef void exchange_end(Stream* stream) noexcept nogil:
-    """Give back everything the exchange took; safe to call again."""
+
+cdef void exchange_release(Stream* stream) noexcept nogil:
+    """Give back what the exchange took, but for what its record names; safe to call again."""
     cdef Engine* engine = stream.engine
     cdef int64_t now = engine.reactor.now_ns
     cdef Payload payload
@@ -41,14 +57,6 @@ cdef void exchange_end(Stream* stream) noexcept nogil:
         engine.end_exchange(stream)
     if stream.pool != NULL:
         record_quality(stream, stream.status)
-        stream.pool.references -= 1
-        stream.pool = NULL
-    if stream.backend != NULL:
-        stream.backend.references -= 1
-        stream.backend = NULL
-    if stream.table != NULL:
-        stream.table.references -= 1
-        stream.table = NULL
     if stream.saved_head != NULL:
         head_forget(<SavedHead*> stream.saved_head)
         stream.saved_head = NULL
@@ -58,7 +66,6 @@ cdef void exchange_end(Stream* stream) noexcept nogil:
         queue_clear(&stream.unsent)
     if stream.limit != NULL:
         forget_limit(stream)
-    stream.route = NULL
     stream.flags = 0
     stream.affinity = NULL
     stream.pages = NULL
@@ -70,3 +77,33 @@ cdef void exchange_end(Stream* stream) noexcept nogil:
         stream.discarding = 0
     stream.compress = 0
     stream.original_path = NULL
+
+
+cdef void exchange_end(Stream* stream) noexcept nogil:
+    """Report the record and give back the rest; safe to call again."""
+    cdef Record* record = &stream.record
+    exchange_release(stream)
+    if record.first_byte:
+        if record.status == 0:
+            record.status = CLIENT_CLOSED
+        if stream.engine.observe != NULL:
+            stream.engine.observe(stream.engine, stream)
+        record.first_byte = 0
+        stream.engine.counters.ended += 1
+    if stream.pool != NULL:
+        stream.pool.references -= 1
+        stream.pool = NULL
+    if stream.backend != NULL:
+        stream.backend.references -= 1
+        stream.backend = NULL
+    if stream.table != NULL:
+        stream.table.references -= 1
+        stream.table = NULL
+    stream.route = NULL
+
+
+cdef void exchange_abandon(Stream* stream) noexcept nogil:
+    """The same before the client has everything; what was not its doing is in the record already."""
+    if stream.record.first_byte and not stream.record.flags & NOT_THE_CLIENT:
+        stream.record.flags |= RECORD_TUNNEL_CLIENT if stream.record.status == 101 else RECORD_CLIENT_LEFT
+    exchange_end(stream)

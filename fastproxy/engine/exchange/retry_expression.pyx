@@ -23,6 +23,7 @@ from fastproxy.engine.exchange.connect_retry cimport retry
 from fastproxy.engine.operations.limits cimport retry_limit
 from fastproxy.engine.operations.buffering cimport BUFFER_PROGRAM
 from fastproxy.engine.exchange.run cimport request_steps
+from fastproxy.engine.stream.record cimport record_again
 from fastproxy.engine.stream.stream cimport (
     FAIL_INTERNAL, FAIL_NONE, ROUTE_PRESERVE_HOST, Engine,
 )
@@ -208,6 +209,7 @@ cdef int replay(Stream* stream) noexcept nogil:
         stream.attempt += 1
         stream.attempts = 0
         stream.fresh_only = 0
+        record_again(&stream.record)
         stream.status = 0
         engine.scratch.extra_used = 0
         if retry_limit(stream) == STEP_GO_ON and pick_again(stream) == STEP_GO_ON:

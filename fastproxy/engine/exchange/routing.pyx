@@ -16,8 +16,9 @@ from fastproxy.engine.http.head cimport Head, head_find, head_set, same_text
 from fastproxy.engine.http.h1_writer cimport Writer, write_number, write_text
 from fastproxy.engine.http.llhttp cimport METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_TRACE
 from fastproxy.engine.stream.replies cimport (
-    STEP_GO_ON, STEP_PARK, STEP_REPLY, link_body, location_reply, not_found, plain_reply, reply_lines,
+    STEP_GO_ON, STEP_PARK, STEP_REPLY, because, link_body, location_reply, not_found, plain_reply, reply_lines,
 )
+from fastproxy.engine.stream.record cimport RECORD_CONNECTION_LIMIT, RECORD_NO_ROUTE
 from fastproxy.engine.stream.stream cimport (
     ROUTE_DIRECT, Engine, EntryPoint, LiveBackend, LiveRoute, Pool, Stream, Table,
 )
@@ -68,7 +69,8 @@ cdef int route_probe(Stream* stream, Head* head) noexcept nogil:
     if _ping(stream.engine, &stream.engine.entry_points[stream.entry_point], head) == STEP_REPLY:
         return STEP_REPLY
     complain(stream, WHY_FULL, 503)
-    return plain_reply(stream.engine, 503, "Service Unavailable")
+    plain_reply(stream.engine, 503, "Service Unavailable")
+    return because(stream.engine, RECORD_CONNECTION_LIMIT)
 
 
 cdef bint _last_hop(Stream* stream, Head* head) noexcept nogil:
@@ -131,7 +133,7 @@ cdef int route_as(Stream* stream, Head* head, const char* alias, size_t alias_si
     cdef MatchResult result
     cdef LiveRoute* live
     if table == NULL:
-        return not_found(engine)
+        return _no_route(engine)
     request.entry_point = stream.entry_point
     request.host = head.name
     request.host_size = head.name_size
@@ -148,7 +150,7 @@ cdef int route_as(Stream* stream, Head* head, const char* alias, size_t alias_si
     request.regex = engine.match_regex
     core_match(table.matcher, &request, &result)
     if result.route == NO_ROUTE or result.route >= table.header.route_count:
-        return not_found(engine)
+        return _no_route(engine)
     if result.flags & (MATCH_ADD_SLASH | MATCH_REMOVE_SLASH):
         return _slash_redirect(engine, head, result.flags)
     live = &table.live[result.route]
@@ -165,6 +167,11 @@ cdef int route_as(Stream* stream, Head* head, const char* alias, size_t alias_si
         stream.backend = <LiveBackend*> live.target
         stream.backend.references += 1
     return STEP_GO_ON
+
+
+cdef int _no_route(Engine* engine) noexcept nogil:
+    not_found(engine)
+    return because(engine, RECORD_NO_ROUTE)
 
 
 cdef int _slash_redirect(Engine* engine, const Head* head, uint32_t flags) noexcept nogil:

@@ -11,7 +11,8 @@ from fastproxy.engine.http.head cimport KIND_X_FORWARDED_FOR, KIND_X_REAL_IP, He
 from fastproxy.engine.operations.payload cimport Payload, u32
 from fastproxy.engine.loop.posix cimport AF_INET, AF_INET6, inet_pton
 from fastproxy.engine.stream.proxy_protocol cimport inside
-from fastproxy.engine.stream.replies cimport STEP_GO_ON, plain_reply
+from fastproxy.engine.stream.replies cimport STEP_GO_ON, because, plain_reply
+from fastproxy.engine.stream.record cimport RECORD_WHITELIST
 from fastproxy.engine.stream.stream cimport EntryPoint, Stream
 from fastproxy.engine.http.h1_parser cimport Field
 
@@ -113,4 +114,7 @@ cdef int allow_networks(Stream* stream, Head* head, Payload* payload) noexcept n
         allowed = _forwarded_for_allows(head, payload.at, count)
     if allowed == 0:
         allowed = _in_networks(payload.at, count, stream.address)
-    return STEP_GO_ON if allowed > 0 else plain_reply(stream.engine, 403, "Forbidden")
+    if allowed > 0:
+        return STEP_GO_ON
+    plain_reply(stream.engine, 403, "Forbidden")
+    return because(stream.engine, RECORD_WHITELIST)

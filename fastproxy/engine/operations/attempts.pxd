@@ -20,5 +20,6 @@ cdef inline bint another_attempt(Stream* stream) noexcept nogil:
     if stream.attempts + 1 >= <int> attempts:
         return False
     stream.attempts += 1
+    stream.record.retries += 1
     stream.engine.counters.retries += 1
     return True

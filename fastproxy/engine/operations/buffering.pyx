@@ -4,7 +4,8 @@ from libc.stdint cimport int64_t
 
 from fastproxy.engine.http.head cimport Head
 from fastproxy.engine.operations.payload cimport Payload, i64
-from fastproxy.engine.stream.replies cimport STEP_COLLECT, STEP_GO_ON, plain_reply
+from fastproxy.engine.stream.replies cimport STEP_COLLECT, STEP_GO_ON, because, plain_reply
+from fastproxy.engine.stream.record cimport RECORD_BUFFERING
 from fastproxy.engine.stream.stream cimport Stream
 
 
@@ -15,7 +16,8 @@ cdef int buffer(Stream* stream, Head* head, Payload* payload) noexcept nogil:
     if head.upgrade:
         return STEP_GO_ON
     if limit and head.content_length > limit:
-        return plain_reply(stream.engine, 413, "Request Entity Too Large")
+        plain_reply(stream.engine, 413, "Request Entity Too Large")
+        return because(stream.engine, RECORD_BUFFERING)
     stream.buffer = start
     stream.chain = stream.step
     stream.sticky = 0

@@ -13,8 +13,9 @@ from fastproxy.engine.http.head cimport KIND_X_FORWARDED_FOR, KIND_X_REAL_IP, He
 from fastproxy.engine.http.h1_writer cimport Writer, write_number, write_text
 from fastproxy.engine.operations.payload cimport Payload, Text, blob, i64, u32
 from fastproxy.engine.loop.reactor cimport clock_ns
-from fastproxy.engine.stream.replies cimport STEP_GO_ON, STEP_REPLY, plain_reply, reply_lines
+from fastproxy.engine.stream.replies cimport STEP_GO_ON, because, plain_reply, reply_lines
 from fastproxy.engine.operations.access cimport trusts
+from fastproxy.engine.stream.record cimport RECORD_BREAKER, RECORD_CONNECTION_LIMIT, RECORD_RATE_LIMIT
 from fastproxy.engine.stream.stream cimport Engine, Stream
 from fastproxy.engine.http.h1_parser cimport Field
 
@@ -79,7 +80,7 @@ cdef int max_connections(Stream* stream, Head* head, Payload* payload) noexcept 
     engine.reply.body = writer.data
     engine.reply.body_size = writer.size
     engine.scratch.extra_used += <uint32_t> writer.size
-    return STEP_REPLY
+    return because(engine, RECORD_CONNECTION_LIMIT)
 
 
 cdef void write_duration(Writer* writer, int64_t nanoseconds) noexcept nogil:
@@ -223,7 +224,7 @@ cdef int _rate_reply(Engine* engine, int64_t delay) noexcept nogil:
     engine.reply.lines_size = lines.size
     engine.reply.body = body.data
     engine.reply.body_size = body.size
-    return STEP_REPLY
+    return because(engine, RECORD_RATE_LIMIT)
 
 
 cdef int circuit_breaker(Stream* stream, Head* head, Payload* payload) noexcept nogil:
@@ -234,7 +235,8 @@ cdef int circuit_breaker(Stream* stream, Head* head, Payload* payload) noexcept 
         return STEP_GO_ON
     if not breaker_admit(engine.shared, slot, engine.reactor.now_ns):
         complain(stream, WHY_BREAKER, 503)
-        return plain_reply(engine, 503, "Service Unavailable")
+        plain_reply(engine, 503, "Service Unavailable")
+        return because(engine, RECORD_BREAKER)
     stream.breaker = start
     stream.started_ns = engine.reactor.now_ns
     return STEP_GO_ON

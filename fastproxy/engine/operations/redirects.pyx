@@ -11,8 +11,9 @@ from fastproxy.engine.http.h1_writer cimport Writer, write_number, write_text
 from fastproxy.engine.http.llhttp cimport METHOD_GET, METHOD_HEAD
 from fastproxy.engine.operations.payload cimport Payload, Text, blob, u32
 from fastproxy.engine.stream.replies cimport (
-    STEP_GO_ON, STEP_REPLY, error_reply, link_body, plain_reply, redirect_status, redirect_to, reply_lines,
+    STEP_GO_ON, STEP_REPLY, because, error_reply, link_body, plain_reply, redirect_status, redirect_to, reply_lines,
 )
+from fastproxy.engine.stream.record cimport RECORD_HOST
 from fastproxy.engine.stream.stream cimport Stream
 from fastproxy.engine.http.h1_parser cimport Field
 
@@ -123,7 +124,8 @@ cdef int secure_request(Stream* stream, Head* head, Payload* payload) noexcept n
                 allowed = True
                 break
         if not allowed:
-            return error_reply(stream.engine, 500, "Bad Host\n")
+            error_reply(stream.engine, 500, "Bad Host\n")
+            return because(stream.engine, RECORD_HOST)
     return _secure_redirect(stream, head, payload, flags, ssl_host, host)
 
 

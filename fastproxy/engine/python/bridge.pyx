@@ -23,9 +23,10 @@ from libc.string cimport memcmp, memset
 from fastproxy.engine.python.exchange cimport Exchange, ResponseHead, exchange_of
 from fastproxy.engine.http.spool cimport Gather
 from fastproxy.engine.http.head cimport Head, head_fields, head_text
-from fastproxy.engine.stream.replies cimport STEP_GO_ON, STEP_PARK, STEP_REPLY, plain_reply
+from fastproxy.engine.stream.replies cimport STEP_GO_ON, STEP_PARK, STEP_REPLY, because, plain_reply
 from fastproxy.engine.exchange.routing cimport route_as
 from fastproxy.engine.http.owned_head cimport SavedHead
+from fastproxy.engine.stream.record cimport RECORD_UNAUTHORISED
 from fastproxy.engine.stream.stream cimport Engine, Stream, Table
 
 log = logging.getLogger(__name__)
@@ -290,7 +291,8 @@ cdef int _refuse(Stream* stream, uint32_t slot, Gather* answer) noexcept with gi
         exchange = exchange_of(stream)
         body = answer.data[:answer.size] if answer.size else b""
         reply = (<object> stream.table.filters[slot]).on_refusal(Response(head.status, head_fields(head), body))
-        return _fill_reply(stream, exchange, reply)
+        _fill_reply(stream, exchange, reply)
+        return because(stream.engine, RECORD_UNAUTHORISED)
     except Exception:
         log.exception("a filter failed")
         plain_reply(stream.engine, 500, "Internal Server Error\n")

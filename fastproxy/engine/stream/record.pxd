@@ -71,3 +71,16 @@ cdef struct Record:
     uint16_t origin_status  # of the step that answered, also where a page took its place
     uint8_t reused  # the connection to the endpoint had answered before
     uint8_t own  # fastproxy answered, not an endpoint
+
+cdef inline uint32_t failure_flag(int failure) noexcept nogil:
+    """The flag of a FAIL_* of stream.pxd."""
+    cdef uint32_t[10] flags = [
+        0, RECORD_CONNECT_FAILED, RECORD_CONNECT_TIMEOUT, RECORD_HEAD_TIMEOUT, RECORD_CLOSED, RECORD_MALFORMED,
+        RECORD_CUT, RECORD_NAME, RECORD_ENDPOINT_TLS, RECORD_INTERNAL,
+    ]
+    return flags[failure]
+
+cdef inline void record_again(Record* record) noexcept nogil:
+    """Another attempt: forget when and how the last one got to its endpoint."""
+    record.connected = record.secured = record.written = 0
+    record.reused = 0

@@ -16,6 +16,11 @@ cdef enum:
 cdef enum:
     CLIENT_CLOSED = 499  # the client left before there was an answer (`features.md` 1.2); never sent
 
+cdef inline int because(Engine* engine, uint32_t flag) noexcept nogil:
+    """Say for the record why `engine.reply` is the answer (RECORD_*)."""
+    engine.reply.flags = flag
+    return STEP_REPLY
+
 cdef int plain_reply(Engine* engine, int status, const char* body) noexcept nogil
 cdef int error_reply(Engine* engine, int status, const char* body) noexcept nogil
 cdef int not_found(Engine* engine) noexcept nogil

@@ -216,7 +216,7 @@ cdef struct Stream:
     uint32_t original_path_size
     uint32_t added_size  # of the prefix that AddPrefix has put in front, when nothing else was done
     uint32_t step  # where request_steps stands
-    uint16_t status
+    uint16_t status  # as limits and filters see it: 502 where a response was cut
     uint8_t is_head
     uint8_t is_safe  # GET, HEAD, OPTIONS, TRACE without body
     uint8_t chunked  # framing of the request towards the endpoint
@@ -258,6 +258,7 @@ cdef struct Reply:
     uint8_t raw  # made by Python: `lines` is all there is, no Content-Type is added
     uint8_t has_date
     uint8_t has_server
+    uint32_t flags  # RECORD_*: why this is the answer
 
 cdef struct EntryPoint:
     uint8_t tls
@@ -295,6 +296,8 @@ cdef struct TlsApi:
 
 cdef struct Counters:
     uint64_t accepted
+    uint64_t begun  # exchanges of clients, by their first byte
+    uint64_t ended
     uint64_t requests
     uint64_t replies
     uint64_t upstream_connects

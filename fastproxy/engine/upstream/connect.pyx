@@ -104,6 +104,8 @@ cdef void upstream_connected(Upstream* upstream) noexcept nogil:
     cdef Engine* engine = upstream.engine
     if upstream.version == upstream.pool.version:
         upstream.pool.preferred = upstream.address
+    if upstream.stream != NULL:
+        upstream.stream.record.connected = engine.reactor.now_ns
     if upstream.pool.tls:
         upstream.ssl = engine.tls.connect(
             upstream.pool.tls_client, upstream.source.descriptor, upstream.pool.name,
@@ -124,6 +126,8 @@ cdef void upstream_handshake(Upstream* upstream) noexcept nogil:
     cdef int code = upstream.engine.tls.handshake(upstream.ssl)
     if code == 1:
         upstream.handshaking = 0
+        if upstream.stream != NULL:
+            upstream.stream.record.secured = upstream.engine.reactor.now_ns
         upstream.connected = 1
         upstream.readable = 1
         upstream_flush(upstream)

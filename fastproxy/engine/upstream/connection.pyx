@@ -186,6 +186,8 @@ cdef void upstream_send(Upstream* upstream, const iovec* vector, int count, size
             written = 0
         if written:
             upstream.written = 1
+            if upstream.stream != NULL:
+                upstream.stream.record.upstream_sent += written
     if <size_t> written < total:
         if queue_append_rest(&upstream.output, vector, count, written) < 0:
             _deafen(upstream)
@@ -216,6 +218,8 @@ cdef void upstream_flush(Upstream* upstream) noexcept nogil:
             _deafen(upstream)
             break
         upstream.written = 1
+        if stream != NULL:
+            stream.record.upstream_sent += written
         queue_consume(&upstream.output, written)
         if upstream.output.first != NULL:
             deadline_set(&upstream.source, &upstream.source.deadline, DEADLINE_UPSTREAM_STALL)
@@ -231,13 +235,16 @@ cdef void upstream_flush(Upstream* upstream) noexcept nogil:
 
 cdef void upstream_request_sent(Upstream* upstream) noexcept nogil:
     """Nothing of the request waits here; from now on the endpoint owes an answer."""
-    if upstream.stream != NULL and upstream.stream.request_done and not upstream.answered:
-        deadline_set(
-            &upstream.source, &upstream.source.deadline,
-            DEADLINE_UPGRADE if upstream.stream.upgrade == UPGRADE_WEBSOCKET else DEADLINE_RESPONSE,
-        )
-    else:
-        deadline_clear(upstream.engine.reactor, &upstream.source.deadline)
+    cdef Stream* stream = upstream.stream
+    if stream != NULL and stream.request_done:
+        stream.record.written = upstream.engine.reactor.now_ns
+        if not upstream.answered:
+            deadline_set(
+                &upstream.source, &upstream.source.deadline,
+                DEADLINE_UPGRADE if stream.upgrade == UPGRADE_WEBSOCKET else DEADLINE_RESPONSE,
+            )
+            return
+    deadline_clear(upstream.engine.reactor, &upstream.source.deadline)
 
 
 cdef void upstream_end_half(Upstream* upstream) noexcept nogil:

@@ -15,6 +15,7 @@ from fastproxy.engine.loop.buffers cimport (
 )
 from fastproxy.engine.loop.posix cimport iovec
 from fastproxy.engine.loop.reactor cimport DEADLINE_TUNNEL, deadline_clear, deadline_set, source_run
+from fastproxy.engine.stream.record cimport record_again
 from fastproxy.engine.stream.stream cimport (
     FAIL_INTERNAL, FAIL_NONE, TUNNEL_CLOSING, Engine, Stream, Upstream,
 )
@@ -41,6 +42,7 @@ cdef int upstream_begin(
     cdef int count, failure
     cdef size_t total
     cdef Upstream* upstream = NULL
+    stream.record.chosen = stream.engine.reactor.now_ns
     if not stream.fresh_only:
         upstream = upstream_take_idle(stream.pool)
     if upstream == NULL:
@@ -53,6 +55,7 @@ cdef int upstream_begin(
         upstream_limit_connecting(upstream)
     else:
         upstream_attach(upstream, stream)
+        stream.record.reused = 1
         deadline_clear(stream.engine.reactor, &upstream.source.deadline)
         if stream.is_safe and stream_save_head(stream, head, head_size) < 0:
             stream.is_safe = 0
@@ -65,6 +68,7 @@ cdef int upstream_begin(
     if upstream.deaf and not upstream.written:
         # The idle connection was closed under us and no byte left: a fresh one, now, with all of it.
         upstream_close(upstream)
+        record_again(&stream.record)
         stream.fresh_only = 1
         stream.engine.counters.retries += 1
         return upstream_begin(stream, head, head_size, body, body_size, last)
@@ -76,7 +80,10 @@ cdef int upstream_begin(
 cdef int upstream_again(Stream* stream) noexcept nogil:
     """Send what no endpoint has seen yet (`stream.unsent`) to the endpoint picked now."""
     cdef Upstream* upstream = NULL
-    cdef int failure = upstream_open_any(stream, &upstream)
+    cdef int failure
+    record_again(&stream.record)
+    stream.record.chosen = stream.engine.reactor.now_ns
+    failure = upstream_open_any(stream, &upstream)
     if failure:
         return failure
     if not stream.flags & ROUTE_PRESERVE_HOST and _replace_host(stream) < 0:

@@ -15,6 +15,7 @@ from fastproxy.engine.http.mend cimport mend_head
 from fastproxy.engine.loop.posix cimport errno, ssize_t
 from fastproxy.engine.loop.reactor cimport DEADLINE_TUNNEL, deadline_clear, deadline_set, source_run
 from fastproxy.engine.stream.splice cimport splice_body, splice_rest, splice_worthwhile
+from fastproxy.engine.stream.record cimport Record, record_again
 from fastproxy.engine.stream.stream cimport (
     FAIL_CLOSED, FAIL_MALFORMED, FAIL_TRUNCATED, TUNNEL_ENDED, TUNNEL_OPEN, Engine, Stream,
     Upstream,
@@ -58,6 +59,7 @@ cdef void upstream_read_head(Upstream* upstream) noexcept nogil:
         return
     _settle_readable(upstream, count, room)
     upstream.answered = 1
+    stream.record.upstream_received += count
     upstream.wire.window.used += <uint32_t> count
     while True:
         begin = upstream.wire.window.head_size  # behind the interim answers seen so far
@@ -133,6 +135,7 @@ cdef void _head_complete(Upstream* upstream) noexcept nogil:
     cdef size_t size = upstream.wire.window.used - upstream.wire.window.head_size
     cdef Head* head = &engine.response
     cdef uint8_t keep_alive = head.keep_alive
+    stream.record.answered = engine.reactor.now_ns
     deadline_clear(engine.reactor, &upstream.source.deadline)
     if head.status == 101:
         # http-safety.md 32: only what was asked for
@@ -171,6 +174,7 @@ cdef void upstream_read_body(Upstream* upstream) noexcept nogil:
             _ended(upstream, count == TRANSPORT_FAILED)
         return
     _settle_readable(upstream, count, engine.body_size)
+    upstream.stream.record.upstream_received += count
     _deliver(upstream, engine.body, count)
 
 
@@ -188,6 +192,7 @@ cdef bint _splice(Upstream* upstream) noexcept nogil:
     if count == 0:
         upstream.readable = 0
         return True
+    _note_spliced(stream, count, moved)
     part = splice_rest(engine, count - moved)
     while part:
         moved += part
@@ -204,6 +209,16 @@ cdef bint _splice(Upstream* upstream) noexcept nogil:
     return True
 
 
+cdef void _note_spliced(Stream* stream, size_t count, size_t moved) noexcept nogil:
+    """Bytes of the body that no owner sees: they are with the client's socket."""
+    cdef Record* record = &stream.record
+    record.upstream_received += count
+    record.origin_body += moved
+    record.response_body += moved
+    record.sent += moved
+    record.last_in = record.last_out = stream.engine.reactor.now_ns
+
+
 cdef void _deliver(Upstream* upstream, char* data, size_t size) noexcept nogil:
     """Decode what was read and hand it to the owner."""
     cdef Stream* stream = upstream.stream
@@ -214,6 +229,7 @@ cdef void _deliver(Upstream* upstream, char* data, size_t size) noexcept nogil:
     cdef int code = wire_body(&upstream.wire, data, size, &consumed)
     body = upstream.wire.body
     body_size = upstream.wire.body_size
+    stream.record.last_in = stream.engine.reactor.now_ns
     upstream.window = NULL
     if code == WIRE_MORE:
         stream.owner.on_body(stream, body, body_size, 0)
@@ -257,6 +273,8 @@ cdef void upstream_read_tunnel(Upstream* upstream) noexcept nogil:
         stream.owner.on_body(stream, engine.body, 0, 1)
     else:
         _settle_readable(upstream, count, engine.body_size)
+        stream.record.upstream_received += count
+        stream.record.last_in = engine.reactor.now_ns
         deadline_set(&upstream.source, &upstream.source.deadline, DEADLINE_TUNNEL)
         stream.owner.on_body(stream, engine.body, count, 0)
         _read_on(upstream)
@@ -297,6 +315,7 @@ cdef void _send_again(Upstream* upstream) noexcept nogil:
     cdef Stream* stream = upstream.stream
     cdef int failure
     upstream_close(upstream)
+    record_again(&stream.record)
     stream.fresh_only = 1
     stream.engine.counters.retries += 1
     failure = upstream_begin(stream, stream.saved, stream.saved_size, NULL, 0, 1)
