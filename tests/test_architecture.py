@@ -239,6 +239,20 @@ def test_the_test_sees_what_it_should(path: str, text: str, expected: int) -> No
     assert len(violations(Path(path), text)) == expected
 
 
+# The listener may take a connection from an endpoint's pool when descriptors are short.
+SPEAKS_TO_ENDPOINTS = {"fastproxy/engine/client/listener.pyx"}
+
+
+def test_a_client_speaks_to_endpoints_through_its_exchange() -> None:
+    found = {
+        str(path)
+        for path in sorted(Path("fastproxy/engine/client").glob("*.p*"))
+        if path.suffix in (".pyx", ".pxd")
+        if any(inside(n, "fastproxy.engine.upstream") for n in imports(path, path.read_text()))
+    }
+    assert found == SPEAKS_TO_ENDPOINTS
+
+
 ENGINE_EXAMPLES = [
     ("exchange/run.pyx", "from fastproxy.engine.operations.paths cimport add_prefix", 0),
     ("exchange/run.pyx", "from fastproxy.engine.exchange.end cimport exchange_end", 0),

@@ -15,7 +15,7 @@ from fastproxy.engine.http.h1_writer cimport Forwarding, Writer, write_request
 from fastproxy.engine.http.llhttp cimport HTTP_REQUEST
 from fastproxy.engine.loop.posix cimport iovec, ssize_t
 from fastproxy.engine.stream.proxy_protocol cimport proxy_header
-from fastproxy.engine.exchange.retry_expression cimport retry_expression as program_holds
+from fastproxy.engine.exchange.buffering cimport retry_expression as program_holds
 from fastproxy.engine.http.owned_head cimport SavedHead, head_forget, head_save, head_save_again
 from fastproxy.engine.stream.stream cimport EntryPoint
 from fastproxy.engine.stream.transport cimport TRANSPORT_AGAIN, transport_write

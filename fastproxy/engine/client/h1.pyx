@@ -1,12 +1,12 @@
 """The client side of HTTP/1.1.
 
-Idea: a connection reads one head, makes the canonical request of it, asks `steps` where it goes, has
-the upstream side send it, and writes what comes back. One request is in work at a time; bytes of
-later requests wait in `pending` and nothing more is read (http-safety.md 38).
+Idea: a connection reads one head, makes the canonical request of it, hands it to its exchange
+(`exchange/request`), and writes what that wants written (`ClientCodec`). One request is in work at a
+time; bytes of later requests wait in `pending` and nothing more is read (http-safety.md 38).
 
 This file accepts connections and hands each event to the part that the connection's state names;
 from the lowest to the highest the parts are h1_connection (memory, writing, closing),
-answer (own answers, the end of an exchange), tunnel, h1_response, h1_request and handshake.
+answer (own answers, what comes behind an answer), tunnel, h1_response, h1_request and handshake.
 
 States: HEAD -> BUSY -> HEAD ..., with DRAIN (answered while the request body still arrives), LINGER
 (our end is closed, the client's last bytes are read so that it is not reset before it has read the
@@ -22,7 +22,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t
 from libc.stdlib cimport free
 
 from fastproxy.engine.loop.buffers cimport queue_consume, queue_vector
-from fastproxy.engine.client.answer cimport downstream_refuse, downstream_reply_on
+from fastproxy.engine.client.answer cimport downstream_refuse
 from fastproxy.engine.client.h1_connection cimport (
     DOWNSTREAM_BUSY, DOWNSTREAM_DRAIN, DOWNSTREAM_HANDSHAKE, DOWNSTREAM_HEAD, DOWNSTREAM_LINGER,
     DOWNSTREAM_PROXY, DOWNSTREAM_TUNNEL, Downstream, downstream_close, downstream_end, downstream_end_half,
@@ -31,8 +31,10 @@ from fastproxy.engine.client.h1_connection cimport (
 )
 from fastproxy.engine.client.handshake cimport handshake_begin, handshake_event, handshake_reset
 from fastproxy.engine.client.h1_request cimport downstream_read_body, downstream_read_head
-from fastproxy.engine.client.h1_response cimport downstream_on_continue, downstream_owner
+from fastproxy.engine.client.h1_response cimport downstream_ask_body, downstream_codec
 from fastproxy.engine.exchange.end cimport exchange_end
+from fastproxy.engine.exchange.request cimport exchange_writable
+from fastproxy.engine.exchange.response cimport exchange_owner
 from fastproxy.engine.client.tunnel cimport downstream_read_tunnel, downstream_settle_tunnel
 from fastproxy.engine.http.llhttp cimport HTTP_REQUEST
 from fastproxy.engine.loop.posix cimport (
@@ -49,7 +51,6 @@ from fastproxy.engine.stream.stream cimport MAX_PROBES, Engine
 from fastproxy.engine.stream.transport cimport (
     TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_read, transport_write,
 )
-from fastproxy.engine.upstream.h1_request cimport upstream_abort, upstream_resume
 from fastproxy.engine.http.h1_parser cimport wire_init
 
 cdef enum:
@@ -72,11 +73,11 @@ cdef void downstream_accept(
     downstream.source.on_free = downstream_free
     downstream.engine = engine
     downstream.entry_point = entry_point
-    downstream.stream.owner = &downstream_owner
+    downstream.stream.owner = &exchange_owner
+    downstream.stream.codec = &downstream_codec
     downstream.stream.engine = engine
     downstream.stream.entry_point = entry_point
     downstream.stream.tls = engine.entry_points[entry_point].tls
-    downstream.tls_varies = engine.entry_points[entry_point].tls_varies
     downstream_set_client(downstream, address)
     wire_init(&downstream.wire, HTTP_REQUEST)
     downstream.wire.max_lines = <uint16_t> engine.header_lines
@@ -96,7 +97,7 @@ cdef void downstream_accept(
             downstream_close(<Downstream*> engine.over[0])
         engine.over[engine.over_count] = &downstream.source
         engine.over_count += 1
-        downstream.over = 1
+        downstream.stream.over = 1
     downstream.readable = 1
     if engine.entry_points[entry_point].proxy_protocol:
         downstream.state = DOWNSTREAM_PROXY
@@ -155,20 +156,20 @@ cdef void _written(Downstream* downstream) noexcept nogil:
         exchange_end(&downstream.stream)
         downstream_end(downstream)
         return
-    if downstream.rest_size:
-        downstream_reply_on(downstream)
+    if downstream.stream.rest_size:
+        exchange_writable(&downstream.stream)
         return
     if downstream.state == DOWNSTREAM_BUSY:
         if downstream.stream.request_done:
             deadline_clear(downstream.engine.reactor, &downstream.source.deadline)
         else:
             deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_BODY)
-        upstream_resume(&downstream.stream)
+        exchange_writable(&downstream.stream)
     elif downstream.state == DOWNSTREAM_TUNNEL:
         deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_TUNNEL)
         downstream_settle_tunnel(downstream)
         if not downstream.ended & 2:
-            upstream_resume(&downstream.stream)
+            exchange_writable(&downstream.stream)
     elif downstream.state == DOWNSTREAM_HEAD:
         exchange_end(&downstream.stream)
         deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_IDLE)
@@ -202,7 +203,7 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
     elif downstream.state == DOWNSTREAM_BUSY:
         if not (
             downstream.wire.message_done or downstream.paused or downstream.waiting_continue
-            or downstream.parked or downstream.closing
+            or downstream.stream.parked or downstream.closing
         ):
             downstream_read_body(downstream)
     elif downstream.state == DOWNSTREAM_DRAIN:
@@ -238,7 +239,7 @@ cdef void _on_deadline(Source* source, int kind) noexcept nogil:
     cdef Downstream* downstream = <Downstream*> source
     cdef bint unread = not downstream.wire.message_done
     if kind == DEADLINE_CONTINUE:
-        downstream_on_continue(&downstream.stream)
+        downstream_ask_body(&downstream.stream)
         return
     if kind != DEADLINE_LEFT:
         downstream.stream.record.flags |= RECORD_CLIENT_SLOW
@@ -250,10 +251,9 @@ cdef void _on_deadline(Source* source, int kind) noexcept nogil:
     elif (kind == DEADLINE_BODY or kind == DEADLINE_REQUEST) and (
         downstream.state == DOWNSTREAM_BUSY and unread and not downstream.stream.response_started
     ):
-        if downstream.parked:
+        if downstream.stream.parked:
             downstream_close(downstream)
             return
-        upstream_abort(&downstream.stream)
         downstream_refuse(downstream, 408)
     else:
         downstream_close(downstream)
@@ -285,7 +285,7 @@ cdef bint _close_idle(Engine* engine, Deadline* deadline) noexcept nogil:
             return False
         following = deadline.next
         downstream = <Downstream*> deadline.source
-        if _idle(downstream) and not downstream.over:
+        if _idle(downstream) and not downstream.stream.over:
             _close_unless_asked(downstream)
             # Otherwise the list may be another by now; the next turn looks again.
             return downstream.source.dead
@@ -304,7 +304,7 @@ cdef bint _close_silent(Engine* engine, int kind) noexcept nogil:
             return False
         downstream = <Downstream*> deadline.source
         # Closing one beyond the limit would make no room below it.
-        if not downstream.over and (downstream.state == DOWNSTREAM_PROXY or (
+        if not downstream.stream.over and (downstream.state == DOWNSTREAM_PROXY or (
             downstream.state == DOWNSTREAM_HANDSHAKE and downstream.ssl == NULL and not downstream.waiting
         ) or (_idle(downstream) and not downstream.readable and downstream.requests == 0)):
             downstream_close(downstream)

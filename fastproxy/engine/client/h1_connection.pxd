@@ -3,12 +3,9 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastproxy.engine.loop.buffers cimport Queue
-from fastproxy.engine.exchange.compress cimport Compression
-from fastproxy.engine.http.spool cimport Gather
-from fastproxy.engine.http.head cimport Head
 from fastproxy.engine.loop.posix cimport iovec
 from fastproxy.engine.loop.reactor cimport Deadline, Source
-from fastproxy.engine.stream.stream cimport Engine, Stream
+from fastproxy.engine.stream.stream cimport CLIENT_FULL, CLIENT_READY, Engine, Stream
 from fastproxy.engine.http.h1_parser cimport Window, Wire, window_free
 
 cdef enum DownstreamState:
@@ -35,11 +32,6 @@ cdef struct Downstream:
     Downstream* previous_waiting
     char* pending  # read, but belonging to later requests
     void* ssl
-    Compression compression
-    Head* first_head  # of a response to be gathered, between `on_head` and `on_body` of one call
-    Gather* gather
-    const char* rest  # of an own answer; its memory belongs to the exchange
-    size_t rest_size
     uint32_t pending_size
     uint32_t entry_point
     uint32_t drained
@@ -52,16 +44,12 @@ cdef struct Downstream:
     uint8_t closing  # close when the output is written
     uint8_t keep_alive
     uint8_t http10
-    uint8_t tls_varies  # each request's host has to be asked for
     uint8_t response_chunked
     uint8_t until_close
     uint8_t waiting_continue  # the body is not read before the endpoint says 100
     uint8_t ended  # tunnel: 1 = client has ended, 2 = endpoint has ended, 4 = the client knows
     uint8_t untold  # the socket had no room for the end of our half yet
-    uint8_t parked  # Python has the stream
-    uint8_t over  # accepted beyond the limit: only a probe is answered
     uint8_t waiting  # linked among those who wait for a step of their handshake
-    uint8_t collecting  # the request body is wanted whole, by buffering
     char client[48]
 
 cdef void downstream_free(Source* source) noexcept nogil
@@ -73,7 +61,6 @@ cdef void downstream_count(Downstream* downstream) noexcept nogil
 cdef void downstream_wait(Downstream* downstream) noexcept nogil
 cdef void downstream_wait_no_more(Downstream* downstream) noexcept nogil
 cdef void downstream_reset(Downstream* downstream) noexcept nogil
-cdef void downstream_release(Downstream* downstream) noexcept nogil
 cdef void downstream_end(Downstream* downstream) noexcept nogil
 cdef void downstream_end_half(Downstream* downstream) noexcept nogil
 cdef void downstream_left(Downstream* downstream) noexcept nogil
@@ -88,6 +75,11 @@ cdef inline void downstream_sent(Downstream* downstream, size_t count) noexcept 
 
 cdef inline Downstream* downstream_of(Stream* stream) noexcept nogil:
     return <Downstream*> (<char*> stream - <size_t> &(<Downstream*> NULL).stream)
+
+
+cdef inline int downstream_state(Downstream* downstream) noexcept nogil:
+    """What the exchange is told after a piece (ClientState)."""
+    return CLIENT_FULL if downstream.output.size > downstream.engine.high_water else CLIENT_READY
 
 
 cdef inline void downstream_drop_window(Downstream* downstream) noexcept nogil:

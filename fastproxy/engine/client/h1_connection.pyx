@@ -10,9 +10,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strlen
 
 from fastproxy.engine.loop.buffers cimport queue_append_rest, queue_clear
-from fastproxy.engine.exchange.compress cimport compress_end
 from fastproxy.engine.exchange.end cimport exchange_abandon
-from fastproxy.engine.http.spool cimport gather_free
 from fastproxy.engine.loop.posix cimport (
     AF_INET, AF_INET6, SOL_SOCKET, SO_LINGER, close, gmtime_r, inet_ntop, iovec, linger,
     setsockopt, sockaddr, sockaddr_in, sockaddr_in6, ssize_t, strftime, time_t, tm,
@@ -25,7 +23,6 @@ from fastproxy.engine.stream.stream cimport Engine, Stream
 from fastproxy.engine.stream.transport cimport (
     TLS_FULL, TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_end, transport_write,
 )
-from fastproxy.engine.upstream.h1_request cimport stream_forget_head, upstream_abort
 from fastproxy.engine.http.h1_parser cimport window_free, wire_free
 
 
@@ -100,8 +97,6 @@ cdef void downstream_close(Downstream* downstream) noexcept nogil:
     cdef Engine* engine = downstream.engine
     if downstream.source.dead:
         return
-    upstream_abort(&downstream.stream)
-    downstream_release(downstream)
     exchange_abandon(&downstream.stream)
     if downstream.waiting:
         downstream_wait_no_more(downstream)
@@ -136,9 +131,9 @@ cdef void downstream_count(Downstream* downstream) noexcept nogil:
     """From now on it is one of those the limit allows."""
     cdef Engine* engine = downstream.engine
     cdef uint32_t kept = 0, i
-    if not downstream.over:
+    if not downstream.stream.over:
         return
-    downstream.over = 0
+    downstream.stream.over = 0
     for i in range(engine.over_count):
         if engine.over[i] != &downstream.source:
             engine.over[kept] = engine.over[i]
@@ -186,21 +181,6 @@ cdef void downstream_reset(Downstream* downstream) noexcept nogil:
         downstream.engine.tls.free(downstream.ssl)
         downstream.ssl = NULL
     downstream_close(downstream)
-
-
-cdef void downstream_release(Downstream* downstream) noexcept nogil:
-    """Give back what the response needed."""
-    cdef Stream* stream = &downstream.stream
-    stream_forget_head(stream)
-    compress_end(&downstream.compression)
-    downstream.rest_size = 0
-    downstream.first_head = NULL
-    if downstream.gather != NULL:
-        gather_free(downstream.gather)
-        downstream.gather = NULL
-    if stream.trailers != NULL:
-        free(stream.trailers)
-        stream.trailers = NULL
 
 
 cdef void downstream_end(Downstream* downstream) noexcept nogil:

@@ -1,8 +1,7 @@
-"""Responses on their way to the client. See h1_response.pyx."""
+"""HTTP/1.1 as a client's codec: how responses look. See h1_response.pyx."""
 
-from fastproxy.engine.stream.stream cimport Stream, StreamOwner
+from fastproxy.engine.stream.stream cimport ClientCodec, Stream
 
-cdef StreamOwner downstream_owner  # what the upstream side calls
+cdef ClientCodec downstream_codec
 
-cdef void downstream_failed(Stream* stream, int failure) noexcept nogil
-cdef void downstream_on_continue(Stream* stream) noexcept nogil
+cdef void downstream_ask_body(Stream* stream) noexcept nogil

@@ -13,8 +13,8 @@ from fastproxy.engine.stream.stream cimport Engine, Stream
 from fastproxy.engine.stream.transport cimport (
     TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_drained, transport_read,
 )
-from fastproxy.engine.upstream.h1_request cimport (
-    upstream_full, upstream_shutdown, upstream_tunnel, upstream_waits,
+from fastproxy.engine.exchange.request cimport (
+    exchange_full, exchange_tunnel, exchange_tunnel_ended, exchange_waits,
 )
 
 
@@ -37,15 +37,15 @@ cdef void downstream_read_tunnel(Downstream* downstream) noexcept nogil:
     elif count == 0:
         downstream.ended |= 1
         _ended_by(stream, RECORD_TUNNEL_CLIENT)
-        upstream_shutdown(stream)
+        exchange_tunnel_ended(stream)
         downstream_settle_tunnel(downstream)
     else:
         if transport_drained(engine, downstream.ssl, count, engine.body_size) and not downstream.hung_up:
             downstream.readable = 0
         deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_TUNNEL)
         stream.record.received += count
-        upstream_tunnel(stream, engine.body, count)
-        if upstream_full(stream):
+        exchange_tunnel(stream, engine.body, count)
+        if exchange_full(stream):
             downstream.paused = 1
         elif downstream.readable:
             source_run(&downstream.source)
@@ -63,7 +63,7 @@ cdef void downstream_settle_tunnel(Downstream* downstream) noexcept nogil:
     if not downstream.ended & 2 or downstream.output.first != NULL:
         return
     if downstream.ended & 1:
-        if upstream_waits(&downstream.stream):
+        if exchange_waits(&downstream.stream):
             return
         if downstream.ssl != NULL:
             _tell(downstream)

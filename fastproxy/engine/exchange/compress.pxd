@@ -2,7 +2,8 @@
 
 from libc.stdint cimport uint8_t
 
-from fastproxy.engine.http.head cimport Head
+from fastproxy.engine.http.head cimport Head, Scratch
+from fastproxy.engine.stream.compression cimport Compression, Compressor
 
 cdef enum:
     COMPRESS_MINIMUM = 512  # shorter bodies stay as they are
@@ -10,29 +11,19 @@ cdef enum:
     WISH_VARY = 1
     WISH_GZIP = 2
 
-cdef struct Compressor:
-    void* zlib
-
-cdef struct Compression:
-    # Of the response on its way.
-    Compressor* compressor  # NULL: it goes as it is
-    char* held  # its head, while the first piece of the body must decide about it
-    size_t held_size
-    uint8_t undecided  # the first piece of the body decides; 2 = its type is missing too
-    uint8_t may_hold
-    uint8_t known_length
-
 cdef const char* compress_sniff(const char* data, size_t size) noexcept nogil
 cdef Compressor* compress_begin() noexcept nogil
 cdef void compress_free(Compressor* compressor) noexcept nogil
 cdef uint8_t compress_wish(const Head* request) noexcept nogil
-cdef void compress_plan(Compression* compression, uint8_t wish, Head* head, bint bodiless) noexcept nogil
+cdef void compress_plan(
+    Compression* compression, uint8_t wish, Head* head, Scratch* scratch, bint bodiless
+) noexcept nogil
 cdef bint compress_decide(
-    Compression* compression, char* head, size_t* head_size, size_t room, const char* data, size_t size,
-    uint8_t last
+    Compression* compression, const Scratch* scratch, const char* data, size_t size, uint8_t last
 ) noexcept nogil
 cdef bint compress_answer(
-    Compression* compression, int status, const char** lines, size_t* lines_size, char** body, size_t* size
+    Compression* compression, Scratch* scratch, int status, const char** lines, size_t* lines_size, char** body,
+    size_t* size
 ) noexcept nogil
 cdef int compress_piece(
     Compressor* compressor, const char* data, size_t size, uint8_t last, char** out, size_t* out_size

@@ -22,9 +22,10 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset, strlen
 
 from fastproxy.engine.http.head cimport (
-    KIND_CONTENT_ENCODING, Head, has_token, head_add, head_find, same_text,
+    KIND_CONTENT_ENCODING, Head, Scratch, has_token, head_add, head_find, head_remove, same_text, scratch_keep,
 )
-from fastproxy.engine.http.h1_writer cimport Writer, write_field, write_head_field, write_text
+from fastproxy.engine.http.owned_head cimport head_forget, head_save
+from fastproxy.engine.http.h1_writer cimport Writer, write_head_field, write_text
 from fastproxy.engine.http.h1_parser cimport Field, Window, window_free, window_new
 
 cdef extern from "zlib.h" nogil:
@@ -51,12 +52,11 @@ cdef enum:
     GZIP_WINDOW = 15 + 16  # zlib's way to ask for a gzip header
     MEMORY = 8
     SLACK = 64  # of a sync flush, a gzip head and tail
-    ADDED = 128  # to a head at most
+    ADDED = 128  # to the lines of an answer at most
     LONGEST_TAG = 1024
 
 cdef char* _out = NULL
 cdef size_t _capacity = 0
-cdef char _tag[LONGEST_TAG + 2]
 
 
 # --- who gets what ---
@@ -152,20 +152,26 @@ cdef bint _allowed(const Head* response) noexcept nogil:
     return True
 
 
-cdef void _weaken(Field* field) noexcept nogil:
-    """A strong ETag, `"..."`, becomes `W/"..."`; the head is written before there is another one."""
+cdef void _weaken(Field* field, Scratch* scratch) noexcept nogil:
+    """A strong ETag, `"..."`, becomes `W/"..."`."""
+    cdef char tag[LONGEST_TAG + 2]
+    cdef char* kept
     if field.value_size < 2 or field.value[0] != c'"':
         return
     if field.value_size > LONGEST_TAG:
         field.dropped = 1
         return
-    memcpy(_tag, <const char*> "W/", 2)
-    memcpy(_tag + 2, field.value, field.value_size)
-    field.value = _tag
+    memcpy(tag, <const char*> "W/", 2)
+    memcpy(tag + 2, field.value, field.value_size)
+    kept = scratch_keep(scratch, tag, field.value_size + 2)
+    if kept == NULL:
+        field.dropped = 1
+        return
+    field.value = kept
     field.value_size += 2
 
 
-cdef void _relabel(Head* head) noexcept nogil:
+cdef void _relabel(Head* head, Scratch* scratch) noexcept nogil:
     """Take out what is not true of the encoded body."""
     cdef uint32_t i
     cdef Field* field
@@ -174,7 +180,7 @@ cdef void _relabel(Head* head) noexcept nogil:
         if field.dropped:
             continue
         if same_text(field.name, field.name_size, "etag", 4):
-            _weaken(field)
+            _weaken(field, scratch)
         elif (
             same_text(field.name, field.name_size, "accept-ranges", 13)
             or same_text(field.name, field.name_size, "content-md5", 11)
@@ -185,15 +191,15 @@ cdef void _relabel(Head* head) noexcept nogil:
             field.dropped = 1
 
 
-cdef bint _plan(Head* head, int64_t length) noexcept nogil:
+cdef bint _plan(Head* head, Scratch* scratch, int64_t length) noexcept nogil:
     """Will a body of this length (-1 = not known yet) be compressed, as far as its head goes? Then
     the head says so, but for Content-Encoding."""
     if head.status == 304:
-        _relabel(head)
+        _relabel(head, scratch)
         return False
     if 0 <= length < COMPRESS_MINIMUM or not _allowed(head):
         return False
-    _relabel(head)
+    _relabel(head, scratch)
     head.content_length = -1
     return True
 
@@ -296,26 +302,31 @@ cdef void compress_end(Compression* compression) noexcept nogil:
     compress_free(compression.compressor)
     compression.compressor = NULL
     compression.undecided = 0
-    free(compression.held)
+    head_forget(compression.held)
     compression.held = NULL
+    free(compression.lines)
+    compression.lines = NULL
 
 
 # --- one response ---
 
-cdef void compress_plan(Compression* compression, uint8_t wish, Head* head, bint bodiless) noexcept nogil:
+cdef void compress_plan(
+    Compression* compression, uint8_t wish, Head* head, Scratch* scratch, bint bodiless
+) noexcept nogil:
     """A body that may be compressed loses its length; the first piece decides."""
     cdef Field* field
     cdef int64_t length = head.content_length
     if head.status == 101:
         return
     head_add(head, "Vary", 4, "Accept-Encoding", 15)
-    if not wish & WISH_GZIP or not _plan(head, length):
+    if not wish & WISH_GZIP or not _plan(head, scratch, length):
         return
     if bodiless:
         if length >= 0:
             head_add(head, "Content-Encoding", 16, "gzip", 4)
         return
     field = head_find(head, "Content-Type", 12)
+    compression.head = head
     compression.undecided = 1 if field != NULL else 2
     compression.known_length = length >= 0
     compression.may_hold = field == NULL or not (
@@ -325,50 +336,37 @@ cdef void compress_plan(Compression* compression, uint8_t wish, Head* head, bint
 
 
 cdef bint compress_decide(
-    Compression* compression, char* head, size_t* head_size, size_t room, const char* data, size_t size,
-    uint8_t last
+    Compression* compression, const Scratch* scratch, const char* data, size_t size, uint8_t last
 ) noexcept nogil:
-    """Complete the head, which is written but for this: its last two bytes are the empty line. False
-    when the head waits for the first piece of the body: it came alone, and length or type cannot be
-    told; it is kept here, and `head_size` is 0."""
-    cdef Writer writer
+    """Complete the head. False when it waits for the first piece of the body: it came alone, and length
+    or type cannot be told; it is kept here."""
+    cdef Head* head = compression.head
     cdef const char* kind
     cdef bint sniff = compression.undecided == 2 and size
     if size == 0 and not last and compression.may_hold:
         if compression.held == NULL:
-            compression.held = <char*> malloc(head_size[0])
-            compression.held_size = head_size[0]
-            if compression.held != NULL:
-                memcpy(compression.held, head, compression.held_size)
+            compression.held = head_save(head, scratch, NULL, 0)
         if compression.held != NULL:
-            head_size[0] = 0
+            compression.head = &compression.held.head
             return False
-    if compression.held != NULL:
-        memcpy(head, compression.held, compression.held_size)
-        head_size[0] = compression.held_size
     compression.undecided = 0
     if last and size < COMPRESS_MINIMUM and not compression.known_length:
         return True
-    if head_size[0] + ADDED > room:
+    if head_add(head, "Content-Encoding", 16, "gzip", 4) < 0:
         return True
     compression.compressor = compress_begin()
     if compression.compressor == NULL:
+        head_remove(head, "Content-Encoding", 16)
         return True
-    writer.data = head
-    writer.capacity = room
-    writer.size = head_size[0] - 2
-    writer.failed = 0
-    write_text(&writer, "Content-Encoding: gzip\r\n", 24)
     if sniff:
         kind = compress_sniff(data, size)
-        write_field(&writer, "Content-Type", 12, kind, strlen(kind))
-    write_text(&writer, "\r\n", 2)
-    head_size[0] = writer.size
+        head_add(head, "Content-Type", 12, kind, strlen(kind))
     return True
 
 
 cdef bint compress_answer(
-    Compression* compression, int status, const char** lines, size_t* lines_size, char** body, size_t* size
+    Compression* compression, Scratch* scratch, int status, const char** lines, size_t* lines_size, char** body,
+    size_t* size
 ) noexcept nogil:
     """An answer of our own in one piece; its complete header lines change with it."""
     cdef Window* window
@@ -389,7 +387,9 @@ cdef bint compress_answer(
     writer.data = <char*> malloc(writer.capacity)
     writer.size = 0
     writer.failed = 0
-    if writer.data != NULL and _read_lines(&head, lines[0], lines_size[0]) and _plan(&head, size[0]):
+    if writer.data != NULL and _read_lines(&head, lines[0], lines_size[0]) and (
+        _plan(&head, scratch, size[0])
+    ):
         if compression.compressor == NULL:
             compression.compressor = compress_begin()
         done = compression.compressor != NULL and (
@@ -400,8 +400,8 @@ cdef bint compress_answer(
             if not head.fields[i].dropped:
                 write_head_field(&writer, &head.fields[i])
         write_text(&writer, "Content-Encoding: gzip\r\n", 24)
-        free(compression.held)
-        compression.held = writer.data  # until the exchange ends
+        free(compression.lines)
+        compression.lines = writer.data  # until the exchange ends
         lines[0] = writer.data
         lines_size[0] = writer.size
     else:

@@ -15,4 +15,8 @@ cdef inline void exchange_begin(Stream* stream) noexcept nogil:
     memset(&stream.record, 0, sizeof(Record) // 2)
     memset(<char*> &stream.record + sizeof(Record) // 2, 0, sizeof(Record) - sizeof(Record) // 2)
     stream.record.first_byte = stream.engine.reactor.now_ns
+    stream.request_done = 0
+    stream.response_started = 0
+    stream.fresh_only = 0
+    stream.attempts = 0
     stream.engine.counters.begun += 1

@@ -7,10 +7,12 @@ of a client that has begun passes it exactly once.
 """
 
 from libc.stdint cimport int64_t, uint32_t
+from libc.stdlib cimport free
 
 from fastproxy.counters.breaker cimport breaker_record
 from fastproxy.counters.connections cimport connections_release
 from fastproxy.engine.exchange.balancing cimport record_quality
+from fastproxy.engine.exchange.compress cimport compress_end
 from fastproxy.engine.loop.buffers cimport queue_clear
 from fastproxy.engine.exchange.forward_auth cimport forget_questions
 from fastproxy.engine.http.spool cimport gather_free
@@ -23,7 +25,9 @@ from fastproxy.engine.stream.record cimport (
     RECORD_CLIENT_LEFT, RECORD_CLIENT_SLOW, RECORD_CUT, RECORD_INTERNAL, RECORD_SHUTDOWN, RECORD_TUNNEL_CLIENT,
     RECORD_TUNNEL_ENDPOINT, Record,
 )
-from fastproxy.engine.stream.stream cimport ROUTE_END_STEPS, Engine, Stream
+from fastproxy.engine.stream.stream cimport ROUTE_END_STEPS, ROUTE_REQUEST_STEPS, Engine, Stream
+
+from fastproxy.engine.upstream.h1_request cimport stream_forget_head, upstream_abort
 
 cdef enum:
     NOT_THE_CLIENT = (
@@ -34,6 +38,25 @@ cdef enum:
 
 cdef void exchange_release(Stream* stream) noexcept nogil:
     """Give back what the exchange took, but for what its record names; safe to call again."""
+    if stream.upstream != NULL:
+        upstream_abort(stream)
+    if stream.flags & (ROUTE_REQUEST_STEPS | ROUTE_END_STEPS) or stream.exchange != NULL:
+        _release_operations(stream)
+    if stream.pool != NULL:
+        record_quality(stream, stream.status)
+    if stream.unsent.first != NULL:
+        queue_clear(&stream.unsent)
+    if stream.trailers != NULL:
+        free(stream.trailers)
+        stream.trailers = NULL
+    if stream.saved != NULL:
+        stream_forget_head(stream)
+    stream.tunnel = 0
+    stream.flags = 0
+
+
+cdef void _release_operations(Stream* stream) noexcept nogil:
+    """What operations and filters have taken; a plain route has none."""
     cdef Engine* engine = stream.engine
     cdef int64_t now = engine.reactor.now_ns
     cdef Payload payload
@@ -55,26 +78,25 @@ cdef void exchange_release(Stream* stream) noexcept nogil:
         end_steps(stream)
     if stream.exchange != NULL and engine.end_exchange != NULL:
         engine.end_exchange(stream)
-    if stream.pool != NULL:
-        record_quality(stream, stream.status)
-    if stream.saved_head != NULL:
-        head_forget(<SavedHead*> stream.saved_head)
-        stream.saved_head = NULL
-    if stream.question != NULL:
-        forget_questions(stream)
-    if stream.unsent.first != NULL:
-        queue_clear(&stream.unsent)
-    if stream.limit != NULL:
-        forget_limit(stream)
-    stream.flags = 0
-    stream.affinity = NULL
-    stream.pages = NULL
+    head_forget(<SavedHead*> stream.saved_head)
+    stream.saved_head = NULL
+    forget_questions(stream)
+    forget_limit(stream)
+    compress_end(&stream.compression)
+    gather_free(stream.gather)
+    stream.gather = NULL
     if stream.buffer != NULL:
         stream.buffer = NULL
         gather_free(stream.body)
         stream.body = NULL
         stream.attempt = 0
         stream.discarding = 0
+    stream.first_head = NULL
+    stream.rest_size = 0
+    stream.parked = 0
+    stream.collecting = 0
+    stream.affinity = NULL
+    stream.pages = NULL
     stream.compress = 0
     stream.original_path = NULL
 
@@ -105,5 +127,5 @@ cdef void exchange_end(Stream* stream) noexcept nogil:
 cdef void exchange_abandon(Stream* stream) noexcept nogil:
     """The same before the client has everything; what was not its doing is in the record already."""
     if stream.record.first_byte and not stream.record.flags & NOT_THE_CLIENT:
-        stream.record.flags |= RECORD_TUNNEL_CLIENT if stream.record.status == 101 else RECORD_CLIENT_LEFT
+        stream.record.flags |= RECORD_TUNNEL_CLIENT if stream.tunnel else RECORD_CLIENT_LEFT
     exchange_end(stream)

@@ -207,12 +207,9 @@ cdef int ask_server(Stream* stream, Head* head, Payload* payload) noexcept nogil
 cdef Question* _new_question(Stream* stream, const Head* head) noexcept nogil:
     """A question of this exchange, with everything that must outlive the buffers of the head."""
     cdef Question* question = <Question*> calloc(1, sizeof(Question))
-    cdef const char* body
-    cdef size_t body_size
     if question == NULL:
         return NULL
-    body = stream.owner.arrived(stream, &body_size)
-    question.saved = head_save(head, stream.engine.scratch, body, body_size)
+    question.saved = head_save(head, stream.engine.scratch, stream.arrived, stream.arrived_size)
     question.original_path = <char*> malloc(stream.original_path_size + 1)
     if question.saved == NULL or question.original_path == NULL:
         head_forget(question.saved)

@@ -10,11 +10,11 @@ from libc.string cimport memcmp, strlen
 from fastproxy._core cimport (
     MATCH_ADD_SLASH, MATCH_REMOVE_SLASH, NO_ROUTE, MatchRequest, MatchResult, core_match,
 )
+from fastproxy.engine.http.methods cimport METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_TRACE
 from fastproxy.engine.exchange.cname_chains cimport AliasTable, aliases_find, may_have_alias
 from fastproxy.engine.stream.complaint cimport WHY_FULL, complain
 from fastproxy.engine.http.head cimport Head, head_find, head_set, same_text
 from fastproxy.engine.http.h1_writer cimport Writer, write_number, write_text
-from fastproxy.engine.http.llhttp cimport METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_TRACE
 from fastproxy.engine.stream.replies cimport (
     STEP_GO_ON, STEP_PARK, STEP_REPLY, because, link_body, location_reply, not_found, plain_reply, reply_lines,
 )

@@ -34,3 +34,4 @@ cdef void write_hex(Writer* writer, uint64_t number) noexcept nogil
 cdef bint write_field(Writer* writer, const char* name, size_t name_size, const char* value, size_t value_size) noexcept nogil
 cdef bint write_head_field(Writer* writer, const Field* field) noexcept nogil
 cdef const char* status_text(int status) noexcept nogil
+cdef size_t chunk_line(char* line, size_t size) noexcept nogil

@@ -9,11 +9,11 @@ Invariants
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, strlen
 
+from fastproxy.engine.http.methods cimport METHOD_PATCH, METHOD_POST, METHOD_PUT
 from fastproxy.engine.http.head cimport (
     KIND_LAST_HOP, KIND_LAST_MANAGED, KIND_TLS_CLIENT, KIND_X_FORWARDED_FOR, KIND_X_FORWARDED_HOST, KIND_X_FORWARDED_PORT,
     KIND_X_FORWARDED_PROTO, KIND_X_FORWARDED_SERVER, KIND_X_REAL_IP, Head, same_text,
 )
-from fastproxy.engine.http.llhttp cimport METHOD_PATCH, METHOD_POST, METHOD_PUT
 from fastproxy.engine.http.h1_parser cimport Field
 
 _REASONS = {
@@ -331,3 +331,20 @@ cdef void write_response(
     if extra_size:
         _put(writer, extra, extra_size)
     _put(writer, "\r\n", 2)
+
+
+# --- bodies ---
+
+cdef size_t chunk_line(char* line, size_t size) noexcept nogil:
+    """Write the size line of a chunk; returns its length."""
+    cdef char digits[16]
+    cdef int used = 0, i
+    while size:
+        digits[used] = "0123456789abcdef"[size & 15]
+        used += 1
+        size >>= 4
+    for i in range(used):
+        line[i] = digits[used - 1 - i]
+    line[used] = c'\r'
+    line[used + 1] = c'\n'
+    return used + 2

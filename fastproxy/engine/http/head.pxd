@@ -57,7 +57,7 @@ cdef struct Head:
     Field* fields  # the window's
     uint32_t count
     # request
-    uint8_t method  # llhttp's number
+    uint8_t method  # Method, or another number of llhttp
     uint8_t version_minor
     uint8_t keep_alive
     uint8_t chunked

@@ -24,9 +24,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove
 
+from fastproxy.engine.http.methods cimport METHOD_CONNECT, METHOD_GET, METHOD_OPTIONS, METHOD_PRI
 from fastproxy.engine.http.llhttp cimport (
-    F_CONNECTION_CLOSE, F_CONNECTION_KEEP_ALIVE, F_CONTENT_LENGTH,
-    METHOD_CONNECT, METHOD_GET, METHOD_OPTIONS, METHOD_PRI, llhttp,
+    F_CONNECTION_CLOSE, F_CONNECTION_KEEP_ALIVE, F_CONTENT_LENGTH, llhttp,
 )
 from fastproxy.engine.http.h1_parser cimport Field, Window, Wire
 

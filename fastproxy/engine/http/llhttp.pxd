@@ -28,17 +28,6 @@ cdef enum:
 
     LENIENT_SPACES_AFTER_CHUNK_SIZE = 0x200
 
-    METHOD_DELETE = 0
-    METHOD_GET = 1
-    METHOD_HEAD = 2
-    METHOD_POST = 3
-    METHOD_PUT = 4
-    METHOD_CONNECT = 5
-    METHOD_OPTIONS = 6
-    METHOD_TRACE = 7
-    METHOD_PATCH = 28
-    METHOD_PRI = 34
-
 cdef struct llhttp_t:
     int32_t _index
     void* _span_pos0

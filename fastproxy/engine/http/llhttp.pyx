@@ -11,6 +11,7 @@ wrongly.
 import httptools
 import httptools.parser.parser as _module
 
+from fastproxy.engine.http.methods cimport METHOD_POST
 from fastproxy.engine.loop.posix cimport RTLD_NOW, dlopen, dlsym
 from libc.string cimport memset
 

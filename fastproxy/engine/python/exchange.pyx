@@ -69,8 +69,6 @@ cdef class Exchange:
     cdef int save(self) except -1:
         """Copy the head, or what operations have made of it since, out of the shared buffers."""
         cdef SavedHead* newer
-        cdef const char* body
-        cdef size_t body_size
         cdef bytes path
         if self.stream.original_path != NULL:
             path = self.stream.original_path[:self.stream.original_path_size]
@@ -82,8 +80,9 @@ cdef class Exchange:
                 raise MemoryError
             self.saved = newer
         elif self.saved == NULL:
-            body = self.stream.owner.arrived(self.stream, &body_size)
-            self.saved = head_save(self._live(), self.stream.engine.scratch, body, body_size)
+            self.saved = head_save(
+                self._live(), self.stream.engine.scratch, self.stream.arrived, self.stream.arrived_size
+            )
             if self.saved == NULL:
                 raise MemoryError
         self.head = &self.saved.head
@@ -145,7 +144,7 @@ cdef class Exchange:
     @property
     def client_certificates(self):
         self._alive()
-        return self.plane.client_certificates(<size_t> self.stream.owner.client_tls(self.stream))
+        return self.plane.client_certificates(<size_t> self.stream.codec.tls(self.stream))
 
     @property
     def route(self):

@@ -6,9 +6,9 @@ All fill `engine.reply`; what they point to lives in the worker's scratch memory
 from libc.stdint cimport uint32_t
 from libc.string cimport memset, strlen
 
+from fastproxy.engine.http.methods cimport METHOD_GET
 from fastproxy.engine.http.head cimport Head
 from fastproxy.engine.http.h1_writer cimport Writer, status_text, write_field, write_text
-from fastproxy.engine.http.llhttp cimport METHOD_GET
 from fastproxy.engine.stream.stream cimport (
     FAIL_CONNECT_TIMEOUT, FAIL_INTERNAL, FAIL_RESPONSE_TIMEOUT, FAIL_UNTRUSTED, Engine, Reply,
 )

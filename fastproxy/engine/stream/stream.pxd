@@ -1,9 +1,10 @@
 """The structures which the parts of the engine share: Engine, Stream, Table, Pool.
 
 A *stream* is one exchange, a *connection* carries streams. Routing, operations, balancing and the
-upstream side know streams only; what a stream belongs to is hidden behind `StreamOwner`, the small
-table of functions its owner fills in (HTTP/1.1 downstream, a sub-request made by Python, and later
-HTTP/2).
+upstream side know streams only. Two small tables of functions are all they know of the rest:
+`StreamOwner`, what the upstream side reports to (the exchange of a client, a sub-request made by
+Python, a question of forward authentication), and `ClientCodec`, through which an exchange speaks to
+its client in whatever protocol that speaks.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -19,6 +20,7 @@ from fastproxy.engine.http.head cimport Head, Scratch
 from fastproxy.engine.loop.posix cimport iovec, sockaddr_storage, socklen_t, ssize_t
 from fastproxy.engine.loop.reactor cimport Reactor, Source
 from fastproxy.engine.http.h1_parser cimport Trailers, Window, Wire
+from fastproxy.engine.stream.compression cimport Compression
 from fastproxy.engine.stream.record cimport Record
 
 cdef enum:
@@ -163,8 +165,30 @@ cdef struct StreamOwner:
     # came with it: STEP_GO_ON runs the operations that are left, STEP_OVER those behind the next one,
     # STEP_REPLY sends `engine.reply`.
     void (*resume)(Stream*, Head*, char*, size_t, int) noexcept nogil
-    const char* (*arrived)(Stream*, size_t*) noexcept nogil  # that piece, while the head is at hand
-    void* (*client_tls)(Stream*) noexcept nogil  # the SSL* of the client's connection; NULL: plain
+
+cdef enum ClientState:
+    # what a codec answers to a piece of the response
+    CLIENT_GONE = 0  # the exchange is over
+    CLIENT_READY = 1
+    CLIENT_FULL = 2  # much is waiting for the client; `exchange_writable` follows
+
+cdef struct ClientCodec:
+    # What an exchange asks of its client's side (client/h1_response is the first). The codec decides about
+    # framing, and about what becomes of the connection. It calls the functions of exchange/request.pxd.
+    #
+    # The head of a response. `send_body` follows in the same call, so both may leave together. False: it
+    # cannot be written, nothing has happened.
+    bint (*send_head)(Stream*, const Head*) noexcept nogil
+    # A piece of content; with the last one, `stream.trailers` if they may pass, and the exchange ends.
+    int (*send_body)(Stream*, const char*, size_t, uint8_t) noexcept nogil
+    # An answer of our own with so many bytes of its body; the others follow by `send_body`.
+    int (*send_reply)(Stream*, const Reply*, size_t) noexcept nogil
+    void (*reset)(Stream*) noexcept nogil  # end, so that the client sees that the response is not whole
+    void (*resume)(Stream*) noexcept nogil  # more of the request is wanted again
+    void (*ask_body)(Stream*) noexcept nogil  # send 100 if the client waits for it
+    void (*upgrade)(Stream*) noexcept nogil  # behind the head come bytes of another protocol, both ways
+    int (*raw)(Stream*) noexcept nogil  # as of StreamOwner
+    void* (*tls)(Stream*) noexcept nogil  # the SSL* of the client's connection; NULL: plain
 
 cdef struct Remembered:
     # Header fields that a filter made for a connection, valid for one filter of one generation.
@@ -175,8 +199,19 @@ cdef struct Remembered:
 
 cdef struct Stream:
     const StreamOwner* owner
+    const ClientCodec* codec  # of a client's exchange; NULL: Python's or forward authentication's
     Engine* engine
     Record record
+    # the request
+    char* arrived  # the piece of its body that came with the head, while that is at hand
+    size_t arrived_size
+    Trailers* request_trailers  # the codec's; with the last piece
+    # the response
+    Compression compression
+    Head* first_head  # to be gathered, between `on_head` and `on_body` of one call
+    Gather* gather
+    const char* rest  # of a long body in memory, which is sent piece by piece
+    size_t rest_size
     Table* table
     const RouteRecord* route
     LiveBackend* backend  # NULL for a route that is ROUTE_DIRECT
@@ -222,7 +257,11 @@ cdef struct Stream:
     uint8_t chunked  # framing of the request towards the endpoint
     uint8_t upgrade
     uint32_t upgrade_hash  # of the protocol asked for
-    uint8_t whole  # the request body came with its head
+    uint8_t whole  # the request body came with its head, or is complete in `body`
+    uint8_t parked  # something else goes on with the exchange later
+    uint8_t collecting  # the request body is wanted whole, by buffering
+    uint8_t tunnel  # after 101
+    uint8_t over  # its connection is beyond the limit: only a probe is answered
     uint8_t request_done  # the whole request was handed to the upstream side
     uint8_t response_started
     uint8_t fresh_only  # do not take an idle connection (again)
@@ -258,6 +297,7 @@ cdef struct Reply:
     uint8_t raw  # made by Python: `lines` is all there is, no Content-Type is added
     uint8_t has_date
     uint8_t has_server
+    uint8_t vary  # by Accept-Encoding
     uint32_t flags  # RECORD_*: why this is the answer
 
 cdef struct EntryPoint:

@@ -19,6 +19,5 @@ cdef void upstream_shutdown(Stream* stream) noexcept nogil
 cdef void upstream_pause(Stream* stream) noexcept nogil
 cdef void upstream_resume(Stream* stream) noexcept nogil
 cdef void upstream_abort(Stream* stream) noexcept nogil
-cdef size_t chunk_line(char* line, size_t size) noexcept nogil
 cdef int stream_save_head(Stream* stream, const char* head, size_t size) noexcept nogil
 cdef void stream_forget_head(Stream* stream) noexcept nogil

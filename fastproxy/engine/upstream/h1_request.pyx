@@ -13,6 +13,7 @@ from fastproxy.tables.block cimport ROUTE_PRESERVE_HOST
 from fastproxy.engine.loop.buffers cimport (
     Chunk, Queue, chunk_data, queue_append, queue_append_rest, queue_clear,
 )
+from fastproxy.engine.http.h1_writer cimport chunk_line
 from fastproxy.engine.loop.posix cimport iovec
 from fastproxy.engine.loop.reactor cimport DEADLINE_TUNNEL, deadline_clear, deadline_set, source_run
 from fastproxy.engine.stream.record cimport record_again
@@ -267,21 +268,6 @@ cdef int _frame(
         vector[count].iov_len = 2
         count += 1
     return count
-
-
-cdef size_t chunk_line(char* line, size_t size) noexcept nogil:
-    """Write the size line of a chunk; returns its length."""
-    cdef char digits[16]
-    cdef int used = 0, i
-    while size:
-        digits[used] = "0123456789abcdef"[size & 15]
-        used += 1
-        size >>= 4
-    for i in range(used):
-        line[i] = digits[used - 1 - i]
-    line[used] = c'\r'
-    line[used + 1] = c'\n'
-    return used + 2
 
 
 cdef int stream_save_head(Stream* stream, const char* head, size_t size) noexcept nogil:

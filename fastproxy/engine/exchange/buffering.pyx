@@ -1,34 +1,42 @@
-"""A buffered request sent again, as long as the retry expression wants it (`features.md` 3.20).
+"""Buffering (`features.md` 3.20): a request, and its response, complete before they are passed on.
 
-Idea: the request as it was written for its first endpoint is kept, its body with it. An answer that
-the expression refuses is thrown away, and what stands behind buffering runs again: a token of the
-rate limit, an endpoint, `[retry]`. The place among the connections is kept: to give it back and take
-it again in the same instant comes to the same.
+Three parts, all of them only for routes that want it:
 
-An attempt that never got to an endpoint (a limit refused it, or there is none) is repeated while the
-head is still at hand, by the operations themselves.
+* The request. The operation of buffering asks for the whole of it (STEP_COLLECT); its head is saved, and
+  with the last piece of the body what stands behind buffering runs. What is long goes to a file (`spool`).
+* The response. Its head waits, and it is passed on when it is complete, with its length.
+* The retry expression. The request as it was written for its first endpoint is kept, its body with it.
+  An answer that the expression refuses is thrown away, and what stands behind buffering runs again: a
+  token of the rate limit, an endpoint, `[retry]`. The place among the connections is kept: to give it back
+  and take it again in the same instant comes to the same. An attempt that never got to an endpoint (a limit
+  refused it, or there is none) is repeated while the head is still at hand, by the operations themselves.
 
 The expression is a postfix program (`expression.retry_program`); its truth values are the bits of one
 word, which the parser's limit on depth allows.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free
 from libc.string cimport memchr, memcmp, memcpy
 
 from fastproxy.engine.exchange.balancing cimport pick_again, pick_endpoint, record_quality
-from fastproxy.engine.http.spool cimport gather_of
-from fastproxy.engine.operations.payload cimport Payload, Text, blob, i64, u32
-from fastproxy.engine.stream.replies cimport STEP_GO_ON, STEP_REPLY
 from fastproxy.engine.exchange.connect_retry cimport retry
-from fastproxy.engine.operations.limits cimport retry_limit
-from fastproxy.engine.operations.buffering cimport BUFFER_PROGRAM
 from fastproxy.engine.exchange.run cimport request_steps
-from fastproxy.engine.stream.record cimport record_again
+from fastproxy.engine.http.head cimport Head
+from fastproxy.engine.http.spool cimport (
+    GATHERED, GATHER_FAILED, GATHER_TOO_LARGE, Gather, gather_add, gather_free, gather_new, gather_of,
+    gather_whole,
+)
+from fastproxy.engine.operations.buffering cimport BUFFER_PROGRAM, first_attempt
+from fastproxy.engine.operations.limits cimport retry_limit
+from fastproxy.engine.operations.payload cimport Payload, Text, blob, i64, u32
+from fastproxy.engine.stream.record cimport RECORD_BUFFERING, record_again
+from fastproxy.engine.stream.replies cimport STEP_COLLECT, STEP_GO_ON, STEP_REPLY, because, plain_reply
 from fastproxy.engine.stream.stream cimport (
-    FAIL_INTERNAL, FAIL_NONE, ROUTE_PRESERVE_HOST, Engine,
+    FAIL_INTERNAL, FAIL_NONE, ROUTE_PRESERVE_HOST, Engine, Stream,
 )
 from fastproxy.engine.upstream.h1_request cimport (
-    stream_save_head, upstream_begin, upstream_body, upstream_full,
+    stream_save_head, upstream_abort, upstream_begin, upstream_body, upstream_full,
 )
 
 cdef enum:
@@ -44,6 +52,155 @@ cdef enum Code:
     IS_NETWORK_ERROR = 5
     REQUEST_METHOD = 6
 
+
+# --- the request ---
+
+cdef int collect_request(Stream* stream, Head* head) noexcept nogil:
+    """Buffering wants the whole body: STEP_COLLECT while it is awaited."""
+    cdef int code
+    if stream.whole:
+        stream.request_trailers = NULL  # they do not go with a length
+        return _collected(stream, head, stream.arrived_size)
+    stream.original_path = NULL  # its memory is not kept, and nobody asks for it any more
+    stream.body = gather_new(head, stream.engine.scratch)
+    code = _add(stream, stream.arrived, stream.arrived_size)
+    if code != GATHERED:
+        return _refused(stream.engine, code)
+    stream.collecting = 1
+    stream.codec.ask_body(stream)
+    return STEP_COLLECT
+
+
+cdef int collect_more(Stream* stream, const char* data, size_t size, bint last) noexcept nogil:
+    """Another piece; with the last one the request goes on with the saved head."""
+    cdef int code = _add(stream, data, size)
+    if code == GATHERED and not last:
+        return STEP_COLLECT
+    stream.collecting = 0
+    if code != GATHERED or gather_whole(stream.body) == NULL:
+        return _refused(stream.engine, code)
+    stream.whole = 1
+    stream.request_trailers = NULL
+    stream.engine.scratch.extra_used = 0
+    return _collected(stream, &stream.body.saved.head, stream.body.size)
+
+
+cdef int _add(Stream* stream, const char* data, size_t size) noexcept nogil:
+    cdef Payload payload
+    cdef uint64_t limit, memory
+    if stream.body == NULL:
+        return GATHER_FAILED
+    payload.at = stream.buffer
+    limit = <uint64_t> i64(&payload)
+    memory = <uint64_t> i64(&payload)
+    return gather_add(stream.body, data, size, limit, memory)
+
+
+cdef int _refused(Engine* engine, int code) noexcept nogil:
+    if code == GATHER_TOO_LARGE:
+        plain_reply(engine, 413, "Request Entity Too Large")
+        return because(engine, RECORD_BUFFERING)
+    return plain_reply(engine, 500, "Internal Server Error")
+
+
+cdef int _collected(Stream* stream, Head* head, size_t size) noexcept nogil:
+    """The body is complete: what stands behind buffering, for a request whose length is known."""
+    cdef Payload payload
+    cdef uint64_t limit
+    payload.at = stream.buffer
+    limit = <uint64_t> i64(&payload)
+    if limit and size > limit:
+        return _refused(stream.engine, GATHER_TOO_LARGE)
+    if head.chunked or head.content_length >= 0:
+        head.content_length = size
+    head.chunked = 0
+    first_attempt(stream)
+    return request_steps(stream, head, stream.chain)
+
+
+# --- the response ---
+
+cdef int gather_response(Stream* stream, char** data, size_t* size, uint8_t last, Head** head) noexcept nogil:
+    """Another piece. RESPONSE_READY: `head` is its head, with the length, and `data` is all of its body."""
+    cdef Gather* gather = stream.gather
+    cdef Head* first = stream.first_head
+    cdef Payload payload
+    cdef uint64_t limit, memory
+    cdef int code
+    payload.at = stream.buffer + 2 * sizeof(uint64_t)
+    limit = <uint64_t> i64(&payload)
+    memory = <uint64_t> i64(&payload)
+    stream.first_head = NULL
+    if stream.discarding:
+        return _throw_away(stream, size[0], limit, last)
+    if gather == NULL and last:
+        if limit and size[0] > limit:
+            return _not_gathered(stream)
+        return _gathered(stream, first, size[0], head)
+    if gather == NULL:
+        if limit and first.content_length > <int64_t> limit:
+            return _not_gathered(stream)
+        gather = stream.gather = gather_new(first, stream.engine.scratch)
+    code = GATHER_FAILED
+    if gather != NULL:
+        code = gather_add(gather, data[0], size[0], limit, memory)
+    if code == GATHERED and not last:
+        return RESPONSE_WAITS
+    if code == GATHERED:
+        data[0] = gather_whole(gather)
+        size[0] = gather.size
+    if code != GATHERED or data[0] == NULL:
+        return _not_gathered(stream)
+    return _gathered(stream, &gather.saved.head, gather.size, head)
+
+
+cdef int _gathered(Stream* stream, Head* complete, size_t size, Head** head) noexcept nogil:
+    complete.content_length = size
+    complete.chunked = 0
+    head[0] = complete
+    free(stream.trailers)  # they do not go with a length
+    stream.trailers = NULL
+    return RESPONSE_READY
+
+
+cdef int _throw_away(Stream* stream, size_t size, uint64_t limit, uint8_t last) noexcept nogil:
+    """The request will be sent again once this response is over, so that its connection can be
+    used again. The limit on responses holds for it, too."""
+    if stream.gather == NULL and not last:
+        stream.gather = gather_new(NULL, NULL)  # it only counts
+    if stream.gather != NULL:
+        stream.gather.size += size
+        size = stream.gather.size
+    if (limit and size > limit) or (stream.gather == NULL and not last):
+        return _not_gathered(stream)
+    if not last:
+        return RESPONSE_WAITS
+    forget_response(stream)
+    record_quality(stream, stream.status)
+    return RESPONSE_REPLY if replay(stream) == STEP_REPLY else RESPONSE_WAITS
+
+
+cdef void forget_response(Stream* stream) noexcept nogil:
+    """What has come of a response that will not be delivered."""
+    stream.discarding = 0
+    stream.first_head = NULL
+    gather_free(stream.gather)
+    stream.gather = NULL
+    free(stream.trailers)
+    stream.trailers = NULL
+    stream.record.origin_status = 0
+
+
+cdef int _not_gathered(Stream* stream) noexcept nogil:
+    """Larger than allowed, or no room for it: never a truncated response (FIX 23)."""
+    upstream_abort(stream)
+    stream.attempt = 0
+    plain_reply(stream.engine, 500, "Internal Server Error")
+    because(stream.engine, RECORD_BUFFERING)
+    return RESPONSE_REPLY
+
+
+# --- the retry expression ---
 
 cdef inline bint _compare(int64_t value, uint32_t comparison, int64_t literal) noexcept nogil:
     if comparison == 0:
