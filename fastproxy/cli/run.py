@@ -15,6 +15,7 @@ from fastproxy.cli import version
 from fastproxy.cli.check import start_problems
 from fastproxy.cli.reading import add_manifests, loaded, no_provider
 from fastproxy.processes.parent import Parent, Place, Programs
+from fastproxy.processes.rings import Rings
 from fastproxy.settings.file import file_of
 from fastproxy.settings.options import Settings
 from fastproxy.settings.tls_options import with_default_certificates
@@ -81,11 +82,14 @@ def _start(settings: Settings, manifests: Path | None, file: str, warnings: Sequ
         print(f"fastproxy: the engine cannot be loaded: {error}", file=sys.stderr)
         return 2
     settings = with_default_certificates(settings)
-    programs = Programs(_worker, _controller(manifests), forget_worker)
+    programs = Programs(_worker, _controller(manifests), _observer, forget_worker)
     try:
         parent = Parent(settings, programs, shared)
     except ListenError as error:
         print(f"fastproxy: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"fastproxy: no shared memory for the access log: {error}", file=sys.stderr)
         return 2
     log.info("%s starts as process %d with %s", version.text(), os.getpid(), file)
     for text in (*warnings, *parent.unheard):
@@ -138,6 +142,12 @@ def _worker(place: Place) -> None:
     from fastproxy.processes import worker
 
     worker.run(place)
+
+
+def _observer(settings: Settings, rings: Rings) -> None:
+    from fastproxy.observer import process
+
+    process.run(settings, rings)
 
 
 def _controller(manifests: Path | None) -> Callable[[int, Settings, int], None]:

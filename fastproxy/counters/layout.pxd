@@ -114,6 +114,8 @@ cdef enum:
     NONCE_SETS = 2048                # of nonces; each has WAYS of them
     NONCES_SIZE = (NONCE_SETS * (WAYS + 1) * 8 // PAGE + 1) * PAGE
 
+    REQUEST_COUNTER_AT = 512         # in the header: RequestCount of the access log
+
     NO_WORKER_NUMBER = 0xFFFFFFFF
 
 cdef inline uint64_t tickets_at() noexcept nogil:
@@ -178,6 +180,11 @@ cdef inline void region_beat(Region* region) noexcept nogil:
     """Show that the worker's loop turns; only its owner writes the word."""
     cdef uint64_t* word = <uint64_t*>(region.base + beats_at(region.worker))
     word_store(word, word_load(word) + 1)
+
+
+cdef inline uint64_t* request_counter(Region* region) noexcept nogil:
+    """How many numbers of requests all workers have drawn; NULL without shared memory."""
+    return NULL if region == NULL else <uint64_t*>(region.base + REQUEST_COUNTER_AT)
 
 
 # Windows: a word  epoch:10 stamp:26 count:28  counts for its stamp (second, period) only.

@@ -11,10 +11,18 @@ from fastproxy.tables.change import Change as Change
 @final
 class DataPlane:
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, settings: Any, *, worker: int, shared: int
+        self,
+        loop: asyncio.AbstractEventLoop,
+        settings: Any,
+        *,
+        worker: int,
+        shared: int,
+        ring: int = -1,
+        wake: int = -1,
     ) -> None:
         """`settings` is `fastproxy.settings.options.Settings`; `shared` a file descriptor of the
-        shared region, or -1. Hooks the engine into the loop's own libuv loop."""
+        shared region, or -1; `ring` and `wake`: where lines of the access log go. Hooks the
+        engine into the loop's own libuv loop."""
     def listen(self, descriptor: int, entry_point: int) -> None:
         """Accept from a listening socket owned by the parent. `entry_point` is the index of the
         entry point in `sorted(settings.entry_points)`."""

@@ -21,9 +21,14 @@ log = logging.getLogger(__name__)
 _NO_ROOM = (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM)
 
 
+CONTROLLER_NUMBER = -1
+OBSERVER_NUMBER = -2
+_NAMES = {CONTROLLER_NUMBER: "controller", OBSERVER_NUMBER: "observer"}
+
+
 @dataclass(slots=True, eq=False)
 class Child:
-    """A worker (number 0 and up), or the controller (-1)."""
+    """A worker (number 0 and up), the controller (-1) or the observer (-2)."""
 
     number: int
     listeners: list[tuple[int, socket.socket]] = field(default_factory=list)
@@ -36,7 +41,7 @@ class Child:
 
     @property
     def name(self) -> str:
-        return "controller" if self.number < 0 else f"worker {self.number}"
+        return _NAMES.get(self.number, f"worker {self.number}")
 
     def send(self, kind: str, descriptors: Sequence[int] = (), /, **values: Any) -> bool:
         """Send without waiting; a child whose channel is full is wedged and is killed.

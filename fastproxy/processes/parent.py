@@ -16,12 +16,13 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from fastproxy.processes.child import Child
+from fastproxy.processes.child import OBSERVER_NUMBER, Child
 from fastproxy.processes.generations import Generations, Stage
 from fastproxy.processes.heartbeat import LOOK, Heartbeats
+from fastproxy.processes.rings import Rings, make_rings
 from fastproxy.settings.options import Settings
 from fastproxy.settings.tls_options import rotated
 from fastproxy.system import children, logs
@@ -43,6 +44,7 @@ TICKET_ROTATION = 6 * 3600.0  # seconds; a ticket lives two hours and its key fo
 SETTLE = 0.1  # seconds in which handshakes under way complete, before the listeners are closed
 START = 30.0  # seconds until a new worker must serve; generations wait for it
 MOST_DESCRIPTORS = 4  # in a message of the controller
+LAST_LINES = 5.0  # seconds the observer has to write what is left when all others have ended
 LAST_WORD = 2.0  # seconds a process may take to end beyond the times of [lifeCycle]
 
 
@@ -56,6 +58,8 @@ class Place:
     shared: int
     listeners: tuple[tuple[int, int], ...]  # (index in sorted(entry_points), descriptor)
     ticket_keys: tuple[bytes, ...] = ()  # of TLS sessions, see tls_options.rotated
+    ring: int = -1  # where it tells the observer what it has seen; -1: nobody observes
+    wake: int = -1  # an eventfd, which the observer waits for
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Programs:
 
     worker: Callable[[Place], None]
     controller: Callable[[int, Settings, int], None] | None
+    observer: Callable[[Settings, Rings], None] | None
     forget_worker: Callable[[int, int], None]  # (shared memory, number of a dead worker)
 
 
@@ -78,7 +83,7 @@ class Parent:
         shared: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Bind all listeners; raises listeners.ListenError."""
+        """Bind all listeners; raises listeners.ListenError, OSError for memory."""
         self._programs = programs
         self._shared = shared
         self._clock = clock
@@ -90,6 +95,10 @@ class Parent:
         self.controller = Child(-1)
         if programs.controller is None:
             self.controller.due = None
+        self._rings = make_rings(self.settings, len(rows)) if programs.observer else None
+        self.observer = Child(OBSERVER_NUMBER)
+        if self._rings is None:
+            self.observer.due = None
         self._selector = selectors.DefaultSelector()
         with_tls = any(point.tls is not None for point in self.settings.entry_points.values())
         self._ticket_keys = rotated() if with_tls else ()
@@ -99,6 +108,7 @@ class Parent:
         self._looked_at = clock()
         self._stopping: float | None = None  # since when
         self._killed = False
+        self._observed_until: float | None = None  # when the observer is killed
         self._deaf_at: float | None = None  # when the listeners take no more handshakes
         self._drain_at: float | None = None
 
@@ -128,6 +138,7 @@ class Parent:
         """Return the seconds until something is due."""
         moments = [child.due for child in self._children()]
         moments += [self._generations.deadline, self._deaf_at, self._drain_at, self._kill_at()]
+        moments += [self._observed_until]
         moments += [
             self._look_at(),
             self._rotate_at,
@@ -147,7 +158,7 @@ class Parent:
         look_at = self._look_at()
         if look_at is not None and now >= look_at:
             elapsed, self._looked_at = now - self._looked_at, now
-            for number, how in self._heartbeats.hanging(self._children(), elapsed):
+            for number, how in self._heartbeats.hanging(self._serving(), elapsed):
                 (self.workers[number] if number >= 0 else self.controller).kill(how)
         if self._rotate_at is not None and now >= self._rotate_at:
             self._rotate_at = now + TICKET_ROTATION
@@ -161,6 +172,11 @@ class Parent:
             self._drain()
         deadline = self._kill_at()
         if deadline is not None and now >= deadline:
+            self._kill(self._serving())
+        if self._stopping is not None and self._observed_until is None and self._alone():
+            self._observed_until = now + LAST_LINES + LAST_WORD
+            self.observer.signal(signal.SIGTERM)
+        if self._observed_until is not None and now >= self._observed_until:
             self._kill_all()
 
     def _kill_at(self) -> float | None:
@@ -184,8 +200,15 @@ class Parent:
 
     # Children.
 
-    def _children(self) -> list[Child]:
+    def _serving(self) -> list[Child]:
         return [*self.workers, self.controller]
+
+    def _children(self) -> list[Child]:
+        return [*self._serving(), self.observer]
+
+    def _alone(self) -> bool:
+        """Whether only the observer is left."""
+        return not any(child.pid for child in self._serving())
 
     def _start_due(self) -> None:
         now = self._clock()
@@ -201,11 +224,15 @@ class Parent:
             self._postpone(child, now, error)
             return
         ours.set_timeout(0)
-        self._heartbeats.forget(child.number)
+        keep = [theirs.fileno(), self._shared, *(s.fileno() for _, s in child.listeners)]
+        if child is not self.observer:
+            self._heartbeats.forget(child.number)
         if child is self.controller:
             ours.keep_room(MOST_DESCRIPTORS)
-        keep = [theirs.fileno(), self._shared, *(s.fileno() for _, s in child.listeners)]
-        run = self._run_controller if child is self.controller else self._run_worker
+        elif self._rings is not None:
+            keep += self._rings.descriptors
+        runs = {id(self.controller): self._run_controller, id(self.observer): self._run_observer}
+        run = runs.get(id(child), self._run_worker)
         try:
             child.pid = children.spawn(
                 lambda: run(child, theirs), keep, child.name, self._to_leave()
@@ -217,7 +244,7 @@ class Parent:
         finally:
             theirs.close()
         child.channel = ours
-        child.must_serve_at = now + START if child is not self.controller else None
+        child.must_serve_at = now + START if child in self.workers else None
         child.stage = Stage.STARTING
         child.back_off.started(now)
         self._selector.register(ours, selectors.EVENT_READ, child)
@@ -234,9 +261,12 @@ class Parent:
     def _run_worker(self, child: Child, channel: Channel) -> None:
         show_title(f"fastproxy: {child.name}", f"fastproxy-w{child.number}")
         listeners = tuple((index, listener.fileno()) for index, listener in child.listeners)
+        rings = self._rings
         place = Place(
             *(child.number, self.settings, channel.fileno(), self._shared, listeners),
             ticket_keys=self._ticket_keys,
+            ring=rings.rings[child.number] if rings else -1,
+            wake=rings.wake if rings else -1,
         )
         self._programs.worker(place)
 
@@ -244,6 +274,11 @@ class Parent:
         assert self._programs.controller is not None
         show_title("fastproxy: controller", "fastproxy-ctl")
         self._programs.controller(channel.fileno(), self.settings, self._shared)
+
+    def _run_observer(self, child: Child, channel: Channel) -> None:
+        assert self._programs.observer is not None and self._rings is not None
+        show_title("fastproxy: observer", "fastproxy-obs")
+        self._programs.observer(self.settings, self._rings)
 
     def _on_readable(self, child: Child) -> None:
         if child.channel is None:
@@ -265,7 +300,7 @@ class Parent:
     def _on_message(self, child: Child, message: Message) -> None:
         if child is self.controller:
             self._generations.from_controller(message, self._clock())
-        else:
+        elif child is not self.observer:
             close_all(message.descriptors)
             self._generations.from_worker(child, message, self._clock())
 
@@ -311,7 +346,7 @@ class Parent:
             child.due = now + delay
         if child is self.controller:
             self._generations.abandon()
-        else:
+        elif child is not self.observer:
             self._programs.forget_worker(self._shared, child.number)
             self._generations.gone(child, now)
 
@@ -347,6 +382,9 @@ class Parent:
         return self._stopping is not None and not any(child.pid for child in self._children())
 
     def _kill_all(self) -> None:
+        self._kill(self._children())
+
+    def _kill(self, whom: Iterable[Child]) -> None:
         self._killed = True
-        for child in self._children():
+        for child in whom:
             child.signal(signal.SIGKILL)

@@ -291,7 +291,14 @@ def run(place: Place) -> None:
         return config if make is None else make(config)
 
     def build(loop: asyncio.AbstractEventLoop, place: Place) -> DataPlane:
-        engine = Engine(loop, place.settings, worker=place.number, shared=place.shared)
+        engine = Engine(
+            loop,
+            place.settings,
+            worker=place.number,
+            shared=place.shared,
+            ring=place.ring,
+            wake=place.wake,
+        )
         if place.ticket_keys:
             engine.set_ticket_keys(place.ticket_keys)
         return engine

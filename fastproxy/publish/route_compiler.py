@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 PRESERVE_HOST = 1
 HAS_SCRIPTED = 2
+INTERNAL = 128  # neither logged nor counted
 NOT_FOUND = 4  # after the request operations the answer is 404
 SLOT_OFFSET = 8  # of the filter slot in an encoded operation: the first word of its payload
 
@@ -194,6 +195,7 @@ class Wiring:
             statistics = claimed("quality", (), (backend.name, backend.method))
         self.forget(before, claims)
         flags = PRESERVE_HOST if route.preserve_host else 0
+        flags |= INTERNAL if route.internal else 0
         return Piece(
             route, replace(backend, endpoints=()),
             (entry_point, route.matchers, (route.priority, route.tie_break), route.name),
@@ -213,10 +215,11 @@ class Wiring:
             # What the entry point does wraps what the route does.
             request, response = common.row[2] + request, response + common.row[3]
             flags |= common.row[6] & HAS_SCRIPTED
+        own = found.request if flags & NOT_FOUND else common.row[2] if common is not None else b""
         flush = min(max(0, backend.flush_interval // 1_000_000), NO_SLOT)
         return (
             route.name.encode(), backend.name.encode(), request, response, found.end,
-            backend_slot, flags, entry_point, flush,
+            backend_slot, flags, entry_point, flush, len(own),
         )  # fmt: skip
 
     def _own(self, name: str, entry_point: int) -> Piece | None:

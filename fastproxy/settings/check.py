@@ -96,24 +96,14 @@ def problems(settings: Settings) -> Found:
 
 
 def _warnings(settings: Settings) -> Found:
-    for key, table in (
-        ("accessLog", settings.access_log),
-        ("metrics", settings.metrics),
-    ):
-        if table is not None:
-            yield key, "is understood, but has no effect in this version yet"
+    if settings.metrics is not None:
+        yield "metrics", "is understood, but has no effect in this version yet"
     if settings.api is not None:
         yield "api", "shows /api/findings only; the rest has no effect in this version yet"
     if settings.kubernetes is not None and settings.kubernetes.filename:
         yield (
             "kubernetes.filename",
             "configuration templates of Traefik cannot be run here; the built-in mapping is used",
-        )
-    if settings.access_log is not None and settings.access_log.format not in ("common", "json"):
-        yield (
-            "accessLog.format",
-            f"is {settings.access_log.format!r} and switches the access log off;"
-            " write 'common' or 'json'",
         )
     versions = ("", "VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13")
     for name, point in sorted(settings.entry_points.items()):
@@ -135,9 +125,7 @@ def _aliases(settings: Settings) -> Settings:
     if settings.traefik_logs_file and not log.file_path:
         log = replace(log, file_path=settings.traefik_logs_file)
     access = settings.access_log
-    if settings.access_logs_file and access is not None and not access.file_path:
-        access = replace(access, file_path=settings.access_logs_file)
-    elif settings.access_logs_file and access is None:
+    if settings.access_logs_file:  # of the whole table, as in 1.7
         access = AccessLog(file_path=settings.access_logs_file)
     return replace(
         settings,

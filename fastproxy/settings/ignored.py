@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from fastproxy.settings.options import CertificateFiles, EntryPoint, EntryPointRedirect, Settings
 from fastproxy.settings.points import known_entry_points
+from fastproxy.settings.tables.logs import LOG_FIELDS, LOG_FORMATS
 
 Warnings = list[tuple[str, str]]
 IMPLICIT = "traefik"  # the entry point 1.7 creates on :8080 for ping, api and metrics
@@ -109,6 +110,18 @@ def others(settings: Settings) -> tuple[Settings, Warnings]:
     """Values without effect in a part that goes on without them."""
     warnings: Warnings = []
     access = settings.access_log
+    if access is not None and access.format not in LOG_FORMATS:
+        names = ", ".join(map(repr, LOG_FORMATS))
+        sentence = f"is {access.format!r} and switches the access log off; write one of {names}"
+        warnings.append(("accessLog.format", sentence))
+        settings = replace(settings, access_log=None)
+        access = None
+    if access is not None:
+        known = {name.lower() for name in LOG_FIELDS}
+        for name in access.fields.names:
+            if name.lower() not in known:
+                sentence = "is no field of the access log and ignored; see docs/access-log.md"
+                warnings.append((f"accessLog.fields.names.{name}", sentence))
     filters = access.filters if access is not None else None
     if access is not None and filters is not None:
         form = r"[1-5][0-9]{2}(-[1-5][0-9]{2})?"

@@ -62,6 +62,7 @@ def assemble(uint64_t generation, list rows, bytes matcher not None, uint32_t re
         record.entry_point = row[7]
         record.retry_attempts = retry_attempts
         record.flush = row[8]
+        record.entry_point_size = row[9]
         record += 1
     total = (texts.end + 7) & ~<uint64_t>7
     if total > 0xFFFFFFFF:

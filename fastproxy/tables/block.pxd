@@ -13,6 +13,7 @@ cdef enum:
 cdef enum:  # flags of a route; `wiring.py` sets them
     ROUTE_PRESERVE_HOST = 1
     ROUTE_SCRIPTED = 2
+    ROUTE_INTERNAL = 128  # of our own: neither logged nor counted
     ROUTE_NOT_FOUND = 4  # an entry point's record for requests without a route: answers 404
 
 cdef packed struct BlockHeader:
@@ -41,7 +42,7 @@ cdef packed struct RouteRecord:
     uint32_t entry_point
     uint32_t retry_attempts
     uint32_t flush
-    uint32_t spare
+    uint32_t entry_point_size  # bytes of `request` which the entry point's own operations take
 
 cdef packed struct OperationRecord:  # its payload follows, filled up to 8 bytes
     uint16_t code

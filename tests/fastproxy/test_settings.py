@@ -81,7 +81,7 @@ def test_every_option_resolved() -> None:
     assert read.responding_timeouts.idle_timeout == 8.0
     assert read.traefik_log.file_path == "/log"
     assert read.access_log is not None
-    assert read.access_log.file_path == "/access"
+    assert read.access_log.file_path == "/old-access"  # wins, as in 1.7
     assert read.log_level == "WARN"
     http, https = read.entry_points["http"], read.entry_points["https"]
     assert http.white_list == WhiteList(("10.0.0.0/8", "::1"), True)
@@ -246,7 +246,7 @@ def test_a_file_that_is_nested_too_deeply() -> None:
 
 WARNINGS = [
     ("[kubernetes]\nfilename = '/x'", ["kubernetes.filename"]),
-    ("[accessLog]\nformat = 'x'", ["accessLog", "accessLog.format"]),
+    ("[accessLog]\nformat = 'x'", ["accessLog.format"]),
     ("[api]\n[metrics]\n[hostResolver]\ncnameFlattening=true", ["metrics", "api"]),
     ("[entryPoints.http]\naddress = ':8080'", ["ping"]),
     ("[entryPoints.a]\naddress = ':81'", ["defaultEntryPoints"]),

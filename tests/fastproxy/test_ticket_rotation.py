@@ -12,7 +12,7 @@ from fastproxy.settings.options import EntryPoint, EntryPointTls, Settings
 from fastproxy.system.channel import Message
 from tests.support.stand_in import StandIn
 
-PROGRAMS = Programs(lambda place: None, None, lambda shared, number: None)
+PROGRAMS = Programs(lambda place: None, None, None, lambda shared, number: None)
 
 
 class Clock:

@@ -41,7 +41,7 @@ class Behind(Second):
 ALL = (*FEATURES, feature(Behind, build_second))
 texts = st.binary(max_size=12)
 numbers = st.integers(0, 2**32 - 1)
-rows = st.tuples(texts, texts, texts, texts, texts, numbers, numbers, numbers, numbers)
+rows = st.tuples(texts, texts, texts, texts, texts, *[numbers] * 5)
 
 
 @given(st.integers(0, 2**64 - 1), st.lists(rows, max_size=8), st.binary(max_size=40), numbers)

@@ -32,7 +32,7 @@ def assemble(generation: int, rows: Sequence[Row], matcher: bytes, attempts: int
         return known
 
     records = []
-    for name, backend_name, request, response, end, slot, flags, entry_point, flush in rows:
+    for name, backend_name, request, response, end, slot, flags, entry_point, flush, own in rows:
         records.append(
             RECORD.pack(
                 *(place(name), len(name), place(backend_name), len(backend_name)),
@@ -40,7 +40,7 @@ def assemble(generation: int, rows: Sequence[Row], matcher: bytes, attempts: int
                 *(place(request) if request else 0, len(request)),
                 *(place(response) if response else 0, len(response)),
                 *(place(end) if end else 0, len(end)),
-                *(entry_point, attempts, flush, 0),
+                *(entry_point, attempts, flush, own),
             )
         )
     padding = -offset % 8

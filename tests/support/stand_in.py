@@ -26,6 +26,7 @@ from typing import Any
 from fastproxy.cli.run import forget_worker
 from fastproxy.counters.region import create_region
 from fastproxy.model.configuration import Endpoint
+from fastproxy.observer import process as observer
 from fastproxy.processes import parent, worker
 from fastproxy.publish.compiler import Entry
 from fastproxy.publish.publisher import Publisher, open_publisher
@@ -205,6 +206,7 @@ def main(settings_path: str, control: str, real: str = "") -> int:
     programs = parent.Programs(
         worker.run if real else run_worker,
         lambda *place: run_controller(control, opened(*place)),
+        observer.run if real else None,
         forget_worker if real else lambda shared, number: None,
     )
     running = parent.Parent(settings, programs, create_region())

@@ -118,6 +118,8 @@ cdef int downstream_reply(Stream* stream, const Reply* reply, size_t size) noexc
     elif downstream.http10:
         write_text(&writer, "Connection: keep-alive\r\n", 24)
     write_text(&writer, "\r\n", 2)
+    if engine.note_sent != NULL:
+        engine.note_sent(stream, writer.data, writer.size)
     vector[0].iov_base = writer.data
     vector[0].iov_len = writer.size
     vector[1].iov_base = <void*> reply.body

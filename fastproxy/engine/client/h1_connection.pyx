@@ -13,7 +13,7 @@ from fastproxy.engine.loop.buffers cimport queue_append_rest, queue_clear
 from fastproxy.engine.exchange.end cimport exchange_abandon
 from fastproxy.engine.loop.posix cimport (
     AF_INET, AF_INET6, SOL_SOCKET, SO_LINGER, close, gmtime_r, inet_ntop, iovec, linger,
-    setsockopt, sockaddr, sockaddr_in, sockaddr_in6, ssize_t, strftime, time_t, tm,
+    ntohs, setsockopt, sockaddr, sockaddr_in, sockaddr_in6, ssize_t, strftime, time_t, tm,
 )
 from fastproxy.engine.loop.reactor cimport (
     DEADLINE_LEFT, DEADLINE_LINGER, DEADLINE_STALL, Source, deadline_clear, deadline_set, source_retire,
@@ -52,8 +52,10 @@ cdef void downstream_set_client(Downstream* downstream, const void* address) noe
         stream.address[10] = 0xFF
         stream.address[11] = 0xFF
         memcpy(stream.address + 12, &(<const sockaddr_in*> address).sin_addr, 4)
+        stream.client_port = ntohs((<const sockaddr_in*> address).sin_port)
     else:
         memcpy(stream.address, &(<const sockaddr_in6*> address).sin6_addr, 16)
+        stream.client_port = ntohs((<const sockaddr_in6*> address).sin6_port)
     downstream_name_client(downstream)
 
 

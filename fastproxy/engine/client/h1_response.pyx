@@ -57,6 +57,8 @@ cdef bint _send_head(Stream* stream, const Head* head) noexcept nogil:
         not downstream.keep_alive, downstream.http10 and downstream.keep_alive, engine.date, NULL, 0,
     )
     downstream.head_waiting = 0 if writer.failed else writer.size
+    if engine.note_sent != NULL:
+        engine.note_sent(stream, writer.data, downstream.head_waiting)
     return not writer.failed
 
 

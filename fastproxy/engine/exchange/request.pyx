@@ -38,6 +38,8 @@ cdef void exchange_request(Stream* stream, Head* head, char* data, size_t size, 
     cdef int code
     engine.counters.requests += 1
     stream.record.head = engine.reactor.now_ns
+    if engine.note_request != NULL:
+        engine.note_request(stream, head)
     stream.record.request_body = size
     if last:
         stream.record.body = stream.record.head

@@ -37,6 +37,8 @@ cdef void _on_head(Stream* stream, Head* head) noexcept nogil:
     stream.status = head.status
     stream.record.origin_status = head.status
     stream.record.origin_body = 0
+    if stream.engine.note_response != NULL:
+        stream.engine.note_response(stream, head)
     if stream.attempt and replay_wanted(stream, head.status):
         stream.discarding = 1
         stream.first_head = head

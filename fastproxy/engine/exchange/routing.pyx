@@ -67,6 +67,7 @@ cdef int _ping(Engine* engine, const EntryPoint* point, const Head* head) noexce
 cdef int route_probe(Stream* stream, Head* head) noexcept nogil:
     """A connection beyond the limit: `/ping` and `/ready` are answered, everything else is not."""
     if _ping(stream.engine, &stream.engine.entry_points[stream.entry_point], head) == STEP_REPLY:
+        stream.record.internal = 1
         return STEP_REPLY
     complain(stream, WHY_FULL, 503)
     plain_reply(stream.engine, 503, "Service Unavailable")
@@ -111,6 +112,7 @@ cdef int route_request(Stream* stream, Head* head) noexcept nogil:
     cdef size_t alias_size = 0
     cdef const EntryPoint* point = &engine.entry_points[stream.entry_point]
     if point.ping and _ping(engine, point, head) == STEP_REPLY:
+        stream.record.internal = 1
         return STEP_REPLY
     if head.path[0] == c'*':
         plain_reply(engine, 200, "")

@@ -35,6 +35,7 @@ cdef int admit_user(
 ) noexcept nogil:
     """What a filter does with a request it admits, and go on behind it."""
     cdef char* kept
+    stream.record.authenticated = 1
     if remove:
         head_remove(head, "Authorization", 13)
     if name.size:
@@ -51,6 +52,7 @@ cdef void remember_user(
     """The filter has admitted this request, whose Authorization is still there."""
     cdef Field* field = head_find_kind(head, KIND_AUTHORIZATION)
     cdef char* kept = NULL
+    stream.record.authenticated = 1
     if field != NULL:
         kept = credential_keep(stream, slot, field.value, field.value_size, size)
     if kept != NULL:

@@ -211,6 +211,7 @@ cdef class Exchange:
 
     def remember_nonce(self, bytes nonce, bytes user, bytes secret, bytes opaque, int64_t issued):
         self._alive()
+        self.stream.record.authenticated = 1
         remember_nonce(self.stream, self.slot, nonce, user, secret, opaque, issued)
 
     def remember_headers(self, pairs):

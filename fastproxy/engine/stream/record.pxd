@@ -71,6 +71,8 @@ cdef struct Record:
     uint16_t origin_status  # of the step that answered, also where a page took its place
     uint8_t reused  # the connection to the endpoint had answered before
     uint8_t own  # fastproxy answered, not an endpoint
+    uint8_t authenticated  # basic or digest authentication has accepted the user in Authorization
+    uint8_t internal  # ping, API: neither logged nor counted
 
 cdef inline uint32_t failure_flag(int failure) noexcept nogil:
     """The flag of a FAIL_* of stream.pxd."""

@@ -272,8 +272,10 @@ cdef struct Stream:
     uint8_t te_trailers
     uint8_t sub_request  # made by Python
     uint8_t compress  # WISH_* of exchange/compress.pxd
+    void* notes  # Notes*: what a line of the access log needs of heads that are gone
     const char* client
     uint32_t client_size
+    uint16_t client_port
     uint8_t address[16]  # IPv4 as IPv4-mapped IPv6
 
 cdef inline uint32_t route_flags(const RouteRecord* route) noexcept nogil:
@@ -426,3 +428,8 @@ cdef struct Engine:
     int (*match_regex)(void*, uint32_t, const char*, size_t) noexcept nogil
     # whoever reads records: called at the end of each client's exchange; NULL = nobody
     void (*observe)(Engine*, Stream*) noexcept nogil
+    # and those who need texts of heads, which are gone by then
+    void (*note_request)(Stream*, Head*) noexcept nogil
+    void (*note_response)(Stream*, Head*) noexcept nogil  # an endpoint's, as it came
+    void (*note_sent)(Stream*, const char*, size_t) noexcept nogil  # as it goes to the client, in lines
+    void* access_log  # AccessLog*

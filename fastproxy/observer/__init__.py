@@ -1,0 +1,1 @@
+"""The observer: the process that writes what the workers have seen."""
