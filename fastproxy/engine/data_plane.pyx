@@ -50,7 +50,8 @@ from fastproxy.engine.operations.re2 cimport regex_search
 from fastproxy.engine.stream.stream cimport Engine, EntryPoint, Stream, Table
 from fastproxy.engine.stream.tls_plane cimport TlsPlane, client_certificates
 from fastproxy.engine.upstream.h1 cimport upstream_install
-from fastproxy.engine.http.h1_parser cimport window_new, wire_limit_trailers
+from fastproxy.engine.http.h1_parser cimport wire_limit_trailers
+from fastproxy.engine.http.fields cimport window_new
 
 cdef extern from "<malloc.h>" nogil:
     int malloc_trim(size_t pad)

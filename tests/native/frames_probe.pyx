@@ -4,7 +4,7 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from fastproxy.engine.http.h1_writer cimport Writer
+from fastproxy.engine.http.writer cimport Writer
 from fastproxy.engine.http2.h2_frames cimport (
     EVENT_DATA, EVENT_ERROR, EVENT_GOAWAY, EVENT_HEADERS, EVENT_MORE, EVENT_PING, EVENT_PING_ACK, EVENT_PRIORITY, EVENT_RESET,
     EVENT_SETTING, EVENT_SETTINGS, EVENT_SETTINGS_ACK, EVENT_STREAM_ERROR, EVENT_UNKNOWN, EVENT_WINDOW, FrameEvent,

@@ -5,12 +5,14 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from fastproxy.engine.http.head cimport Head, Scratch, request_head, response_head
-from fastproxy.engine.http.h1_writer cimport Forwarding, Writer, write_request, write_response
+from fastproxy.engine.http.h1_writer cimport Forwarding, write_request, write_response
+from fastproxy.engine.http.writer cimport Writer
 from fastproxy.engine.http.llhttp cimport HTTP_REQUEST, HTTP_RESPONSE
 from fastproxy.engine.operations.access cimport drop_claims
 from fastproxy.engine.http.h1_parser cimport (
-    WIRE_DONE, WIRE_MORE, Window, Wire, wire_body, wire_free, wire_head, wire_init, window_free, window_new, window_reset,
+    WIRE_DONE, WIRE_MORE, Wire, wire_body, wire_free, wire_head, wire_init,
 )
+from fastproxy.engine.http.fields cimport Window, window_free, window_new, window_reset
 
 cdef enum:
     ROOM = 64 * 1024

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport free, malloc
 
-from fastproxy.engine.http.h1_writer cimport Writer
+from fastproxy.engine.http.writer cimport Writer
 from fastproxy.engine.http2.hpack cimport (
     HPACK_BAD, HPACK_DONE, HPACK_NO_MEMORY, HPACK_TOO_MUCH, HpackBlock, HpackField, HpackResult, HpackTable, hpack_block_free,
     hpack_block_new, hpack_decode, hpack_field, hpack_indexed, hpack_start, hpack_status, hpack_table_free, hpack_table_init,

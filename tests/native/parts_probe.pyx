@@ -11,7 +11,8 @@ from fastproxy.engine.exchange.compress cimport (
     Compressor, compress_begin, compress_free, compress_piece, compress_sniff,
 )
 from fastproxy.engine.http.head cimport Head, Scratch, head_set, request_head, scratch_keep
-from fastproxy.engine.http.h1_writer cimport Forwarding, Writer, write_request
+from fastproxy.engine.http.h1_writer cimport Forwarding, write_request
+from fastproxy.engine.http.writer cimport Writer
 from fastproxy.engine.http.llhttp cimport HTTP_REQUEST
 from fastproxy.engine.loop.posix cimport iovec, ssize_t
 from fastproxy.engine.stream.proxy_protocol cimport proxy_header
@@ -19,9 +20,8 @@ from fastproxy.engine.exchange.buffering cimport retry_expression as program_hol
 from fastproxy.engine.http.owned_head cimport SavedHead, head_forget, head_save, head_save_again
 from fastproxy.engine.stream.stream cimport EntryPoint
 from fastproxy.engine.stream.transport cimport TRANSPORT_AGAIN, transport_write
-from fastproxy.engine.http.h1_parser cimport (
-    WIRE_DONE, Window, Wire, wire_free, wire_head, wire_init, window_free, window_new,
-)
+from fastproxy.engine.http.h1_parser cimport WIRE_DONE, Wire, wire_free, wire_head, wire_init
+from fastproxy.engine.http.fields cimport Window, window_free, window_new
 
 cdef enum:
     MOST_PIECES = 64

@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 from fastproxy.tables.block cimport RouteRecord
 from fastproxy.engine.exchange.forward_auth cimport write_question
 from fastproxy.engine.http.head cimport Head, Scratch, request_head, sent_path
-from fastproxy.engine.http.h1_writer cimport Writer
+from fastproxy.engine.http.writer cimport Writer
 from fastproxy.engine.http.llhttp cimport HTTP_REQUEST
 from fastproxy.engine.operations.payload cimport Payload
 from fastproxy.engine.operations.re2 cimport Regex
@@ -18,9 +18,8 @@ from fastproxy.engine.operations.limits cimport write_duration
 from fastproxy.engine.operations.path_regex cimport REPLACED, replace_all
 from fastproxy.engine.exchange.run cimport request_steps
 from fastproxy.engine.stream.stream cimport ROUTE_REQUEST_STEPS, Engine, Stream, Table
-from fastproxy.engine.http.h1_parser cimport (
-    WIRE_DONE, Window, Wire, wire_free, wire_head, wire_init, window_free, window_new, window_reset,
-)
+from fastproxy.engine.http.h1_parser cimport WIRE_DONE, Wire, wire_free, wire_head, wire_init
+from fastproxy.engine.http.fields cimport Window, window_free, window_new, window_reset
 
 cdef enum:
     ROOM = 64 * 1024

@@ -5,7 +5,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from fastproxy.engine.loop.buffers cimport Chunk, chunk_data, queue_consume
-from fastproxy.engine.http.h1_writer cimport Writer
+from fastproxy.engine.http.writer cimport Writer
 from fastproxy.engine.http2.h2_streams cimport (
     H2_ABORTED, H2_BODY, H2_FAILED, H2_GOING_AWAY, H2_HEAD, H2_NOTHING, H2_SETTLED, H2_TRAILERS, H2Connection, H2Event,
     H2EventKind, H2Stream, H2Worker, h2_block, h2_choked, h2_credit, h2_data, h2_drain, h2_drained, h2_fail, h2_free,

@@ -16,12 +16,17 @@ from fastproxy.engine.client.h1_connection cimport (
 from fastproxy.engine.exchange.answer cimport exchange_refuse
 from fastproxy.engine.exchange.end cimport exchange_end, exchange_release
 from fastproxy.engine.http.h1_parser cimport wire_next
-from fastproxy.engine.http.h1_writer cimport Writer, status_text, write_field, write_number, write_text
+from fastproxy.engine.http.writer cimport Writer, status_text, write_field, write_number, write_text
 from fastproxy.engine.loop.posix cimport iovec
 from fastproxy.engine.loop.reactor cimport (
     DEADLINE_BODY, DEADLINE_IDLE, deadline_clear, deadline_set, source_run,
 )
 from fastproxy.engine.stream.stream cimport CLIENT_GONE, Engine, Reply, Stream
+
+# RFC 9110 15.5.22 and 6455 4.4: what a 426 has to name.
+cdef const char* WEBSOCKET_ONLY = (
+    "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+)
 
 
 cdef void downstream_finish(Downstream* downstream) noexcept nogil:
@@ -138,4 +143,4 @@ cdef void downstream_refuse(Downstream* downstream, int status) noexcept nogil:
     downstream.wire.error = 400
     downstream.state = DOWNSTREAM_BUSY
     downstream.stream.is_head = 0
-    exchange_refuse(&downstream.stream, status)
+    exchange_refuse(&downstream.stream, status, WEBSOCKET_ONLY if status == 426 else NULL)

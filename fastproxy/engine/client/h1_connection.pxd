@@ -6,7 +6,8 @@ from fastproxy.engine.loop.buffers cimport Queue
 from fastproxy.engine.loop.posix cimport iovec
 from fastproxy.engine.loop.reactor cimport Deadline, Source
 from fastproxy.engine.stream.stream cimport CLIENT_FULL, CLIENT_READY, Engine, Stream
-from fastproxy.engine.http.h1_parser cimport Window, Wire, window_free
+from fastproxy.engine.http.h1_parser cimport Wire
+from fastproxy.engine.http.fields cimport Window, window_free
 
 cdef enum DownstreamState:
     DOWNSTREAM_PROXY  # expecting a PROXY protocol header

@@ -23,7 +23,8 @@ from fastproxy.engine.stream.stream cimport Engine, Stream
 from fastproxy.engine.stream.transport cimport (
     TLS_FULL, TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_end, transport_write,
 )
-from fastproxy.engine.http.h1_parser cimport window_free, wire_free
+from fastproxy.engine.http.h1_parser cimport wire_free
+from fastproxy.engine.http.fields cimport window_free
 
 
 cdef void downstream_free(Source* source) noexcept nogil:

@@ -20,10 +20,8 @@ from fastproxy.engine.exchange.request cimport (
     exchange_body, exchange_full, exchange_raw, exchange_request, exchange_spliced, exchange_unspliced,
     exchange_waits,
 )
-from fastproxy.engine.http.h1_parser cimport (
-    WIRE_DONE, WIRE_MORE, WIRE_TOO_MUCH, Trailers, Window, window_copy, window_grow, window_reset,
-    wire_body, wire_head,
-)
+from fastproxy.engine.http.h1_parser cimport WIRE_DONE, WIRE_MORE, WIRE_TOO_MUCH, wire_body, wire_head
+from fastproxy.engine.http.fields cimport Trailers, Window, window_copy, window_grow, window_reset
 from fastproxy.engine.http.head cimport Head, request_head
 from fastproxy.engine.loop.posix cimport ssize_t
 from fastproxy.engine.loop.reactor cimport (

@@ -15,7 +15,8 @@ from fastproxy.engine.client.h1_connection cimport (
 )
 from fastproxy.engine.client.tunnel cimport downstream_settle_tunnel
 from fastproxy.engine.exchange.request cimport exchange_full, exchange_tunnel
-from fastproxy.engine.http.h1_writer cimport Writer, chunk_line, write_response
+from fastproxy.engine.http.h1_writer cimport chunk_line, write_response
+from fastproxy.engine.http.writer cimport Writer
 from fastproxy.engine.http.head cimport Head
 from fastproxy.engine.loop.posix cimport iovec
 from fastproxy.engine.loop.reactor cimport (

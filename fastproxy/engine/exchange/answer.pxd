@@ -7,5 +7,5 @@ cdef enum:
 
 cdef bint intercept(Stream* stream, int status) noexcept nogil
 cdef void exchange_reply(Stream* stream, const Reply* reply) noexcept nogil
-cdef void exchange_refuse(Stream* stream, int status) noexcept nogil
+cdef void exchange_refuse(Stream* stream, int status, const char* lines) noexcept nogil
 cdef void send_more(Stream* stream) noexcept nogil

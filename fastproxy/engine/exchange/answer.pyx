@@ -7,7 +7,7 @@ from libc.stdint cimport uint16_t, uint32_t
 from libc.string cimport memcpy, strlen
 
 from fastproxy.engine.exchange.compress cimport WISH_GZIP, compress_answer
-from fastproxy.engine.http.h1_writer cimport status_text
+from fastproxy.engine.http.writer cimport status_text
 from fastproxy.engine.operations.pages cimport page_wanted
 from fastproxy.engine.stream.record cimport (
     RECORD_BAD_REQUEST, RECORD_CLIENT_SLOW, RECORD_INTERNAL, RECORD_PAGE, RECORD_REDIRECT, RECORD_UNAUTHORISED,
@@ -16,11 +16,6 @@ from fastproxy.engine.stream.record cimport (
 from fastproxy.engine.stream.replies cimport plain_reply
 from fastproxy.engine.stream.stream cimport CLIENT_READY, Reply, Stream
 from fastproxy.engine.upstream.h1_request cimport upstream_abort
-
-# RFC 9110 15.5.22 and 6455 4.4: what a 426 has to name.
-cdef const char* WEBSOCKET_ONLY = (
-    "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-)
 
 
 cdef bint intercept(Stream* stream, int status) noexcept nogil:
@@ -110,9 +105,9 @@ cdef void send_more(Stream* stream) noexcept nogil:
         state = stream.codec.send_body(stream, piece, size, stream.rest_size == 0)
 
 
-cdef void exchange_refuse(Stream* stream, int status) noexcept nogil:
-    """Answer a message that cannot be understood or is larger than allowed; nothing that follows it is
-    a request. When a response is under way already, it ends broken."""
+cdef void exchange_refuse(Stream* stream, int status, const char* lines) noexcept nogil:
+    """Answer a message that cannot be understood or is larger than allowed, with header lines (or NULL);
+    nothing that follows it is a request. When a response is under way already, it ends broken."""
     cdef Reply* reply = &stream.engine.reply
     upstream_abort(stream)
     if stream.response_started:
@@ -120,9 +115,9 @@ cdef void exchange_refuse(Stream* stream, int status) noexcept nogil:
         return
     stream.collecting = 0
     plain_reply(stream.engine, status, status_text(status))
-    if status == 426:
-        reply.lines = WEBSOCKET_ONLY
-        reply.lines_size = strlen(WEBSOCKET_ONLY)
+    if lines != NULL:
+        reply.lines = lines
+        reply.lines_size = strlen(lines)
     reply.close = 1
     reply.flags = RECORD_CLIENT_SLOW if status == 408 else RECORD_BAD_REQUEST
     exchange_reply(stream, reply)

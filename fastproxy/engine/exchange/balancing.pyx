@@ -11,12 +11,12 @@ from fastproxy._core cimport BALANCER_EMPTY, BALANCER_ZERO, balancer_pick, balan
 from fastproxy.counters.quality cimport quality_record, quality_weights
 from fastproxy.engine.stream.complaint cimport WHY_NO_ENDPOINT, WHY_NO_WEIGHT, complain
 from fastproxy.engine.http.head cimport KIND_COOKIE, Head, head_add
-from fastproxy.engine.http.h1_writer cimport Writer, write_text
+from fastproxy.engine.http.writer cimport Writer, write_text
 from fastproxy.engine.operations.payload cimport Payload, Text, blob
 from fastproxy.engine.stream.replies cimport STEP_GO_ON, because, not_found, plain_reply, reply_lines
 from fastproxy.engine.stream.record cimport RECORD_NO_ENDPOINT, RECORD_NO_ROUTE
 from fastproxy.engine.stream.stream cimport ROUTE_NOT_FOUND, Engine, LiveBackend, Pool, Stream
-from fastproxy.engine.http.h1_parser cimport Field
+from fastproxy.engine.http.fields cimport Field
 
 cdef enum:
     ENDPOINT_COUNTED = 0x80000000  # in `endpoint_version`: no longer that of the backend

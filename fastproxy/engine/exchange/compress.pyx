@@ -25,8 +25,8 @@ from fastproxy.engine.http.head cimport (
     KIND_CONTENT_ENCODING, Head, Scratch, has_token, head_add, head_find, head_remove, same_text, scratch_keep,
 )
 from fastproxy.engine.http.owned_head cimport head_forget, head_save
-from fastproxy.engine.http.h1_writer cimport Writer, write_head_field, write_text
-from fastproxy.engine.http.h1_parser cimport Field, Window, window_free, window_new
+from fastproxy.engine.http.writer cimport Writer, write_head_field, write_text
+from fastproxy.engine.http.fields cimport Field, Window, window_free, window_new
 
 cdef extern from "zlib.h" nogil:
     ctypedef struct z_stream:

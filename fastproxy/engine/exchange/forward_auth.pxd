@@ -1,7 +1,7 @@
 """Forward authentication of admitted requests. See forward_auth.pyx."""
 
 from fastproxy.engine.http.head cimport Head
-from fastproxy.engine.http.h1_writer cimport Writer
+from fastproxy.engine.http.writer cimport Writer
 from fastproxy.engine.operations.payload cimport Payload
 from fastproxy.engine.stream.stream cimport Stream
 

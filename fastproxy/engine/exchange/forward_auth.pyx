@@ -29,14 +29,14 @@ from fastproxy.engine.http.head cimport (
     KIND_X_FORWARDED_HOST, KIND_X_FORWARDED_METHOD, KIND_X_FORWARDED_PROTO, KIND_X_FORWARDED_URI, Head,
     field_alias, head_add, head_find_kind, head_remove, same_text,
 )
-from fastproxy.engine.http.h1_writer cimport Writer, write_head_field, write_text
+from fastproxy.engine.http.writer cimport Writer, write_head_field, write_text
 from fastproxy.engine.operations.payload cimport Payload, Text, blob, u32
 from fastproxy.engine.loop.reactor cimport DEADLINE_QUESTION, Source, deadline_clear, deadline_set
 from fastproxy.engine.stream.replies cimport STEP_GO_ON, STEP_OVER, STEP_PARK, plain_reply
 from fastproxy.engine.http.owned_head cimport SavedHead, head_forget, head_save
 from fastproxy.engine.stream.stream cimport FAIL_REFUSED, Engine, Pool, Stream, StreamOwner
 from fastproxy.engine.upstream.h1_request cimport stream_forget_head, upstream_abort, upstream_begin
-from fastproxy.engine.http.h1_parser cimport Field
+from fastproxy.engine.http.fields cimport Field
 
 cdef enum:
     LIMIT = 1 << 20  # bytes of an answer, as in features/auth/forward.py

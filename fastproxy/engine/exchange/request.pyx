@@ -17,8 +17,9 @@ from fastproxy.engine.exchange.response cimport exchange_failed, exchange_owner
 from fastproxy.engine.exchange.routing cimport route_probe, route_request
 from fastproxy.engine.exchange.run cimport request_steps, request_steps_over
 from fastproxy.engine.exchange.trailers cimport pass_trailers
-from fastproxy.engine.http.h1_parser cimport Trailers
-from fastproxy.engine.http.h1_writer cimport Forwarding, Writer, status_text, write_request
+from fastproxy.engine.http.fields cimport Trailers
+from fastproxy.engine.http.h1_writer cimport Forwarding, write_request
+from fastproxy.engine.http.writer cimport Writer, status_text
 from fastproxy.engine.http.head cimport Head
 from fastproxy.engine.operations.access cimport drop_claims, trusts
 from fastproxy.engine.stream.record cimport RECORD_MISDIRECTED
@@ -58,7 +59,7 @@ cdef void exchange_request(Stream* stream, Head* head, char* data, size_t size, 
         or head.method == METHOD_TRACE
     )
     if engine.max_body and (head.content_length > <int64_t> engine.max_body or size > engine.max_body):
-        exchange_refuse(stream, 413)
+        exchange_refuse(stream, 413, NULL)
         return
     if head.has_forwarded and not trusts(point, stream.address):
         drop_claims(head)
@@ -167,7 +168,7 @@ cdef void exchange_body(Stream* stream, char* data, size_t size, uint8_t last) n
             _after_steps(stream, &stream.body.saved.head if stream.body != NULL else NULL, code)
             stream.codec.resume(stream)
     elif engine.max_body and stream.record.request_body > engine.max_body:
-        exchange_refuse(stream, 413)
+        exchange_refuse(stream, 413, NULL)
     elif last:
         _send_last(stream, data, size)
     else:

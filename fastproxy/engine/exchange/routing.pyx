@@ -14,7 +14,7 @@ from fastproxy.engine.http.methods cimport METHOD_GET, METHOD_HEAD, METHOD_OPTIO
 from fastproxy.engine.exchange.cname_chains cimport AliasTable, aliases_find, may_have_alias
 from fastproxy.engine.stream.complaint cimport WHY_FULL, complain
 from fastproxy.engine.http.head cimport Head, head_find, head_set, same_text
-from fastproxy.engine.http.h1_writer cimport Writer, write_number, write_text
+from fastproxy.engine.http.writer cimport Writer, write_number, write_text
 from fastproxy.engine.stream.replies cimport (
     STEP_GO_ON, STEP_PARK, STEP_REPLY, because, link_body, location_reply, not_found, plain_reply, reply_lines,
 )
@@ -22,7 +22,7 @@ from fastproxy.engine.stream.record cimport RECORD_CONNECTION_LIMIT, RECORD_NO_R
 from fastproxy.engine.stream.stream cimport (
     ROUTE_DIRECT, Engine, EntryPoint, LiveBackend, LiveRoute, Pool, Stream, Table,
 )
-from fastproxy.engine.http.h1_parser cimport Field
+from fastproxy.engine.http.fields cimport Field
 
 cdef const char* _allow = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 

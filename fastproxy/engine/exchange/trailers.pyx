@@ -16,7 +16,7 @@ from fastproxy.tables.block cimport OperationRecord
 from fastproxy.engine.http.head cimport field_alias
 from fastproxy.engine.operations.payload cimport Payload, Text, blob, u32
 from fastproxy.engine.stream.stream cimport Stream
-from fastproxy.engine.http.h1_parser cimport Field, Trailers
+from fastproxy.engine.http.fields cimport Field, Trailers
 
 cdef enum:
     # the numbers of operations.py; a test compares them

@@ -4,9 +4,8 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
-from fastproxy.engine.http.h1_parser cimport (
-    WIRE_DONE, WIRE_MORE, Window, Wire, wire_free, wire_head, wire_init, window_free, window_new,
-)
+from fastproxy.engine.http.h1_parser cimport WIRE_DONE, WIRE_MORE, Wire, wire_free, wire_head, wire_init
+from fastproxy.engine.http.fields cimport Window, window_free, window_new
 from fastproxy.engine.http.head cimport Head, Scratch, request_head
 from fastproxy.engine.http.llhttp cimport HTTP_REQUEST
 

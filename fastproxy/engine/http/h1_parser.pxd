@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastproxy.engine.http.fields cimport Trailers, Window
 from fastproxy.engine.http.llhttp cimport llhttp_t
 
 cdef enum:
@@ -15,38 +16,6 @@ cdef enum:
     WIRE_TOO_LARGE = 431
     WIRE_UNKNOWN_METHOD = 501
     WIRE_VERSION = 505
-
-cdef enum:
-    TRAILER_BLOCK = 8192
-
-cdef struct Field:
-    # While the head is being read, name and value are offsets into the window; once it is complete
-    # they are addresses (see head.pyx).
-    char* name
-    char* value
-    uint32_t name_size
-    uint32_t value_size
-    uint8_t kind
-    uint8_t dropped
-    uint8_t added  # by a feature: its bytes are checked when they are written
-
-cdef struct Window:
-    char* data
-    uint32_t used
-    uint32_t capacity
-    Field* fields
-    uint32_t count
-    uint32_t fields_capacity
-    uint32_t target_start
-    uint32_t target_size
-    uint32_t head_size
-    uint8_t private
-    uint8_t has_target
-
-cdef struct Trailers:
-    uint32_t size
-    uint32_t lines
-    char data[8192]  # TRAILER_BLOCK
 
 cdef struct Wire:
     llhttp_t parser  # first, so that a callback's parser is the wire
@@ -81,9 +50,3 @@ cdef void wire_free(Wire* wire) noexcept nogil
 cdef int wire_head(Wire* wire, uint32_t start) noexcept nogil
 cdef int wire_body(Wire* wire, char* data, size_t size, size_t* consumed) noexcept nogil
 cdef int wire_finish(Wire* wire) noexcept nogil
-
-cdef Window* window_new(uint32_t capacity, uint32_t fields) noexcept nogil
-cdef Window* window_copy(const Window* window, uint32_t capacity) noexcept nogil
-cdef int window_grow(Window* window, uint32_t limit) noexcept nogil
-cdef void window_reset(Window* window) noexcept nogil
-cdef void window_free(Window* window) noexcept nogil

@@ -16,9 +16,10 @@ Framing bytes are counted as the gap between the end of one piece of body and th
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
+from fastproxy.engine.http.fields cimport TRAILER_BLOCK, Field, Trailers, Window, window_more_fields
 from fastproxy.engine.http.llhttp cimport (
     HPE_INVALID_METHOD, HPE_OK, HPE_PAUSED, HPE_PAUSED_H2_UPGRADE, HPE_USER,
     HTTP_RESPONSE, LENIENT_SPACES_AFTER_CHUNK_SIZE, llhttp, llhttp_settings_t, llhttp_t,
@@ -67,7 +68,7 @@ cdef int _on_field(llhttp_t* parser, const char* at, size_t size) noexcept nogil
             field.name_size += <uint32_t> size
             return 0
     if window.count == window.fields_capacity or window.count == wire.max_lines:
-        if window.count == wire.max_lines or _more_fields(window) < 0:
+        if window.count == wire.max_lines or window_more_fields(window) < 0:
             wire.error = WIRE_TOO_LARGE
             return HPE_USER
     field = &window.fields[window.count]
@@ -247,81 +248,6 @@ cdef int _check_trailers(Wire* wire) noexcept nogil:
 
 
 # --- windows ---
-
-cdef Window* window_new(uint32_t capacity, uint32_t fields) noexcept nogil:
-    cdef Window* window = <Window*> calloc(1, sizeof(Window))
-    if window == NULL:
-        return NULL
-    window.data = <char*> malloc(capacity)
-    window.fields = <Field*> malloc(fields * sizeof(Field))
-    window.capacity = capacity
-    window.fields_capacity = fields
-    if window.data == NULL or window.fields == NULL:
-        window_free(window)
-        return NULL
-    return window
-
-
-cdef Window* window_copy(const Window* window, uint32_t capacity) noexcept nogil:
-    """A private copy of an unfinished head."""
-    cdef uint32_t fields = window.count + 8
-    cdef Window* copy = window_new(capacity, fields)
-    cdef char* data
-    cdef Field* rows
-    if copy == NULL:
-        return NULL
-    data = copy.data
-    rows = copy.fields
-    memcpy(data, window.data, window.used)
-    memcpy(rows, window.fields, window.count * sizeof(Field))
-    copy[0] = window[0]
-    copy.data = data
-    copy.fields = rows
-    copy.capacity = capacity
-    copy.fields_capacity = fields
-    copy.private = 1
-    return copy
-
-
-cdef int window_grow(Window* window, uint32_t limit) noexcept nogil:
-    """Double the room for bytes, up to `limit`; -1 when there is no more to be had."""
-    cdef uint32_t capacity = window.capacity * 2
-    cdef char* data
-    if window.capacity >= limit:
-        return -1
-    if capacity > limit:
-        capacity = limit
-    data = <char*> realloc(window.data, capacity)
-    if data == NULL:
-        return -1
-    window.data = data
-    window.capacity = capacity
-    return 0
-
-
-cdef int _more_fields(Window* window) noexcept nogil:
-    cdef uint32_t capacity = window.fields_capacity * 2
-    cdef Field* fields = <Field*> realloc(window.fields, capacity * sizeof(Field))
-    if fields == NULL:
-        return -1
-    window.fields = fields
-    window.fields_capacity = capacity
-    return 0
-
-
-cdef void window_reset(Window* window) noexcept nogil:
-    window.used = 0
-    window.count = 0
-    window.target_size = 0
-    window.has_target = 0
-    window.head_size = 0
-
-
-cdef void window_free(Window* window) noexcept nogil:
-    if window != NULL:
-        free(window.data)
-        free(window.fields)
-        free(window)
 
 
 # --- the wire ---

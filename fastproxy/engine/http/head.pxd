@@ -2,7 +2,8 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastproxy.engine.http.h1_parser cimport Field, Window, Wire
+from fastproxy.engine.http.h1_parser cimport Wire
+from fastproxy.engine.http.fields cimport Field, Window
 
 cdef enum FieldKind:
     KIND_OTHER

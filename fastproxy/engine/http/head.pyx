@@ -28,7 +28,8 @@ from fastproxy.engine.http.methods cimport METHOD_CONNECT, METHOD_GET, METHOD_OP
 from fastproxy.engine.http.llhttp cimport (
     F_CONNECTION_CLOSE, F_CONNECTION_KEEP_ALIVE, F_CONTENT_LENGTH, llhttp,
 )
-from fastproxy.engine.http.h1_parser cimport Field, Window, Wire
+from fastproxy.engine.http.h1_parser cimport Wire
+from fastproxy.engine.http.fields cimport Field, Window
 
 cdef enum:
     STATUS_EXPECTATION = 417

@@ -16,7 +16,8 @@ from libc.string cimport memchr, memmove
 
 from fastproxy.engine.http.head cimport same_text
 from fastproxy.engine.http.llhttp cimport llhttp
-from fastproxy.engine.http.h1_parser cimport Window, Wire, wire_head
+from fastproxy.engine.http.h1_parser cimport Wire, wire_head
+from fastproxy.engine.http.fields cimport Window
 
 cdef enum:
     STATUS_AT = 9  # behind `HTTP/1.1 `

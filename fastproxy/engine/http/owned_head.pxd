@@ -3,7 +3,7 @@
 from libc.stdint cimport uint32_t
 
 from fastproxy.engine.http.head cimport Head, Scratch
-from fastproxy.engine.http.h1_parser cimport Window
+from fastproxy.engine.http.fields cimport Window
 
 cdef struct SavedHead:
     Head head

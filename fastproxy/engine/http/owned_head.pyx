@@ -10,7 +10,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 from fastproxy.engine.http.head cimport Head, Scratch
-from fastproxy.engine.http.h1_parser cimport Field, window_copy, window_free
+from fastproxy.engine.http.fields cimport Field, window_copy, window_free
 
 
 cdef const char* _move(

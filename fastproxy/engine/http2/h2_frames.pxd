@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastproxy.engine.http.h1_writer cimport Writer
+from fastproxy.engine.http.writer cimport Writer
 
 cdef enum:
     FRAME_HEAD = 9  # bytes

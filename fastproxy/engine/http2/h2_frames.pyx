@@ -19,7 +19,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
-from fastproxy.engine.http.h1_writer cimport Writer
+from fastproxy.engine.http.writer cimport Writer
 
 cdef enum Stage:
     STAGE_PREFACE

@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from fastproxy.engine.loop.buffers cimport Queue
-from fastproxy.engine.http.h1_writer cimport Writer
+from fastproxy.engine.http.writer cimport Writer
 from fastproxy.engine.http2.h2_frames cimport FrameReader
 from fastproxy.engine.http2.h2_guard cimport Guard
 from fastproxy.engine.http2.hpack cimport HpackBlock, HpackTable

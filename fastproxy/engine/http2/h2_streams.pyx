@@ -25,7 +25,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from fastproxy.engine.loop.buffers cimport Chunk, chunk_data, queue_append, queue_clear, queue_consume
-from fastproxy.engine.http.h1_writer cimport Writer
+from fastproxy.engine.http.writer cimport Writer
 from fastproxy.engine.http2.h2_frames cimport (
     EVENT_DATA, EVENT_ERROR, EVENT_GOAWAY, EVENT_HEADERS, EVENT_MORE, EVENT_PING, EVENT_PING_ACK, EVENT_RESET,
     EVENT_SETTING, EVENT_SETTINGS, EVENT_SETTINGS_ACK, EVENT_STREAM_ERROR, EVENT_WINDOW, FLAG_END_STREAM,

@@ -23,7 +23,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
 from fastproxy.engine.http.head cimport KIND_AUTHORIZATION, KIND_COOKIE, KIND_PROXY_AUTHORIZATION, KIND_SET_COOKIE, field_kind
-from fastproxy.engine.http.h1_writer cimport Writer
+from fastproxy.engine.http.writer cimport Writer
 from fastproxy.engine.http2.huffman cimport huffman_decode, huffman_encode, huffman_room, huffman_size
 
 cdef enum:

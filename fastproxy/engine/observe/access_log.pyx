@@ -11,7 +11,7 @@ from fastproxy.counters.layout cimport request_counter
 from fastproxy.engine.http.head cimport (
     KIND_AUTHORIZATION, KIND_HOST, KIND_X_FORWARDED_FOR, Head,
 )
-from fastproxy.engine.http.h1_parser cimport Field
+from fastproxy.engine.http.fields cimport Field
 from fastproxy.engine.observe.common cimport write_common
 from fastproxy.engine.observe.facts cimport Facts, gather_facts
 from fastproxy.engine.observe.json cimport write_json

@@ -23,7 +23,7 @@ from fastproxy.engine.observe.program cimport (
     FIELD_TIME_TLS, FIELD_TIME_WAIT, FIELD_UPSTREAM_REUSED, FIELD_WORKER, MODE_REDACT, wants,
 )
 from fastproxy.engine.stream.record cimport Record
-from fastproxy.engine.http.h1_writer cimport status_text
+from fastproxy.engine.http.writer cimport status_text
 
 cdef enum:
     SECOND = 1000000000

@@ -14,7 +14,7 @@ from fastproxy.engine.stream.proxy_protocol cimport inside
 from fastproxy.engine.stream.replies cimport STEP_GO_ON, because, plain_reply
 from fastproxy.engine.stream.record cimport RECORD_WHITELIST
 from fastproxy.engine.stream.stream cimport EntryPoint, Stream
-from fastproxy.engine.http.h1_parser cimport Field
+from fastproxy.engine.http.fields cimport Field
 
 
 cdef bint trusts(const EntryPoint* entry_point, const uint8_t* address) noexcept nogil:

@@ -13,13 +13,13 @@ from libc.time cimport time
 
 from fastproxy.counters.nonces cimport nonce_advance
 from fastproxy.engine.http.head cimport KIND_AUTHORIZATION, Head, head_find_kind, same_text
-from fastproxy.engine.http.h1_writer cimport Writer, write_text
+from fastproxy.engine.http.writer cimport Writer, write_text
 from fastproxy.engine.operations.credentials cimport credential_find, credential_keep
 from fastproxy.engine.operations.payload cimport Payload, Text, blob, u32
 from fastproxy.engine.stream.replies cimport STEP_GO_ON
 from fastproxy.engine.operations.users cimport admit_user
 from fastproxy.engine.stream.stream cimport Stream
-from fastproxy.engine.http.h1_parser cimport Field
+from fastproxy.engine.http.fields cimport Field
 
 cdef extern from * nogil:
     # libcrypto's; its header calls it deprecated

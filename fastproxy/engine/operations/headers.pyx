@@ -6,12 +6,12 @@ from libc.string cimport memchr, memcmp, strlen
 from fastproxy.engine.http.head cimport (
     KIND_LOCATION, Head, head_add, head_find_kind, head_remove, same_text,
 )
-from fastproxy.engine.http.h1_writer cimport Writer, write_text
+from fastproxy.engine.http.writer cimport Writer, write_text
 from fastproxy.engine.operations.payload cimport Payload, Text, blob, u32
 from fastproxy.engine.loop.posix cimport ssize_t
 from fastproxy.engine.stream.replies cimport STEP_GO_ON, STEP_OVER, reply_lines
 from fastproxy.engine.stream.stream cimport Remembered, Stream
-from fastproxy.engine.http.h1_parser cimport Field
+from fastproxy.engine.http.fields cimport Field
 
 cdef extern from "<sys/random.h>" nogil:
     ssize_t getrandom(void* data, size_t size, unsigned int flags)

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t
 
 from fastproxy.engine.http.head cimport Head
-from fastproxy.engine.http.h1_writer cimport Writer
+from fastproxy.engine.http.writer cimport Writer
 from fastproxy.engine.operations.payload cimport Payload
 from fastproxy.engine.stream.stream cimport Stream
 

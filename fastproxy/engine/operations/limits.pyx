@@ -10,14 +10,14 @@ from fastproxy.counters.rate cimport rate_take
 from fastproxy.engine.operations.attempts cimport another_attempt
 from fastproxy.engine.stream.complaint cimport WHY_BREAKER, complain
 from fastproxy.engine.http.head cimport KIND_X_FORWARDED_FOR, KIND_X_REAL_IP, Head, field_kind, head_find
-from fastproxy.engine.http.h1_writer cimport Writer, write_number, write_text
+from fastproxy.engine.http.writer cimport Writer, write_number, write_text
 from fastproxy.engine.operations.payload cimport Payload, Text, blob, i64, u32
 from fastproxy.engine.loop.reactor cimport clock_ns
 from fastproxy.engine.stream.replies cimport STEP_GO_ON, because, plain_reply, reply_lines
 from fastproxy.engine.operations.access cimport trusts
 from fastproxy.engine.stream.record cimport RECORD_BREAKER, RECORD_CONNECTION_LIMIT, RECORD_RATE_LIMIT
 from fastproxy.engine.stream.stream cimport Engine, Stream
-from fastproxy.engine.http.h1_parser cimport Field
+from fastproxy.engine.http.fields cimport Field
 
 
 cdef enum:

@@ -1,7 +1,7 @@
 """Operations that run a regular expression. See path_regex.pyx."""
 
 from fastproxy.engine.http.head cimport Head
-from fastproxy.engine.http.h1_writer cimport Writer
+from fastproxy.engine.http.writer cimport Writer
 from fastproxy.engine.operations.payload cimport Payload
 from fastproxy.engine.stream.stream cimport Stream
 

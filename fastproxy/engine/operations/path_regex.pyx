@@ -10,7 +10,7 @@ from libc.string cimport memchr, memcmp
 
 from fastproxy.engine.stream.complaint cimport WHY_NO_URL, complain
 from fastproxy.engine.http.head cimport Head, head_add, head_find, sent_path
-from fastproxy.engine.http.h1_writer cimport Writer, write_text
+from fastproxy.engine.http.writer cimport Writer, write_text
 from fastproxy.engine.operations.payload cimport Payload, Text, blob, u32
 from fastproxy.engine.operations.re2 cimport View, regex_search
 from fastproxy.engine.stream.replies cimport (
@@ -19,7 +19,7 @@ from fastproxy.engine.stream.replies cimport (
 from fastproxy.engine.operations.paths cimport set_path
 from fastproxy.engine.operations.redirects cimport seems_https
 from fastproxy.engine.stream.stream cimport Stream
-from fastproxy.engine.http.h1_parser cimport Field
+from fastproxy.engine.http.fields cimport Field
 
 cdef enum:
     # the same numbers as in operations.py; a test compares them

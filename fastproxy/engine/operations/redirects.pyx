@@ -8,14 +8,14 @@ from fastproxy.engine.stream.complaint cimport WHY_NO_URL, complain
 from fastproxy.engine.http.head cimport (
     KIND_X_FORWARDED_PROTO, Head, head_find, head_find_kind, same_text, sent_path,
 )
-from fastproxy.engine.http.h1_writer cimport Writer, write_number, write_text
+from fastproxy.engine.http.writer cimport Writer, write_number, write_text
 from fastproxy.engine.operations.payload cimport Payload, Text, blob, u32
 from fastproxy.engine.stream.replies cimport (
     STEP_GO_ON, STEP_REPLY, because, error_reply, link_body, plain_reply, redirect_status, redirect_to, reply_lines,
 )
 from fastproxy.engine.stream.record cimport RECORD_HOST
 from fastproxy.engine.stream.stream cimport Stream
-from fastproxy.engine.http.h1_parser cimport Field
+from fastproxy.engine.http.fields cimport Field
 
 
 cdef bint seems_https(const Stream* stream, const Head* head) noexcept nogil:

@@ -6,7 +6,7 @@ The text that is remembered (`credentials`) is the value of Authorization, with 
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
-from fastproxy.engine.http.h1_parser cimport Field
+from fastproxy.engine.http.fields cimport Field
 from fastproxy.engine.http.head cimport (
     KIND_AUTHORIZATION, Head, head_add, head_find_kind, head_remove, scratch_keep,
 )

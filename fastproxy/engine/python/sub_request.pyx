@@ -19,7 +19,7 @@ from fastproxy.engine.exchange.balancing cimport pick_endpoint
 from fastproxy.engine.stream.complaint cimport complain_failure
 from fastproxy.engine.exchange.end cimport exchange_end
 from fastproxy.engine.http.head cimport Head, head_fields
-from fastproxy.engine.http.h1_writer cimport Writer, write_field, write_text
+from fastproxy.engine.http.writer cimport Writer, write_field, write_text
 from fastproxy.engine.stream.replies cimport STEP_GO_ON, STEP_REPLY
 from fastproxy.engine.exchange.connect_retry cimport retry
 from fastproxy.engine.exchange.run cimport backend_steps, response_steps

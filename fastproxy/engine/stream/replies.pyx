@@ -8,7 +8,7 @@ from libc.string cimport memset, strlen
 
 from fastproxy.engine.http.methods cimport METHOD_GET
 from fastproxy.engine.http.head cimport Head
-from fastproxy.engine.http.h1_writer cimport Writer, status_text, write_field, write_text
+from fastproxy.engine.http.writer cimport Writer, status_text, write_field, write_text
 from fastproxy.engine.stream.stream cimport (
     FAIL_CONNECT_TIMEOUT, FAIL_INTERNAL, FAIL_RESPONSE_TIMEOUT, FAIL_UNTRUSTED, Engine, Reply,
 )

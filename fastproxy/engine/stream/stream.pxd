@@ -19,7 +19,8 @@ from fastproxy.engine.http.spool cimport Gather
 from fastproxy.engine.http.head cimport Head, Scratch
 from fastproxy.engine.loop.posix cimport iovec, sockaddr_storage, socklen_t, ssize_t
 from fastproxy.engine.loop.reactor cimport Reactor, Source
-from fastproxy.engine.http.h1_parser cimport Trailers, Window, Wire
+from fastproxy.engine.http.h1_parser cimport Wire
+from fastproxy.engine.http.fields cimport Trailers, Window
 from fastproxy.engine.stream.compression cimport Compression
 from fastproxy.engine.stream.record cimport Record
 

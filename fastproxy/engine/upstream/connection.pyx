@@ -25,7 +25,8 @@ from fastproxy.engine.stream.stream cimport TUNNEL_CLOSING, Engine, Pool, Stream
 from fastproxy.engine.stream.transport cimport (
     TRANSPORT_AGAIN, TRANSPORT_FAILED, transport_end, transport_write,
 )
-from fastproxy.engine.http.h1_parser cimport window_free, wire_free, wire_init
+from fastproxy.engine.http.h1_parser cimport wire_free, wire_init
+from fastproxy.engine.http.fields cimport window_free
 
 
 cdef Upstream* upstream_take_idle(Pool* pool) noexcept nogil:

@@ -28,9 +28,9 @@ from fastproxy.engine.upstream.connection cimport (
 )
 from fastproxy.engine.upstream.h1_request cimport upstream_begin, upstream_pause
 from fastproxy.engine.http.h1_parser cimport (
-    WIRE_BAD, WIRE_DONE, WIRE_MORE, Window, window_copy, window_free, window_grow, window_reset, wire_body,
-    wire_finish, wire_head, wire_next,
+    WIRE_BAD, WIRE_DONE, WIRE_MORE, wire_body, wire_finish, wire_head, wire_next,
 )
+from fastproxy.engine.http.fields cimport Window, window_copy, window_free, window_grow, window_reset
 
 cdef enum:
     MAX_INTERIM = 8
