@@ -6,37 +6,20 @@ what it reports can be looked at.
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from controller.snapshot.snapshot import Snapshot
-from controller.sources.manifests import read_documents
-from controller.translate.contributors import translate
-from fastproxy.engine.operations.writer import Phase, Scripted
-from fastproxy.feature import Feature, Filter, OnInvalid, Scope
-from fastproxy.features import FEATURES
-from fastproxy.model.configuration import Config, Route
-from fastproxy.model.matchers import Host
-from fastproxy.settings import file as settings_file
 from tests.e2e.test_leaks import PATHS, SCRIPTS, SETTINGS, Field, asks, message, objects
-from tests.native import record_probe
-from tests.support.plane import Plane
-from tests.support.scripted import Client, Origin, until
+from tests.support.records import Recording, flags_of, recording
+from tests.support.scripted import Client, Origin
 from tests.support.tls import AUTHORITY, client_hello, server_context
 from tests.support.whole import Running, origin
 
-# by the bits of `RecordFlag`
-FLAGS = (
-    "NR", "UH", "UO", "UF", "UFT", "DF", "UX", "UT", "UC", "UPE", "UTR", "URX", "DC", "DT",
-    "DPE", "RL", "CL", "WL", "UA", "RD", "AH", "MD", "BL", "EP", "TC", "TU", "SD", "IE",
-)  # fmt: skip
 # How the ways end that do not end with a complete answer of the endpoint: status and flags.
 ENDS: dict[str, list[tuple[int, str]]] = {
     "route-less": [(404, "NR")],
@@ -61,94 +44,42 @@ ENDS: dict[str, list[tuple[int, str]]] = {
 }
 
 
-class Watching(Filter):
-    def on_request(self, exchange: Any) -> None:
-        record_probe.watch(exchange)
-
-
-class Watched(Config):
-    pass
-
-
-WATCHED = Feature(
-    name="Watched",
-    scope=Scope.INGRESS,
-    annotations=(),
-    read=lambda notes, refs: None,
-    on_invalid=OnInvalid.DROP,
-    config=Watched,
-    build=lambda config, context: [Scripted(in_phase=Phase.REQUEST, config=config)],
-    filter=lambda config: Watching(),
-)
-
-
-def prepared(folder: Path, good: int, secure: int) -> Plane:
-    """An engine with the routes of the leak finder and watch.test, whose records are collected."""
-    (folder / "roots.pem").write_bytes(AUTHORITY.cert_pem.bytes())
-    text = SETTINGS.format(folder=folder, http=0, https=0)
-    settings = settings_file.parse(text, "settings").settings
-    documents = "\n---\n".join(json.dumps(document) for document in objects(good, secure))
-    found, problems = read_documents(documents, "objects")
-    assert not problems
-    desired = translate(Snapshot.of(found), settings).desired
-    watch = Route("watch", ("http",), (Host(("watch.test",)),), 1, "a.test/", (Watched(),))
-    plane = Plane(settings, (*FEATURES, WATCHED))
-    plane.prepare(replace(desired, routes=(*desired.routes, watch)))
-    plane.activate()
-    return plane
-
-
 @dataclass
 class Place:
-    plane: Plane
+    recording: Recording
     field: Field
 
     def settled(self) -> list[dict[str, Any]]:
-        """The records since the last time, when every exchange that has begun has ended."""
-        # Connections are accepted in their order: behind these nothing waits in the kernel.
-        socket.create_connection(("127.0.0.1", self.field.running.ports["https"])).close()
-        with self.field.connect() as client:
-            client.send(message("/x", host="watch.test"))
-            assert client.response().status == 200
+        return self.recording.settled(connections=1)  # the client's that stays
 
-        def even() -> bool:
-            found = self.plane.call(self.plane.engine.statistics)
-            return found["begun"] == found["ended"] and found["connections"] == 1
-
-        until(even)
-        records = [row for row in record_probe.taken if row["route"] != "watch"]
-        record_probe.taken.clear()
-        return records
+    def ended(self) -> int:
+        plane = self.recording.plane
+        return plane.call(lambda: plane.engine.statistics()["ended"])
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("ends")
+    (folder / "roots.pem").write_bytes(AUTHORITY.cert_pem.bytes())
     with (
         origin(server_context(AUTHORITY.issue_cert("127.0.0.1"))) as secure,
         closing(Origin(dict(SCRIPTS))) as good,
-        closing(prepared(folder, good.port, secure)) as plane,
-        socket.create_server(("127.0.0.1", 0)) as https,
+        recording(
+            SETTINGS.format(folder=folder, http=0, https=0), objects(good.port, secure)
+        ) as made,
+        Client(made.plane.port) as client,
     ):
-        https.setblocking(False)
-        plane.call(lambda: plane.engine.listen(https.fileno(), 1))
-        ports = {"http": plane.port, "https": https.getsockname()[1]}
+        ports = {"http": made.plane.port, "https": made.https}
         running = Running(folder, ports, None)  # type: ignore[arg-type]
-        with Client(plane.port) as client:
-            client.send(message("/x", host="watch.test"))
-            assert client.response().status == 200
-            made = Place(plane, Field(running, 0, client))
-            made.settled()
-            yield made
+        yield Place(made, Field(running, 0, client))
 
 
 @pytest.mark.parametrize("path", PATHS, ids=str)
 def test_what_has_begun_ends_once(place: Place, path: str) -> None:
-    before = place.plane.call(place.plane.engine.statistics)["ended"]
+    before = place.ended()
     PATHS[path](place.field)
     records = place.settled()
-    after = place.plane.call(place.plane.engine.statistics)["ended"]
-    assert after - before == len(records) + 1  # and the one of `settled`
+    assert place.ended() - before == len(records) + 1  # and the one of `settled`
     ends = [(row["status"], flags_of(row)) for row in records]
     if path.startswith("leaves"):  # a reset may be faster than anything, an answer than a reset
         assert set(ends) <= {(499, "DC"), (200, "DC"), (200, "")}
@@ -156,10 +87,6 @@ def test_what_has_begun_ends_once(place: Place, path: str) -> None:
         assert ends == ENDS.get(path, [(200, "")])
     for row in records:
         in_order(row)
-
-
-def flags_of(row: dict[str, Any]) -> str:
-    return " ".join(name for bit, name in enumerate(FLAGS) if row["flags"] & 1 << bit)
 
 
 def in_order(row: dict[str, Any]) -> None:
