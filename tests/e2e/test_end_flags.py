@@ -42,6 +42,7 @@ address = "127.0.0.1:0"
 [entryPoints.https.tls]
 """
 ONE_AN_HOUR = "{extractorfunc: client.ip, rateset: {hour: {period: 1h, average: 1, burst: 1}}}"
+AGAIN = "{retryexpression: ResponseCode() >= 500 && Attempts() <= 2}"
 SMALL = "{maxrequestbodybytes: 5, maxresponsebodybytes: 5}"
 
 
@@ -77,7 +78,13 @@ def endless(peer: Peer) -> bool:
     return False
 
 
+def failing(peer: Peer) -> None:
+    peer.read_request()
+    peer.send(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
+
+
 SCRIPTS = {
+    "/failing": failing,
     "/silent": silent, "/slow": slow, "/large": large, "/switch": switch, "/endless": endless,
 }  # fmt: skip
 
@@ -94,8 +101,12 @@ def objects(good: int, untrusted: int) -> list[dict[str, Any]]:
     }
     buffered = service("buffered", good)
     buffered[0]["metadata"]["annotations"] = {"ingress.kubernetes.io/buffering": SMALL}
+    again = service("again", good)
+    again[0]["metadata"]["annotations"] = {"ingress.kubernetes.io/buffering": AGAIN}
     return [
         *breaker,
+        *again,
+        ingress("again", "again.test", "again"),
         *limited,
         *buffered,
         *service("good", good),
@@ -213,7 +224,18 @@ def test_attempts_are_counted(records: Recording) -> None:
         assert Way(records, client).ask("dead") == 502
     (row,) = records.settled()
     assert row["retries"] == 1
-    assert row["endpoint"]
+    ((url, flags, status, duration),) = row["attempts"]
+    assert (url, flags_of({"flags": flags}), status) == (row["endpoint"], "UF", 0)
+    assert 0 <= duration < 10**9
+
+
+def test_attempts_which_the_retry_expression_refused(records: Recording) -> None:
+    """The last answer is the record's own."""
+    with Client(records.plane.port) as client:
+        assert Way(records, client).ask("again", "/failing") == 500
+    (row,) = records.settled()
+    assert (row["status"], row["origin_status"], flags_of(row)) == (500, 500, "")
+    assert [(flags, status) for _, flags, status, _ in row["attempts"]] == [(0, 500), (0, 500)]
 
 
 def test_what_is_under_way_when_the_engine_ends() -> None:

@@ -8,4 +8,5 @@ taken: list[dict[str, Any]]
 
 def watch(exchange: Exchange) -> None:
     """From now on every exchange of this one's engine is reported: `taken` grows by the members of
-    `Record`, the names of route and endpoint, and the number of the entry point."""
+    `Record`, the names of route and endpoint, and the number of the entry point; `attempts` are
+    tuples of URL, flags, status and nanoseconds, the oldest first."""

@@ -81,7 +81,7 @@ cdef class StepProbe:
         self.stream.table = &self.table
         self.stream.route = &self.route
         self.stream.flags = ROUTE_REQUEST_STEPS
-        self.stream.tls = tls
+        self.stream.client.tls = tls
         wire_init(&self.wire, HTTP_REQUEST)
 
     def __dealloc__(self):
@@ -145,8 +145,8 @@ cdef class StepProbe:
         writer.size = 0
         writer.failed = 0
         at.at = payload
-        self.stream.client = client
-        self.stream.client_size = <uint32_t> len(client)
+        self.stream.client.text = client
+        self.stream.client.size = <uint32_t> len(client)
         if not write_question(&writer, &self.stream, &self.engine.request, &at):
             return None
         return room[:writer.size]

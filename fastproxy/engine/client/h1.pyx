@@ -76,8 +76,8 @@ cdef void downstream_accept(
     downstream.stream.owner = &exchange_owner
     downstream.stream.codec = &downstream_codec
     downstream.stream.engine = engine
-    downstream.stream.entry_point = entry_point
-    downstream.stream.tls = engine.entry_points[entry_point].tls
+    downstream.stream.client.entry_point = entry_point
+    downstream.stream.client.tls = engine.entry_points[entry_point].tls
     downstream_set_client(downstream, address)
     wire_init(&downstream.wire, HTTP_REQUEST)
     downstream.wire.max_lines = <uint16_t> engine.header_lines
@@ -108,7 +108,7 @@ cdef void downstream_accept(
 
 
 cdef void _begin(Downstream* downstream) noexcept nogil:
-    if downstream.stream.tls:
+    if downstream.stream.client.tls:
         handshake_begin(downstream)
         return
     downstream.state = DOWNSTREAM_HEAD
@@ -120,7 +120,7 @@ cdef void _read_proxy(Downstream* downstream) noexcept nogil:
     """Wait for the PROXY header, which may also be absent."""
     cdef int code = proxy_header(
         downstream.source.descriptor, &downstream.engine.entry_points[downstream.entry_point],
-        downstream.stream.address,
+        downstream.stream.client.address,
     )
     if code < 0:
         downstream_close(downstream)

@@ -48,32 +48,32 @@ cdef void downstream_set_client(Downstream* downstream, const void* address) noe
     """The peer's address as text and as 16 bytes."""
     cdef const sockaddr* peer = <const sockaddr*> address
     cdef Stream* stream = &downstream.stream
-    memset(stream.address, 0, 16)
+    memset(stream.client.address, 0, 16)
     if peer.sa_family == AF_INET:
-        stream.address[10] = 0xFF
-        stream.address[11] = 0xFF
-        memcpy(stream.address + 12, &(<const sockaddr_in*> address).sin_addr, 4)
-        stream.client_port = ntohs((<const sockaddr_in*> address).sin_port)
+        stream.client.address[10] = 0xFF
+        stream.client.address[11] = 0xFF
+        memcpy(stream.client.address + 12, &(<const sockaddr_in*> address).sin_addr, 4)
+        stream.client.port = ntohs((<const sockaddr_in*> address).sin_port)
     else:
-        memcpy(stream.address, &(<const sockaddr_in6*> address).sin6_addr, 16)
-        stream.client_port = ntohs((<const sockaddr_in6*> address).sin6_port)
+        memcpy(stream.client.address, &(<const sockaddr_in6*> address).sin6_addr, 16)
+        stream.client.port = ntohs((<const sockaddr_in6*> address).sin6_port)
     downstream_name_client(downstream)
 
 
 cdef void downstream_name_client(Downstream* downstream) noexcept nogil:
     cdef Stream* stream = &downstream.stream
-    cdef uint8_t* bytes6 = stream.address
+    cdef uint8_t* bytes6 = stream.client.address
     cdef bint mapped = bytes6[10] == 0xFF and bytes6[11] == 0xFF
     cdef int i
     for i in range(10):
         if bytes6[i]:
             mapped = False
-    stream.client = downstream.client
+    stream.client.text = downstream.client
     if mapped:
-        stream.client_size = _write_ipv4(bytes6 + 12, downstream.client)
+        stream.client.size = _write_ipv4(bytes6 + 12, downstream.client)
         return
     inet_ntop(AF_INET6, bytes6, downstream.client, sizeof(downstream.client))
-    stream.client_size = <uint32_t> strlen(downstream.client)
+    stream.client.size = <uint32_t> strlen(downstream.client)
 
 
 cdef uint32_t _write_ipv4(const uint8_t* octets, char* text) noexcept nogil:
@@ -113,8 +113,8 @@ cdef void downstream_close(Downstream* downstream) noexcept nogil:
     downstream.window = NULL
     free(downstream.pending)
     downstream.pending = NULL
-    free(downstream.stream.remembered)
-    downstream.stream.remembered = NULL
+    free(downstream.stream.client.remembered)
+    downstream.stream.client.remembered = NULL
     wire_free(&downstream.wire)
     deadline_clear(engine.reactor, &downstream.total)
     deadline_clear(engine.reactor, &downstream.left)

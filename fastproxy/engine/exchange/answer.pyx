@@ -25,7 +25,7 @@ cdef bint intercept(Stream* stream, int status) noexcept nogil:
     stream.pages = NULL  # a page is never itself replaced
     if stream.engine.intercept(stream, slot, status) != 0:
         return False
-    stream.attempt = 0
+    stream.buffering.attempt = 0
     stream.record.flags |= RECORD_PAGE
     _note_origin(stream, status, 0)
     upstream_abort(stream)
@@ -113,7 +113,7 @@ cdef void exchange_refuse(Stream* stream, int status, const char* lines) noexcep
     if stream.response_started:
         stream.codec.reset(stream)
         return
-    stream.collecting = 0
+    stream.buffering.collecting = 0
     plain_reply(stream.engine, status, status_text(status))
     if lines != NULL:
         reply.lines = lines

@@ -22,6 +22,7 @@ from libc.string cimport memchr, memcmp, memcpy
 from fastproxy.engine.exchange.balancing cimport pick_again, pick_endpoint, record_quality
 from fastproxy.engine.exchange.connect_retry cimport retry
 from fastproxy.engine.exchange.run cimport request_steps
+from fastproxy.engine.exchange.tried cimport tried
 from fastproxy.engine.http.head cimport Head
 from fastproxy.engine.http.spool cimport (
     GATHERED, GATHER_FAILED, GATHER_TOO_LARGE, Gather, gather_add, gather_free, gather_new, gather_of,
@@ -62,11 +63,11 @@ cdef int collect_request(Stream* stream, Head* head) noexcept nogil:
         stream.request_trailers = NULL  # they do not go with a length
         return _collected(stream, head, stream.arrived_size)
     stream.original_path = NULL  # its memory is not kept, and nobody asks for it any more
-    stream.body = gather_new(head, stream.engine.scratch)
+    stream.buffering.body = gather_new(head, stream.engine.scratch)
     code = _add(stream, stream.arrived, stream.arrived_size)
     if code != GATHERED:
         return _refused(stream.engine, code)
-    stream.collecting = 1
+    stream.buffering.collecting = 1
     stream.codec.ask_body(stream)
     return STEP_COLLECT
 
@@ -76,24 +77,24 @@ cdef int collect_more(Stream* stream, const char* data, size_t size, bint last) 
     cdef int code = _add(stream, data, size)
     if code == GATHERED and not last:
         return STEP_COLLECT
-    stream.collecting = 0
-    if code != GATHERED or gather_whole(stream.body) == NULL:
+    stream.buffering.collecting = 0
+    if code != GATHERED or gather_whole(stream.buffering.body) == NULL:
         return _refused(stream.engine, code)
     stream.whole = 1
     stream.request_trailers = NULL
     stream.engine.scratch.extra_used = 0
-    return _collected(stream, &stream.body.saved.head, stream.body.size)
+    return _collected(stream, &stream.buffering.body.saved.head, stream.buffering.body.size)
 
 
 cdef int _add(Stream* stream, const char* data, size_t size) noexcept nogil:
     cdef Payload payload
     cdef uint64_t limit, memory
-    if stream.body == NULL:
+    if stream.buffering.body == NULL:
         return GATHER_FAILED
-    payload.at = stream.buffer
+    payload.at = stream.buffering.operation
     limit = <uint64_t> i64(&payload)
     memory = <uint64_t> i64(&payload)
-    return gather_add(stream.body, data, size, limit, memory)
+    return gather_add(stream.buffering.body, data, size, limit, memory)
 
 
 cdef int _refused(Engine* engine, int code) noexcept nogil:
@@ -107,7 +108,7 @@ cdef int _collected(Stream* stream, Head* head, size_t size) noexcept nogil:
     """The body is complete: what stands behind buffering, for a request whose length is known."""
     cdef Payload payload
     cdef uint64_t limit
-    payload.at = stream.buffer
+    payload.at = stream.buffering.operation
     limit = <uint64_t> i64(&payload)
     if limit and size > limit:
         return _refused(stream.engine, GATHER_TOO_LARGE)
@@ -115,23 +116,23 @@ cdef int _collected(Stream* stream, Head* head, size_t size) noexcept nogil:
         head.content_length = size
     head.chunked = 0
     first_attempt(stream)
-    return request_steps(stream, head, stream.chain)
+    return request_steps(stream, head, stream.buffering.chain)
 
 
 # --- the response ---
 
 cdef int gather_response(Stream* stream, char** data, size_t* size, uint8_t last, Head** head) noexcept nogil:
     """Another piece. RESPONSE_READY: `head` is its head, with the length, and `data` is all of its body."""
-    cdef Gather* gather = stream.gather
-    cdef Head* first = stream.first_head
+    cdef Gather* gather = stream.buffering.gather
+    cdef Head* first = stream.buffering.first_head
     cdef Payload payload
     cdef uint64_t limit, memory
     cdef int code
-    payload.at = stream.buffer + 2 * sizeof(uint64_t)
+    payload.at = stream.buffering.operation + 2 * sizeof(uint64_t)
     limit = <uint64_t> i64(&payload)
     memory = <uint64_t> i64(&payload)
-    stream.first_head = NULL
-    if stream.discarding:
+    stream.buffering.first_head = NULL
+    if stream.buffering.discarding:
         return _throw_away(stream, size[0], limit, last)
     if gather == NULL and last:
         if limit and size[0] > limit:
@@ -140,7 +141,7 @@ cdef int gather_response(Stream* stream, char** data, size_t* size, uint8_t last
     if gather == NULL:
         if limit and first.content_length > <int64_t> limit:
             return _not_gathered(stream)
-        gather = stream.gather = gather_new(first, stream.engine.scratch)
+        gather = stream.buffering.gather = gather_new(first, stream.engine.scratch)
     code = GATHER_FAILED
     if gather != NULL:
         code = gather_add(gather, data[0], size[0], limit, memory)
@@ -166,26 +167,27 @@ cdef int _gathered(Stream* stream, Head* complete, size_t size, Head** head) noe
 cdef int _throw_away(Stream* stream, size_t size, uint64_t limit, uint8_t last) noexcept nogil:
     """The request will be sent again once this response is over, so that its connection can be
     used again. The limit on responses holds for it, too."""
-    if stream.gather == NULL and not last:
-        stream.gather = gather_new(NULL, NULL)  # it only counts
-    if stream.gather != NULL:
-        stream.gather.size += size
-        size = stream.gather.size
-    if (limit and size > limit) or (stream.gather == NULL and not last):
+    if stream.buffering.gather == NULL and not last:
+        stream.buffering.gather = gather_new(NULL, NULL)  # it only counts
+    if stream.buffering.gather != NULL:
+        stream.buffering.gather.size += size
+        size = stream.buffering.gather.size
+    if (limit and size > limit) or (stream.buffering.gather == NULL and not last):
         return _not_gathered(stream)
     if not last:
         return RESPONSE_WAITS
     forget_response(stream)
     record_quality(stream, stream.status)
+    tried(stream, 0, stream.status)
     return RESPONSE_REPLY if replay(stream) == STEP_REPLY else RESPONSE_WAITS
 
 
 cdef void forget_response(Stream* stream) noexcept nogil:
     """What has come of a response that will not be delivered."""
-    stream.discarding = 0
-    stream.first_head = NULL
-    gather_free(stream.gather)
-    stream.gather = NULL
+    stream.buffering.discarding = 0
+    stream.buffering.first_head = NULL
+    gather_free(stream.buffering.gather)
+    stream.buffering.gather = NULL
     free(stream.trailers)
     stream.trailers = NULL
     stream.record.origin_status = 0
@@ -194,7 +196,7 @@ cdef void forget_response(Stream* stream) noexcept nogil:
 cdef int _not_gathered(Stream* stream) noexcept nogil:
     """Larger than allowed, or no room for it: never a truncated response (FIX 23)."""
     upstream_abort(stream)
-    stream.attempt = 0
+    stream.buffering.attempt = 0
     plain_reply(stream.engine, 500, "Internal Server Error")
     because(stream.engine, RECORD_BUFFERING)
     return RESPONSE_REPLY
@@ -253,17 +255,17 @@ cdef bint retry_expression(
 cdef bint _again(const Stream* stream, int status, const char* method, size_t method_size) noexcept nogil:
     cdef Payload payload
     cdef Text program
-    if stream.attempt == 0 or stream.attempt >= MAX_ATTEMPTS:
+    if stream.buffering.attempt == 0 or stream.buffering.attempt >= MAX_ATTEMPTS:
         return False
-    payload.at = stream.buffer + BUFFER_PROGRAM
+    payload.at = stream.buffering.operation + BUFFER_PROGRAM
     program = blob(&payload)
-    return retry_expression(program.data, program.size, stream.attempt, status, method, method_size)
+    return retry_expression(program.data, program.size, stream.buffering.attempt, status, method, method_size)
 
 
 cdef bint replay_wanted(const Stream* stream, int status) noexcept nogil:
     """Shall the request be sent again, instead of this answer of the present attempt?"""
     cdef const char* end
-    if stream.attempt == 0 or stream.saved == NULL:
+    if stream.buffering.attempt == 0 or stream.saved == NULL:
         return False
     end = <const char*> memchr(stream.saved, c' ', stream.saved_size)
     return end != NULL and _again(stream, status, stream.saved, end - stream.saved)
@@ -273,14 +275,14 @@ cdef int replay_steps(Stream* stream, Head* head, int code) noexcept nogil:
     """The operations behind buffering answered; run them again as often as the answer asks for it."""
     cdef Engine* engine = stream.engine
     while code == STEP_REPLY and _again(stream, engine.reply.status, head.method_text, head.method_size):
-        stream.attempt += 1
+        stream.buffering.attempt += 1
         stream.attempts = 0
         engine.scratch.extra_used = 0
-        code = request_steps(stream, head, stream.chain)
+        code = request_steps(stream, head, stream.buffering.chain)
         if code == STEP_GO_ON:
             code = pick_endpoint(stream, head)
     if code == STEP_REPLY:
-        stream.attempt = 0
+        stream.buffering.attempt = 0
     return code
 
 
@@ -289,8 +291,8 @@ cdef int replay_send(
 ) noexcept nogil:
     """Send a buffered request, and keep what another attempt needs; `body` is all of it unless it
     was collected. As `upstream_begin`."""
-    if stream.attempt and not _keep(stream, head, head_size, body, body_size):
-        stream.attempt = 0
+    if stream.buffering.attempt and not _keep(stream, head, head_size, body, body_size):
+        stream.buffering.attempt = 0
     return _send(stream, head, head_size, body, body_size)
 
 
@@ -299,10 +301,10 @@ cdef bint _keep(
 ) noexcept nogil:
     if stream_save_head(stream, head, head_size) < 0:
         return False
-    if stream.body != NULL or body_size == 0:
+    if stream.buffering.body != NULL or body_size == 0:
         return True
-    stream.body = gather_of(body, body_size)
-    return stream.body != NULL
+    stream.buffering.body = gather_of(body, body_size)
+    return stream.buffering.body != NULL
 
 
 cdef int _send(
@@ -310,11 +312,11 @@ cdef int _send(
 ) noexcept nogil:
     cdef size_t first = body_size
     cdef int failure
-    if stream.body != NULL:
-        body = stream.body.data
-        body_size = stream.body.size
+    if stream.buffering.body != NULL:
+        body = stream.buffering.body.data
+        body_size = stream.buffering.body.size
         first = body_size if body_size < PIECE else PIECE
-    stream.body_sent = first
+    stream.buffering.body_sent = first
     failure = upstream_begin(stream, head, head_size, body, first, first == body_size)
     if failure == FAIL_NONE:
         replay_feed(stream)
@@ -324,16 +326,16 @@ cdef int _send(
 cdef void replay_feed(Stream* stream) noexcept nogil:
     """Send more of the body, as much as the connection takes."""
     cdef size_t size
-    if stream.body == NULL:
+    if stream.buffering.body == NULL:
         return
-    while stream.body_sent < stream.body.size and stream.upstream != NULL and not upstream_full(stream):
-        size = stream.body.size - stream.body_sent
+    while stream.buffering.body_sent < stream.buffering.body.size and stream.upstream != NULL and not upstream_full(stream):
+        size = stream.buffering.body.size - stream.buffering.body_sent
         if size > PIECE:
             size = PIECE
-        stream.body_sent += size
+        stream.buffering.body_sent += size
         upstream_body(
-            stream, stream.body.data + stream.body_sent - size, size,
-            stream.body_sent == stream.body.size, NULL, 0,
+            stream, stream.buffering.body.data + stream.buffering.body_sent - size, size,
+            stream.buffering.body_sent == stream.buffering.body.size, NULL, 0,
         )
 
 
@@ -363,7 +365,7 @@ cdef int replay(Stream* stream) noexcept nogil:
     cdef Engine* engine = stream.engine
     cdef int failure
     while True:
-        stream.attempt += 1
+        stream.buffering.attempt += 1
         stream.attempts = 0
         stream.fresh_only = 0
         record_again(&stream.record)
@@ -375,5 +377,6 @@ cdef int replay(Stream* stream) noexcept nogil:
                 return STEP_GO_ON
             record_quality(stream, engine.reply.status)
         if not replay_wanted(stream, engine.reply.status):
-            stream.attempt = 0
+            stream.buffering.attempt = 0
             return STEP_REPLY
+        tried(stream, engine.reply.flags, 0)

@@ -7,6 +7,7 @@ a limit is such an attempt as well: the limits repeat it themselves (operations.
 
 from fastproxy.engine.operations.attempts cimport another_attempt
 from fastproxy.engine.exchange.balancing cimport pick_endpoint, record_quality, reply_cookie
+from fastproxy.engine.exchange.tried cimport tried
 from fastproxy.engine.loop.buffers cimport queue_clear
 from fastproxy.engine.stream.complaint cimport complain_failure
 from fastproxy.engine.stream.replies cimport STEP_GO_ON, STEP_REPLY, because, failure_reply
@@ -21,6 +22,7 @@ cdef int retry(Stream* stream, int failure) noexcept nogil:
     # Whatever failed, a handshake included: what is unsent no endpoint has seen a byte of.
     while stream.unsent.first != NULL and another_attempt(stream):
         record_quality(stream, 504 if failure == FAIL_CONNECT_TIMEOUT else 502)
+        tried(stream, failure_flag(failure), 0)
         if retry_limit(stream) != STEP_GO_ON:
             queue_clear(&stream.unsent)
             return STEP_REPLY

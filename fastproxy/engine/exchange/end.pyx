@@ -8,6 +8,7 @@ of a client that has begun passes it exactly once.
 
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport free
+from libc.string cimport memset
 
 from fastproxy.counters.breaker cimport breaker_record
 from fastproxy.counters.connections cimport connections_release
@@ -19,13 +20,15 @@ from fastproxy.engine.http.spool cimport gather_free
 from fastproxy.engine.operations.payload cimport Payload, Text, blob, u32
 from fastproxy.engine.stream.replies cimport CLIENT_CLOSED
 from fastproxy.engine.http.owned_head cimport SavedHead, head_forget
-from fastproxy.engine.operations.limits cimport forget_limit
 from fastproxy.engine.exchange.run cimport end_steps
+from fastproxy.engine.exchange.tried cimport forget_tried
 from fastproxy.engine.stream.record cimport (
     RECORD_CLIENT_LEFT, RECORD_CLIENT_SLOW, RECORD_CUT, RECORD_INTERNAL, RECORD_SHUTDOWN, RECORD_TUNNEL_CLIENT,
     RECORD_TUNNEL_ENDPOINT, Record,
 )
-from fastproxy.engine.stream.stream cimport ROUTE_END_STEPS, ROUTE_REQUEST_STEPS, Engine, Stream
+from fastproxy.engine.stream.stream cimport (
+    ROUTE_END_STEPS, ROUTE_REQUEST_STEPS, Buffering, Engine, Limits, Stream,
+)
 
 from fastproxy.engine.upstream.h1_request cimport stream_forget_head, upstream_abort
 
@@ -62,18 +65,18 @@ cdef void _release_operations(Stream* stream) noexcept nogil:
     cdef Payload payload
     cdef uint32_t slot
     cdef Text program
-    if stream.ticket:
-        connections_release(engine.shared, stream.ticket)
-        stream.ticket = 0
-    if stream.breaker != NULL:
-        payload.at = stream.breaker
+    if stream.limits.ticket:
+        connections_release(engine.shared, stream.limits.ticket)
+    if stream.limits.breaker != NULL:
+        payload.at = stream.limits.breaker
         slot = u32(&payload)
         program = blob(&payload)
         breaker_record(
-            engine.shared, slot, stream.status if stream.status else CLIENT_CLOSED, now - stream.started_ns,
+            engine.shared, slot, stream.status if stream.status else CLIENT_CLOSED, now - stream.limits.started_ns,
             program.data, program.size, now,
         )
-        stream.breaker = NULL
+    free(stream.limits.rate_key)
+    memset(&stream.limits, 0, sizeof(Limits))
     if stream.flags & ROUTE_END_STEPS and not stream.sub_request:
         end_steps(stream)
     if stream.exchange != NULL and engine.end_exchange != NULL:
@@ -81,20 +84,12 @@ cdef void _release_operations(Stream* stream) noexcept nogil:
     head_forget(<SavedHead*> stream.saved_head)
     stream.saved_head = NULL
     forget_questions(stream)
-    forget_limit(stream)
     compress_end(&stream.compression)
-    gather_free(stream.gather)
-    stream.gather = NULL
-    if stream.buffer != NULL:
-        stream.buffer = NULL
-        gather_free(stream.body)
-        stream.body = NULL
-        stream.attempt = 0
-        stream.discarding = 0
-    stream.first_head = NULL
+    gather_free(stream.buffering.gather)
+    gather_free(stream.buffering.body)
+    memset(&stream.buffering, 0, sizeof(Buffering))
     stream.rest_size = 0
     stream.parked = 0
-    stream.collecting = 0
     stream.affinity = NULL
     stream.pages = NULL
     stream.compress = 0
@@ -106,10 +101,12 @@ cdef void exchange_end(Stream* stream) noexcept nogil:
     cdef Record* record = &stream.record
     exchange_release(stream)
     if record.first_byte:
-        if record.status == 0:
+        if record.sent == 0 or record.status == 0:
             record.status = CLIENT_CLOSED
         if stream.engine.observe != NULL:
             stream.engine.observe(stream.engine, stream)
+        if record.attempts != NULL:
+            forget_tried(stream)
         record.first_byte = 0
         stream.engine.counters.ended += 1
     if stream.pool != NULL:

@@ -123,7 +123,7 @@ cdef bint _sources(Writer* writer, const Stream* stream, const Head* head, bint 
                     return False
                 write_text(writer, field.value, field.value_size)
                 write_text(writer, ", ", 2)
-    write_text(writer, stream.client, stream.client_size)
+    write_text(writer, stream.client.text, stream.client.size)
     write_text(writer, "\r\n", 2)
     return True
 
@@ -137,7 +137,7 @@ cdef bint write_question(
     cdef bint trust = u32(payload)
     cdef Text start = blob(payload)
     cdef Text credentials = blob(payload)
-    cdef const char* scheme = "https" if stream.tls else "http"
+    cdef const char* scheme = "https" if stream.client.tls else "http"
     cdef const Field* field
     cdef uint32_t i
     write_text(writer, start.data, start.size)
@@ -153,7 +153,7 @@ cdef bint write_question(
         )
         and _speak(
             writer, head, trust, KIND_X_FORWARDED_PROTO, _text("X-Forwarded-Proto: ", 19),
-            scheme, 5 if stream.tls else 4,
+            scheme, 5 if stream.client.tls else 4,
         )
         and _speak(
             writer, head, trust, KIND_X_FORWARDED_HOST, _text("X-Forwarded-Host: ", 18),
@@ -181,7 +181,7 @@ cdef int ask_server(Stream* stream, Head* head, Payload* payload) noexcept nogil
     cdef Pool* pool = stream.table.servers[slot] if slot < stream.table.filter_count else NULL
     cdef Question* question
     cdef Writer writer
-    if pool == NULL or pool.address_count == 0 or stream.exchange != NULL or stream.buffer != NULL:
+    if pool == NULL or pool.address_count == 0 or stream.exchange != NULL or stream.buffering.operation != NULL:
         return STEP_GO_ON
     writer.data = engine.out
     writer.size = 0

@@ -16,7 +16,7 @@ cdef void exchange_unspliced(Stream* stream, const char* data, size_t size) noex
 
 cdef inline bint exchange_full(Stream* stream) noexcept nogil:
     """Whether nothing more of the request is wanted for now: `ClientCodec.resume` follows."""
-    return not stream.collecting and upstream_full(stream)
+    return not stream.buffering.collecting and upstream_full(stream)
 
 cdef inline void exchange_writable(Stream* stream) noexcept nogil:
     """The client has taken everything that was sent."""
@@ -27,7 +27,7 @@ cdef inline void exchange_writable(Stream* stream) noexcept nogil:
 
 cdef inline int exchange_raw(Stream* stream) noexcept nogil:
     """The socket to which body bytes of the request may now go past `exchange_body`; -1: none."""
-    return -1 if stream.collecting else upstream_raw(stream)
+    return -1 if stream.buffering.collecting else upstream_raw(stream)
 
 cdef inline bint exchange_waits(Stream* stream) noexcept nogil:
     """Whether anything of the client's is still on its way to the endpoint; `resume` follows then."""

@@ -35,7 +35,7 @@ cdef void exchange_request(Stream* stream, Head* head, char* data, size_t size, 
     `stream.expect` says whether the client waits for 100, `stream.request_trailers` what it sent behind
     the body."""
     cdef Engine* engine = stream.engine
-    cdef const EntryPoint* point = &engine.entry_points[stream.entry_point]
+    cdef const EntryPoint* point = &engine.entry_points[stream.client.entry_point]
     cdef int code
     engine.counters.requests += 1
     stream.record.head = engine.reactor.now_ns
@@ -53,7 +53,7 @@ cdef void exchange_request(Stream* stream, Head* head, char* data, size_t size, 
     stream.upgrade_hash = head.upgrade_hash
     stream.chunked = head.chunked
     stream.status = 0
-    stream.ssl = stream.tls
+    stream.ssl = stream.client.tls
     stream.is_safe = last and head.content_length <= 0 and not head.chunked and (
         head.method == METHOD_GET or head.method == METHOD_HEAD or head.method == METHOD_OPTIONS
         or head.method == METHOD_TRACE
@@ -61,7 +61,7 @@ cdef void exchange_request(Stream* stream, Head* head, char* data, size_t size, 
     if engine.max_body and (head.content_length > <int64_t> engine.max_body or size > engine.max_body):
         exchange_refuse(stream, 413, NULL)
         return
-    if head.has_forwarded and not trusts(point, stream.address):
+    if head.has_forwarded and not trusts(point, stream.client.address):
         drop_claims(head)
     if stream.over:
         code = route_probe(stream, head)
@@ -85,7 +85,7 @@ cdef void _after_steps(Stream* stream, Head* head, int code) noexcept nogil:
         return
     if code == STEP_GO_ON:
         code = pick_endpoint(stream, head)
-    if code != STEP_GO_ON and stream.attempt:
+    if code != STEP_GO_ON and stream.buffering.attempt:
         code = replay_steps(stream, head, code)
     if code == STEP_GO_ON:
         _forward(stream, head)
@@ -118,8 +118,8 @@ cdef void _forward(Stream* stream, Head* head) noexcept nogil:
     cdef bint trailing = stream.request_trailers != NULL and stream.whole and (
         pass_trailers(stream.request_trailers, stream, True) > 0
     )
-    forwarding.client = stream.client
-    forwarding.client_size = stream.client_size
+    forwarding.client = stream.client.text
+    forwarding.client_size = stream.client.size
     forwarding.server = engine.server
     forwarding.server_size = engine.server_size
     forwarding.host = NULL
@@ -127,7 +127,7 @@ cdef void _forward(Stream* stream, Head* head) noexcept nogil:
     if head.host_size == 0 or not stream.flags & ROUTE_PRESERVE_HOST:
         forwarding.host = stream.pool.host
         forwarding.host_size = stream.pool.host_size
-    forwarding.tls = stream.tls
+    forwarding.tls = stream.client.tls
     forwarding.expect = stream.expect
     forwarding.content_length = -2
     stream.chunked = head.chunked
@@ -142,7 +142,7 @@ cdef void _forward(Stream* stream, Head* head) noexcept nogil:
         return
     stream.host_offset = head.method_size + 1 + path_size + (1 + head.query_size if head.query_size else 0) + 17
     stream.host_size = head.host_size if forwarding.host == NULL else forwarding.host_size
-    if stream.buffer != NULL:
+    if stream.buffering.operation != NULL:
         trailing = False
         failure = replay_send(stream, writer.data, writer.size, stream.arrived, stream.arrived_size)
     else:
@@ -162,10 +162,10 @@ cdef void exchange_body(Stream* stream, char* data, size_t size, uint8_t last) n
     stream.record.request_body += size
     if last:
         stream.record.body = engine.reactor.now_ns
-    if stream.collecting:
+    if stream.buffering.collecting:
         code = collect_more(stream, data, size, last)
         if code != STEP_COLLECT:
-            _after_steps(stream, &stream.body.saved.head if stream.body != NULL else NULL, code)
+            _after_steps(stream, &stream.buffering.body.saved.head if stream.buffering.body != NULL else NULL, code)
             stream.codec.resume(stream)
     elif engine.max_body and stream.record.request_body > engine.max_body:
         exchange_refuse(stream, 413, NULL)

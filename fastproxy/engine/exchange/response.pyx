@@ -19,6 +19,7 @@ from fastproxy.engine.exchange.compress cimport compress_decide, compress_piece,
 from fastproxy.engine.exchange.connect_retry cimport retry
 from fastproxy.engine.exchange.run cimport response_steps
 from fastproxy.engine.exchange.trailers cimport pass_trailers
+from fastproxy.engine.exchange.tried cimport tried
 from fastproxy.engine.http.head cimport UPGRADE_WEBSOCKET, Head
 from fastproxy.engine.operations.pages cimport page_wanted
 from fastproxy.engine.stream.complaint cimport CUT, complain_failure
@@ -39,15 +40,15 @@ cdef void _on_head(Stream* stream, Head* head) noexcept nogil:
     stream.record.origin_body = 0
     if stream.engine.note_response != NULL:
         stream.engine.note_response(stream, head)
-    if stream.attempt and replay_wanted(stream, head.status):
-        stream.discarding = 1
-        stream.first_head = head
+    if stream.buffering.attempt and replay_wanted(stream, head.status):
+        stream.buffering.discarding = 1
+        stream.buffering.first_head = head
         return
     # The refusal of a WebSocket handshake is passed as it is (`features.md` 4.3), also below.
     if stream.upgrade != UPGRADE_WEBSOCKET and page_wanted(stream, head.status) and intercept(stream, head.status):
         return
-    if stream.buffer != NULL and head.content_length != 0 and not _is_bodiless(stream, head):
-        stream.first_head = head
+    if stream.buffering.operation != NULL and head.content_length != 0 and not _is_bodiless(stream, head):
+        stream.buffering.first_head = head
         return
     _begin(stream, head)
 
@@ -75,7 +76,7 @@ cdef bint _send_head(Stream* stream, Head* head) noexcept nogil:
 
 cdef void _on_body(Stream* stream, char* data, size_t size, uint8_t last) noexcept nogil:
     stream.record.origin_body += size
-    if (stream.first_head != NULL or stream.gather != NULL) and not _gather(stream, &data, &size, last):
+    if (stream.buffering.first_head != NULL or stream.buffering.gather != NULL) and not _gather(stream, &data, &size, last):
         return
     if stream.compression.undecided:
         if not compress_decide(&stream.compression, stream.engine.scratch, data, size, last):
@@ -131,19 +132,20 @@ cdef void exchange_failed(Stream* stream, int failure) noexcept nogil:
         stream.status = 502
         stream.codec.reset(stream)
         return
-    if stream.buffer != NULL:
+    if stream.buffering.operation != NULL:
         forget_response(stream)
     if retry(stream, failure) != STEP_REPLY:
         return
-    if stream.attempt and replay_wanted(stream, engine.reply.status):
+    if stream.buffering.attempt and replay_wanted(stream, engine.reply.status):
         record_quality(stream, engine.reply.status)
+        tried(stream, engine.reply.flags, 0)
         if replay(stream) != STEP_REPLY:
             return
     exchange_reply(stream, &engine.reply)
 
 
 cdef void _on_writable(Stream* stream) noexcept nogil:
-    if stream.body != NULL:
+    if stream.buffering.body != NULL:
         replay_feed(stream)
     else:
         stream.codec.resume(stream)
@@ -164,7 +166,7 @@ cdef void _on_upgraded(Stream* stream, char* data, size_t size) noexcept nogil:
 
 cdef int _raw(Stream* stream) noexcept nogil:
     """The client's socket, when nothing waits before the next byte, and nothing is made of it."""
-    if stream.compression.undecided or stream.compression.compressor != NULL or stream.buffer != NULL:
+    if stream.compression.undecided or stream.compression.compressor != NULL or stream.buffering.operation != NULL:
         return -1
     return stream.codec.raw(stream)
 

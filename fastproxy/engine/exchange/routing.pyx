@@ -66,7 +66,7 @@ cdef int _ping(Engine* engine, const EntryPoint* point, const Head* head) noexce
 
 cdef int route_probe(Stream* stream, Head* head) noexcept nogil:
     """A connection beyond the limit: `/ping` and `/ready` are answered, everything else is not."""
-    if _ping(stream.engine, &stream.engine.entry_points[stream.entry_point], head) == STEP_REPLY:
+    if _ping(stream.engine, &stream.engine.entry_points[stream.client.entry_point], head) == STEP_REPLY:
         stream.record.internal = 1
         return STEP_REPLY
     complain(stream, WHY_FULL, 503)
@@ -110,7 +110,7 @@ cdef int route_request(Stream* stream, Head* head) noexcept nogil:
     cdef Engine* engine = stream.engine
     cdef const char* alias = NULL
     cdef size_t alias_size = 0
-    cdef const EntryPoint* point = &engine.entry_points[stream.entry_point]
+    cdef const EntryPoint* point = &engine.entry_points[stream.client.entry_point]
     if point.ping and _ping(engine, point, head) == STEP_REPLY:
         stream.record.internal = 1
         return STEP_REPLY
@@ -136,7 +136,7 @@ cdef int route_as(Stream* stream, Head* head, const char* alias, size_t alias_si
     cdef LiveRoute* live
     if table == NULL:
         return _no_route(engine)
-    request.entry_point = stream.entry_point
+    request.entry_point = stream.client.entry_point
     request.host = head.name
     request.host_size = head.name_size
     request.alias = alias

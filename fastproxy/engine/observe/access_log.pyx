@@ -67,7 +67,7 @@ cdef void _note_request(Stream* stream, Head* head) noexcept nogil:
     cdef Engine* engine = stream.engine
     cdef AccessLog* access = <AccessLog*> engine.access_log
     cdef Notes* notes = notes_new(&access.free_notes, access.with_headers)
-    cdef bint believed = head.has_forwarded and trusts(&engine.entry_points[stream.entry_point], stream.address)
+    cdef bint believed = head.has_forwarded and trusts(&engine.entry_points[stream.client.entry_point], stream.client.address)
     cdef Field* field
     cdef uint64_t i
     if notes == NULL:

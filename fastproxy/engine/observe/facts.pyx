@@ -38,7 +38,7 @@ cdef void gather_facts(AccessLog* access, Stream* stream, const Notes* notes, Fa
     facts.status = record.status
     facts.origin_status = record.origin_status if record.origin_status else record.status
     facts.method = facts.target = facts.host = facts.user = span("", 0)
-    facts.client_host = span(stream.client, stream.client_size)
+    facts.client_host = span(stream.client.text, stream.client.size)
     facts.has_host = False
     if notes != NULL:
         facts.method = noted(notes, notes.method.at, notes.method.size)
@@ -97,8 +97,8 @@ cdef void _name_origin(AccessLog* access, Stream* stream, Facts* facts) noexcept
     if facts.of_entry_point:
         if not record.flags & RECORD_REDIRECT:
             facts.entry_point = words("entrypoint ")
-        if stream.entry_point < <uint32_t> access.entry_point_count:
-            facts.frontend = words(access.entry_points[stream.entry_point])
+        if stream.client.entry_point < <uint32_t> access.entry_point_count:
+            facts.frontend = words(access.entry_points[stream.client.entry_point])
     facts.backend = words("Traefik")
     facts.url = facts.target
     facts.has_url = facts.of_request = True

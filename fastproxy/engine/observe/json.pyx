@@ -222,10 +222,10 @@ cdef void write_json(AccessLog* access, Stream* stream, Notes* notes, const Fact
     _number(access, line, FIELD_DOWNSTREAM_STATUS, "DownstreamStatus", facts.status)
     _status(access, line, FIELD_DOWNSTREAM_STATUS_LINE, "DownstreamStatusLine", facts.status)
     _number(access, line, FIELD_DURATION, "Duration", facts.duration)
-    if wants(access, FIELD_ENTRY_POINT_NAME) and stream.entry_point < <uint32_t> access.entry_point_count:
+    if wants(access, FIELD_ENTRY_POINT_NAME) and stream.client.entry_point < <uint32_t> access.entry_point_count:
         _text(
             access, line, FIELD_ENTRY_POINT_NAME, "EntryPointName",
-            span(access.entry_points[stream.entry_point], strlen(access.entry_points[stream.entry_point])),
+            span(access.entry_points[stream.client.entry_point], strlen(access.entry_points[stream.client.entry_point])),
         )
     if wants(access, FIELD_FLAGS):
         _key(line, "Flags")
@@ -266,20 +266,20 @@ cdef void write_json(AccessLog* access, Stream* stream, Notes* notes, const Fact
 cdef void _client(AccessLog* access, Stream* stream, const Facts* facts, Line* line) noexcept nogil:
     cdef bint is6 = False
     cdef uint32_t i
-    for i in range(stream.client_size):
-        is6 = is6 or stream.client[i] == c':'
+    for i in range(stream.client.size):
+        is6 = is6 or stream.client.text[i] == c':'
     if wants(access, FIELD_CLIENT_ADDRESS):
         _key(line, "ClientAddr")
         put(line, "\"[" if is6 else "\"", 2 if is6 else 1)
-        put_json(line, stream.client, stream.client_size)
+        put_json(line, stream.client.text, stream.client.size)
         put(line, "]:" if is6 else ":", 2 if is6 else 1)
-        put_number(line, stream.client_port)
+        put_number(line, stream.client.port)
         put_byte(line, c'"')
     _text(access, line, FIELD_CLIENT_HOST, "ClientHost", facts.client_host)
     if wants(access, FIELD_CLIENT_PORT):
         _key(line, "ClientPort")
         put_byte(line, c'"')
-        put_number(line, stream.client_port)
+        put_number(line, stream.client.port)
         put_byte(line, c'"')
     _text(
         access, line, FIELD_CLIENT_USERNAME, "ClientUsername", facts.user if facts.user.size else span("-", 1)
@@ -310,7 +310,7 @@ cdef void _request(AccessLog* access, Stream* stream, Notes* notes, const Facts*
     if facts.has_host:
         _text(access, line, FIELD_REQUEST_PORT, "RequestPort", host_port(facts.host))
     _text(access, line, FIELD_REQUEST_PROTOCOL, "RequestProtocol", protocol)
-    _text(access, line, FIELD_REQUEST_SCHEME, "RequestScheme", span("https", 5 if stream.tls else 4))
+    _text(access, line, FIELD_REQUEST_SCHEME, "RequestScheme", span("https", 5 if stream.client.tls else 4))
 
 
 cdef void _times(AccessLog* access, Record* record, const Facts* facts, Line* line) noexcept nogil:

@@ -113,7 +113,7 @@ cdef int allow_networks(Stream* stream, Head* head, Payload* payload) noexcept n
     if use_forwarded:
         allowed = _forwarded_for_allows(head, payload.at, count)
     if allowed == 0:
-        allowed = _in_networks(payload.at, count, stream.address)
+        allowed = _in_networks(payload.at, count, stream.client.address)
     if allowed > 0:
         return STEP_GO_ON
     plain_reply(stream.engine, 403, "Forbidden")

@@ -13,7 +13,7 @@ cdef enum:
 cdef inline void first_attempt(Stream* stream) noexcept nogil:
     """The first attempt begins, when there is a retry expression."""
     cdef uint32_t size
-    memcpy(&size, stream.buffer + BUFFER_PROGRAM, 4)
-    stream.attempt = 1 if size else 0
+    memcpy(&size, stream.buffering.operation + BUFFER_PROGRAM, 4)
+    stream.buffering.attempt = 1 if size else 0
 
 cdef int buffer(Stream* stream, Head* head, Payload* payload) noexcept nogil

@@ -18,8 +18,8 @@ cdef int buffer(Stream* stream, Head* head, Payload* payload) noexcept nogil:
     if limit and head.content_length > limit:
         plain_reply(stream.engine, 413, "Request Entity Too Large")
         return because(stream.engine, RECORD_BUFFERING)
-    stream.buffer = start
-    stream.chain = stream.step
+    stream.buffering.operation = start
+    stream.buffering.chain = stream.step
     stream.sticky = 0
     if not stream.whole or head.chunked:
         return STEP_COLLECT

@@ -111,7 +111,7 @@ cdef void fix_location(Stream* stream, Head* head, Payload* payload) noexcept no
 
 
 cdef int remembered_headers(Stream* stream, Head* head, Payload* payload) noexcept nogil:
-    cdef const Remembered* found = stream.remembered
+    cdef const Remembered* found = stream.client.remembered
     cdef const char* name
     cdef const char* value
     cdef const char* end

@@ -13,4 +13,3 @@ cdef int circuit_breaker(Stream* stream, Head* head, Payload* payload) noexcept 
 cdef void write_duration(Writer* writer, int64_t nanoseconds) noexcept nogil
 # Another attempt of the same request: takes a token, as the first one did.
 cdef int retry_limit(Stream* stream) noexcept nogil
-cdef void forget_limit(Stream* stream) noexcept nogil

@@ -30,7 +30,7 @@ cdef Text _key(const Stream* stream, const Head* head, uint32_t extractor, Text 
     """What a limit counts by (`features.md` 3.15)."""
     cdef Text key
     cdef Field* field
-    key.data = <const char*> stream.address
+    key.data = <const char*> stream.client.address
     key.size = 16
     if extractor == EXTRACT_CLIENT:
         return key
@@ -52,7 +52,7 @@ cdef bint _stands_for_itself(const Stream* stream, Text header) noexcept nogil:
     """Is the field one that names the client, and the peer not trusted to name another?"""
     cdef int kind = field_kind(header.data, header.size)
     return (kind == KIND_X_FORWARDED_FOR or kind == KIND_X_REAL_IP) and not trusts(
-        &stream.engine.entry_points[stream.entry_point], stream.address
+        &stream.engine.entry_points[stream.client.entry_point], stream.client.address
     )
 
 
@@ -65,12 +65,12 @@ cdef int max_connections(Stream* stream, Head* head, Payload* payload) noexcept 
     cdef Engine* engine = stream.engine
     u32(payload)
     key = _key(stream, head, extractor, blob(payload))
-    if engine.shared == NULL or stream.ticket:
+    if engine.shared == NULL or stream.limits.ticket:
         return STEP_GO_ON
     while True:
-        if connections_take(engine.shared, slot, key.data, key.size, amount, &stream.ticket) != 0:
+        if connections_take(engine.shared, slot, key.data, key.size, amount, &stream.limits.ticket) != 0:
             return STEP_GO_ON
-        stream.ticket = 0
+        stream.limits.ticket = 0
         if not another_attempt(stream):
             break
     writer = reply_lines(engine)
@@ -136,43 +136,37 @@ cdef int rate_limit(Stream* stream, Head* head, Payload* payload) noexcept nogil
     count = u32(payload)
     payload.at += count * 16
     key = _key(stream, head, extractor, blob(payload))
-    if stream.route.retry_attempts > 1 or stream.attempt:
+    if stream.route.retry_attempts > 1 or stream.buffering.attempt:
         _remember(stream, start, extractor, key)
     return _take_token(stream, start, key)
 
 
 cdef void _remember(Stream* stream, const char* start, uint32_t extractor, Text key) noexcept nogil:
     """Each retry takes a token too, when the head is gone already."""
-    stream.limit = start
-    free(stream.limit_key)
-    stream.limit_key = NULL
+    stream.limits.rate = start
+    free(stream.limits.rate_key)
+    stream.limits.rate_key = NULL
     if extractor == EXTRACT_CLIENT:
         return
-    stream.limit_key = <char*> malloc(key.size + 1)
-    stream.limit_key_size = key.size
-    if stream.limit_key == NULL:
-        stream.limit = NULL
+    stream.limits.rate_key = <char*> malloc(key.size + 1)
+    stream.limits.rate_key_size = key.size
+    if stream.limits.rate_key == NULL:
+        stream.limits.rate = NULL
     else:
-        memcpy(stream.limit_key, key.data, key.size)
+        memcpy(stream.limits.rate_key, key.data, key.size)
 
 
 cdef int retry_limit(Stream* stream) noexcept nogil:
     cdef Text key
-    if stream.limit == NULL:
+    if stream.limits.rate == NULL:
         return STEP_GO_ON
-    if stream.limit_key != NULL:
-        key.data = stream.limit_key
-        key.size = stream.limit_key_size
+    if stream.limits.rate_key != NULL:
+        key.data = stream.limits.rate_key
+        key.size = stream.limits.rate_key_size
     else:
-        key.data = <const char*> stream.address
+        key.data = <const char*> stream.client.address
         key.size = 16
-    return _take_token(stream, stream.limit, key)
-
-
-cdef void forget_limit(Stream* stream) noexcept nogil:
-    stream.limit = NULL
-    free(stream.limit_key)
-    stream.limit_key = NULL
+    return _take_token(stream, stream.limits.rate, key)
 
 
 cdef int _take_token(Stream* stream, const char* start, Text key) noexcept nogil:
@@ -237,6 +231,6 @@ cdef int circuit_breaker(Stream* stream, Head* head, Payload* payload) noexcept 
         complain(stream, WHY_BREAKER, 503)
         plain_reply(engine, 503, "Service Unavailable")
         return because(engine, RECORD_BREAKER)
-    stream.breaker = start
-    stream.started_ns = engine.reactor.now_ns
+    stream.limits.breaker = start
+    stream.limits.started_ns = engine.reactor.now_ns
     return STEP_GO_ON

@@ -21,7 +21,7 @@ from fastproxy.engine.http.fields cimport Field
 cdef bint seems_https(const Stream* stream, const Head* head) noexcept nogil:
     """TLS, or a peer who is trusted says so."""
     cdef Field* field
-    if stream.tls:
+    if stream.client.tls:
         return True
     field = head_find_kind(head, KIND_X_FORWARDED_PROTO)
     return field != NULL and field.value_size == 5 and memcmp(field.value, <const char*> "https", 5) == 0

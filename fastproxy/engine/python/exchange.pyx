@@ -129,17 +129,17 @@ cdef class Exchange:
     @property
     def scheme(self):
         self._alive()
-        return "https" if self.stream.tls else "http"
+        return "https" if self.stream.client.tls else "http"
 
     @property
     def entry_point(self):
         self._alive()
-        return self.plane.entry_point_name(self.stream.entry_point)
+        return self.plane.entry_point_name(self.stream.client.entry_point)
 
     @property
     def client_address(self):
         self._alive()
-        return head_text(self.stream.client, self.stream.client_size)
+        return head_text(self.stream.client.text, self.stream.client.size)
 
     @property
     def client_certificates(self):
@@ -232,8 +232,8 @@ cdef class Exchange:
         made.size = <uint32_t> len(lines)
         made.lines = <char*> made + sizeof(Remembered)
         memcpy(made.lines, data, len(lines))
-        free(stream.remembered)
-        stream.remembered = made
+        free(stream.client.remembered)
+        stream.client.remembered = made
 
     # --- sub-requests ---
 

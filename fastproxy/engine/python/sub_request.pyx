@@ -13,7 +13,6 @@ from fastproxy.model.reply import Response
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
 
 from fastproxy.engine.exchange.balancing cimport pick_endpoint
 from fastproxy.engine.stream.complaint cimport complain_failure
@@ -55,12 +54,9 @@ cdef class SubRequest:
         self.limit = limit
         self.stream.owner = &_collector
         self.stream.engine = model.engine
-        self.stream.entry_point = model.entry_point
-        self.stream.tls = model.tls
-        self.stream.ssl = model.ssl
         self.stream.client = model.client
-        self.stream.client_size = model.client_size
-        memcpy(self.stream.address, model.address, 16)
+        self.stream.client.remembered = NULL  # the connection's
+        self.stream.ssl = model.ssl
         self.stream.exchange = <void*> self
         self.stream.sub_request = 1
         return 0
@@ -89,7 +85,7 @@ cdef class SubRequest:
         cdef uint32_t i
         for i in range(table.header.route_count):
             route = &table.routes[i]
-            if route.entry_point != self.stream.entry_point or route.backend_name.size != <uint32_t> len(wanted):
+            if route.entry_point != self.stream.client.entry_point or route.backend_name.size != <uint32_t> len(wanted):
                 continue
             if (table.block + route.backend_name.offset)[:route.backend_name.size] != wanted:
                 continue

@@ -44,6 +44,15 @@ cdef enum RecordFlag:
     RECORD_SHUTDOWN = 1 << 26  # SD
     RECORD_INTERNAL = 1 << 27  # IE
 
+cdef struct Attempt:
+    # One that another followed; only kept while somebody reads records.
+    Attempt* previous
+    int64_t duration  # from the choice of the endpoint on
+    uint32_t flags  # why it failed; 0: it was answered, with
+    uint16_t status
+    uint16_t url_size
+    char url[128]  # of the endpoint, cut
+
 cdef struct Record:
     # times
     int64_t first_byte  # of the request; the exchange begins
@@ -64,6 +73,7 @@ cdef struct Record:
     uint64_t origin_body  # content as the step that answered made it: before compression and error pages
     uint64_t upstream_sent  # to endpoints, all attempts, heads and framing included
     uint64_t upstream_received
+    Attempt* attempts  # those before the last one, the newest first
     # outcome
     uint32_t flags  # RECORD_*
     uint32_t retries  # repetitions by `[retry]`

@@ -198,19 +198,51 @@ cdef struct Remembered:
     uint32_t size
     char* lines  # name, NUL, value, NUL, ...; ends with the allocation
 
+cdef struct Client:
+    # Who sent a request: facts of its connection.
+    const char* text  # the address
+    uint32_t size
+    uint32_t entry_point
+    uint16_t port
+    uint8_t tls
+    uint8_t address[16]  # IPv4 as IPv4-mapped IPv6
+    Remembered* remembered  # belongs to the connection
+
+cdef struct Limits:
+    # What was taken from the limits of the route, and is given back.
+    int64_t started_ns  # when the breaker admitted us
+    uint64_t ticket
+    const char* breaker  # payload of the operation that admitted us
+    const char* rate  # payload of the rate limit, when each retry takes a token
+    char* rate_key  # what it counts by; NULL = the client's address
+    uint32_t rate_key_size
+
+cdef struct Buffering:
+    # See exchange/buffering.pyx.
+    const char* operation  # its payload; NULL: nothing is buffered
+    Gather* body  # of the request, when it was collected or may have to be sent again
+    size_t body_sent
+    Head* first_head  # of a response to be gathered, between `on_head` and `on_body` of one call
+    Gather* gather  # of the response
+    uint32_t chain  # where the operations behind buffering begin
+    uint8_t attempt  # in work, of those the retry expression allows; 0: what comes now is the answer
+    uint8_t discarding  # the response at hand is thrown away, another attempt follows
+    uint8_t collecting  # the request body is wanted whole
+
 cdef struct Stream:
     const StreamOwner* owner
     const ClientCodec* codec  # of a client's exchange; NULL: Python's or forward authentication's
     Engine* engine
     Record record
+    Client client
+    Limits limits
+    Buffering buffering
     # the request
     char* arrived  # the piece of its body that came with the head, while that is at hand
     size_t arrived_size
     Trailers* request_trailers  # the codec's; with the last piece
     # the response
     Compression compression
-    Head* first_head  # to be gathered, between `on_head` and `on_body` of one call
-    Gather* gather
     const char* rest  # of a long body in memory, which is sent piece by piece
     size_t rest_size
     Table* table
@@ -226,25 +258,11 @@ cdef struct Stream:
     uint32_t flags  # ROUTE_*, so that the record stays untouched
     uint32_t endpoint  # index in the backend, for drr
     uint32_t endpoint_version
-    uint32_t entry_point
     uint32_t host_offset  # in the written head: value of Host
     uint32_t host_size
-    int64_t started_ns  # when the breaker admitted us
-    uint64_t ticket
-    const char* breaker  # payload of the operation that admitted us
     void* exchange  # PyObject*: what Python sees, when it was asked
-    const char* limit  # payload of the rate limit, when each retry takes a token
-    char* limit_key  # what it counts by; NULL = the client's address
-    uint32_t limit_key_size
     const char* affinity  # payload, when a cookie must be set
     const char* pages  # payload of the error pages operation
-    Remembered* remembered  # belongs to the connection
-    const char* buffer  # payload of the buffering operation
-    Gather* body  # of the request, when it was collected or may have to be sent again
-    size_t body_sent
-    uint32_t chain  # where the operations behind buffering begin
-    uint8_t attempt  # in work, of those the retry expression allows; 0: what comes now is the answer
-    uint8_t discarding  # the response at hand is thrown away, another attempt follows
     uint8_t sticky  # the affinity cookie chose the endpoint
     void* saved_head  # SavedHead*: the request as it came, should a page be fetched
     void* question  # Question*: what forward authentication saved and copied for this exchange
@@ -260,7 +278,6 @@ cdef struct Stream:
     uint32_t upgrade_hash  # of the protocol asked for
     uint8_t whole  # the request body came with its head, or is complete in `body`
     uint8_t parked  # something else goes on with the exchange later
-    uint8_t collecting  # the request body is wanted whole, by buffering
     uint8_t tunnel  # after 101
     uint8_t over  # its connection is beyond the limit: only a probe is answered
     uint8_t request_done  # the whole request was handed to the upstream side
@@ -269,15 +286,10 @@ cdef struct Stream:
     uint8_t attempts
     uint8_t expect
     uint8_t ssl  # counts as TLS for security headers
-    uint8_t tls
     uint8_t te_trailers
     uint8_t sub_request  # made by Python
     uint8_t compress  # WISH_* of exchange/compress.pxd
     void* notes  # Notes*: what a line of the access log needs of heads that are gone
-    const char* client
-    uint32_t client_size
-    uint16_t client_port
-    uint8_t address[16]  # IPv4 as IPv4-mapped IPv6
 
 cdef inline uint32_t route_flags(const RouteRecord* route) noexcept nogil:
     return (
