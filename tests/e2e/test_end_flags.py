@@ -27,11 +27,11 @@ defaultEntryPoints = ["http"]
 attempts = 2
 
 [forwardingTimeouts]
-responseHeaderTimeout = "300ms"
+responseHeaderTimeout = "2s"
 
 [limits]
-headTimeout = "300ms"
-bodyTimeout = "300ms"
+headTimeout = "1s"
+bodyTimeout = "1s"
 requestBody = 100000
 
 [entryPoints.http]
@@ -48,7 +48,7 @@ SMALL = "{maxrequestbodybytes: 5, maxresponsebodybytes: 5}"
 
 def silent(peer: Peer) -> bool:
     peer.read_request()
-    time.sleep(1)
+    peer.socket.recv(1)
     return False
 
 

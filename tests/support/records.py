@@ -20,7 +20,7 @@ from fastproxy.features import FEATURES
 from fastproxy.model.configuration import Config, Route
 from fastproxy.model.matchers import Host
 from fastproxy.settings import file as settings_file
-from tests.native import record_probe
+from tests.native import codec_probe, record_probe
 from tests.support.plane import Plane
 from tests.support.scripted import Client, until
 
@@ -34,6 +34,7 @@ FLAGS = (
 class Watching(Filter):
     def on_request(self, exchange: Any) -> None:
         record_probe.watch(exchange)
+        codec_probe.use(exchange)
 
 
 class Watched(Config):
