@@ -12,7 +12,7 @@ PREPARE := tools/prepare
 
 .DEFAULT_GOAL := help
 .PHONY: help install build run test lint format types check debug annotate bench bench-scale bench-micro \
-	test-long test-cluster test-chart test-sanitize fresh docs golden image clean
+	test-long test-cluster test-chart test-http2 test-sanitize fresh docs golden image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,10 @@ test-cluster: build ## run the tests that need a real kube-apiserver, built once
 test-chart: build ## render the Helm chart; helm and kustomize are built once if need be
 	$(BIN)/python -m tests.support.go_programs helm kustomize
 	$(BIN)/python -m pytest -q -m chart $(ARGS)
+
+test-http2: build ## h2spec against the proxy; it is built once if need be
+	$(BIN)/python -m tests.support.go_programs h2spec
+	$(BIN)/python -m pytest -q -m http2 $(ARGS)
 
 fresh: ## both commands of the README in a fresh Debian 12 and 13 (root, debootstrap); about 40 minutes
 	set -e; for suite in bookworm trixie; do \

@@ -36,6 +36,7 @@ from fastproxy.engine.operations.credentials cimport CredentialCache
 from fastproxy.engine.client.h1 cimport downstream_close_all, downstream_drain
 from fastproxy.engine.generation cimport Generation
 from fastproxy.engine.http.head cimport Scratch
+from fastproxy.engine.client.h2 cimport http2_install
 from fastproxy.engine.client.listener cimport Listener, listener_close, listener_new
 from fastproxy.engine.upstream.pool cimport PoolHandle
 from fastproxy.engine.loop.posix cimport errno, write
@@ -171,6 +172,7 @@ cdef class DataPlane:
         self.tls.install(self.engine, self.names)
         self.backends = Backends(self.names, self.tls, self.resolver)
         self.backends.engine = self.engine
+        http2_install(self.engine)
         upstream_install()
         bridge_install(self.engine, self)
         complaints_install(self.engine)

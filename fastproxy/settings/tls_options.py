@@ -79,7 +79,7 @@ class TlsOptions:
     protocols: tuple[bytes, ...] = (b"http/1.1",)  # ALPN, in order of preference
 
     @classmethod
-    def of(cls, tls: EntryPointTls) -> TlsOptions:
+    def of(cls, tls: EntryPointTls, http2: bool = False) -> TlsOptions:
         """From the settings of an entry point (`settings.canonical` has resolved aliases)."""
         default = tls.default_certificate
         authority = tls.client_ca
@@ -92,6 +92,7 @@ class TlsOptions:
             cipher_suites=tls.cipher_suites,
             client_ca_files=authority.files if authority else tls.client_ca_files,
             client_ca_optional=bool(authority and authority.optional),
+            protocols=(b"h2", b"http/1.1") if http2 else (b"http/1.1",),
         )
 
     @property

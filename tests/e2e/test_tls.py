@@ -428,7 +428,7 @@ def test_curl_and_openssl(running: Running) -> None:
     assert json.loads(answer.stdout)["headers"]["Host"] == f"a.test:{port}"
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", "a.test"]
     answer = subprocess.run(
-        [*command, "-alpn", "h2,http/1.1"],
+        [*command, "-alpn", "http/1.1"],
         input=b"",
         capture_output=True,
         timeout=20,

@@ -36,7 +36,8 @@ class Program:
 
 HELM = Program("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0")
 KUSTOMIZE = Program("kustomize", "sigs.k8s.io/kustomize/kustomize/v5", "v5.8.1")
-PROGRAMS = {program.name: program for program in (HELM, KUSTOMIZE)}
+H2SPEC = Program("h2spec", "github.com/summerwind/h2spec/cmd/h2spec", "v2.6.0")
+PROGRAMS = {program.name: program for program in (HELM, KUSTOMIZE, H2SPEC)}
 
 
 def program(wanted: Program, *, build: bool = False) -> Path:

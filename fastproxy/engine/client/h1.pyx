@@ -24,11 +24,12 @@ from libc.stdlib cimport free
 from fastproxy.engine.loop.buffers cimport queue_consume, queue_vector
 from fastproxy.engine.client.answer cimport downstream_refuse
 from fastproxy.engine.client.h1_connection cimport (
-    DOWNSTREAM_BUSY, DOWNSTREAM_DRAIN, DOWNSTREAM_HANDSHAKE, DOWNSTREAM_HEAD, DOWNSTREAM_LINGER,
+    DOWNSTREAM_BUSY, DOWNSTREAM_DRAIN, DOWNSTREAM_HANDSHAKE, DOWNSTREAM_HEAD, DOWNSTREAM_HTTP2, DOWNSTREAM_LINGER,
     DOWNSTREAM_PROXY, DOWNSTREAM_TUNNEL, Downstream, downstream_close, downstream_end, downstream_end_half,
     downstream_free, downstream_left, downstream_name_client, downstream_new, downstream_sent,
     downstream_set_client,
 )
+from fastproxy.engine.client.h2 cimport http2_deadline, http2_drain, http2_event, http2_flush, http2_idle
 from fastproxy.engine.client.handshake cimport handshake_begin, handshake_event, handshake_reset
 from fastproxy.engine.client.h1_request cimport downstream_read_body, downstream_read_head
 from fastproxy.engine.client.h1_response cimport downstream_ask_body, downstream_codec
@@ -70,6 +71,7 @@ cdef void downstream_accept(
         return
     downstream.source.on_event = _on_event
     downstream.source.on_deadline = _on_deadline
+    downstream.source.on_flush = _on_flush
     downstream.source.on_free = downstream_free
     downstream.engine = engine
     downstream.entry_point = entry_point
@@ -191,6 +193,12 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
             elif events & EPOLLERR or (events & EPOLLHUP and downstream.state != DOWNSTREAM_TUNNEL):
                 downstream_close(downstream)  # both halves are gone: nobody is left to answer
                 return
+    if downstream.state == DOWNSTREAM_HTTP2:
+        if events & EPOLLOUT:
+            http2_flush(downstream)
+        if not source.dead and downstream.state == DOWNSTREAM_HTTP2:
+            http2_event(downstream)
+        return
     if events & EPOLLOUT and downstream.output.first != NULL:
         _flush(downstream)
         if source.dead:
@@ -221,6 +229,13 @@ cdef void _on_event(Source* source, uint32_t events) noexcept nogil:
         downstream_left(downstream)
 
 
+cdef void _on_flush(Source* source) noexcept nogil:
+    """The end of a turn in which something was to be written."""
+    cdef Downstream* downstream = <Downstream*> source
+    if downstream.state == DOWNSTREAM_HTTP2:
+        http2_flush(downstream)
+
+
 cdef void _read_linger(Downstream* downstream) noexcept nogil:
     cdef Engine* engine = downstream.engine
     cdef ssize_t count = transport_read(engine, downstream.source.descriptor, NULL, engine.body, engine.body_size)
@@ -238,6 +253,8 @@ cdef void _read_linger(Downstream* downstream) noexcept nogil:
 cdef void _on_deadline(Source* source, int kind) noexcept nogil:
     cdef Downstream* downstream = <Downstream*> source
     cdef bint unread = not downstream.wire.message_done
+    if downstream.state == DOWNSTREAM_HTTP2 and not http2_deadline(downstream, kind):
+        return
     if kind == DEADLINE_CONTINUE:
         downstream_ask_body(&downstream.stream)
         return
@@ -261,6 +278,8 @@ cdef void _on_deadline(Source* source, int kind) noexcept nogil:
 
 cdef bint _idle(const Downstream* downstream) noexcept nogil:
     """It waits for the next request, of which nothing has come."""
+    if downstream.state == DOWNSTREAM_HTTP2:
+        return http2_idle(downstream)
     return (
         downstream.state == DOWNSTREAM_HEAD and downstream.window == NULL
         and downstream.output.first == NULL and downstream.pending_size == 0
@@ -270,7 +289,10 @@ cdef bint _idle(const Downstream* downstream) noexcept nogil:
 cdef void _close_unless_asked(Downstream* downstream) noexcept nogil:
     """Close an idle connection, unless a request has arrived that no event has told of yet."""
     downstream.readable = 1
-    downstream_read_head(downstream)
+    if downstream.state == DOWNSTREAM_HTTP2:
+        http2_event(downstream)
+    else:
+        downstream_read_head(downstream)
     if not downstream.source.dead and _idle(downstream):
         downstream_close(downstream)
 
@@ -328,7 +350,9 @@ cdef void downstream_drain(Engine* engine) noexcept nogil:
     engine.draining = 1
     while downstream != NULL:
         following = downstream.next_connection
-        if _idle(downstream) and downstream.requests:
+        if downstream.state == DOWNSTREAM_HTTP2:
+            http2_drain(downstream)
+        elif _idle(downstream) and downstream.requests:
             _close_unless_asked(downstream)
         downstream = following
 

@@ -17,6 +17,7 @@ cdef enum DownstreamState:
     DOWNSTREAM_DRAIN  # answered; the rest of the request body is thrown away
     DOWNSTREAM_LINGER  # our side is closed; reading until the peer closes
     DOWNSTREAM_TUNNEL
+    DOWNSTREAM_HTTP2  # see h2.pyx
 
 cdef struct Downstream:
     Source source
@@ -51,6 +52,8 @@ cdef struct Downstream:
     uint8_t ended  # tunnel: 1 = client has ended, 2 = endpoint has ended, 4 = the client knows
     uint8_t untold  # the socket had no room for the end of our half yet
     uint8_t waiting  # linked among those who wait for a step of their handshake
+    void* http2  # Http2*: what the connection is when it speaks that
+    void (*on_close)(Downstream*) noexcept nogil  # frees it
     char client[48]
 
 cdef void downstream_free(Source* source) noexcept nogil

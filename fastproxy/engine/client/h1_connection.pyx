@@ -100,6 +100,8 @@ cdef void downstream_close(Downstream* downstream) noexcept nogil:
     cdef Engine* engine = downstream.engine
     if downstream.source.dead:
         return
+    if downstream.http2 != NULL:
+        downstream.on_close(downstream)
     exchange_abandon(&downstream.stream)
     if downstream.waiting:
         downstream_wait_no_more(downstream)

@@ -8,13 +8,14 @@ State-machine trap: a body read that runs into pipelined data.
 
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from fastproxy.engine.client.answer cimport downstream_finish, downstream_refuse
 from fastproxy.engine.client.h1_connection cimport (
     DOWNSTREAM_BUSY, DOWNSTREAM_DRAIN, Downstream, downstream_close, downstream_count,
     downstream_drop_window, downstream_keep_pending, downstream_reset,
 )
+from fastproxy.engine.client.h2 cimport http2_begin
 from fastproxy.engine.exchange.end cimport exchange_begin
 from fastproxy.engine.exchange.request cimport (
     exchange_body, exchange_full, exchange_raw, exchange_request, exchange_spliced, exchange_unspliced,
@@ -23,6 +24,7 @@ from fastproxy.engine.exchange.request cimport (
 from fastproxy.engine.http.h1_parser cimport WIRE_DONE, WIRE_MORE, WIRE_TOO_MUCH, wire_body, wire_head
 from fastproxy.engine.http.fields cimport Trailers, Window, window_copy, window_grow, window_reset
 from fastproxy.engine.http.head cimport Head, request_head
+from fastproxy.engine.http2.h2_frames cimport PREFACE_SIZE, frames_preface
 from fastproxy.engine.loop.posix cimport ssize_t
 from fastproxy.engine.loop.reactor cimport (
     DEADLINE_BODY, DEADLINE_CONTINUE, DEADLINE_HEAD, DEADLINE_REQUEST, DEADLINE_WRITE,
@@ -86,7 +88,10 @@ cdef void _read_pending(Downstream* downstream) noexcept nogil:
 
 cdef void _parse_head(Downstream* downstream, uint32_t start) noexcept nogil:
     cdef Engine* engine = downstream.engine
-    cdef int code = wire_head(&downstream.wire, start)
+    cdef int code
+    if downstream.requests == 0 and engine.entry_points[downstream.entry_point].http2 and _is_preface(downstream, start):
+        return
+    code = wire_head(&downstream.wire, start)
     if code == WIRE_MORE:
         _keep_head(downstream, start == 0)
         return
@@ -99,6 +104,31 @@ cdef void _parse_head(Downstream* downstream, uint32_t start) noexcept nogil:
         downstream_refuse(downstream, code)
         return
     _dispatch(downstream)
+
+
+cdef bint _is_preface(Downstream* downstream, uint32_t start) noexcept nogil:
+    """Prior knowledge of HTTP/2 (RFC 9113 3.3): the first bytes are its preface, or may become it."""
+    cdef Window* window = downstream.wire.window
+    cdef uint32_t size = min(window.used, <uint32_t> PREFACE_SIZE)
+    if window.data[0] != c'P':
+        return False
+    if memcmp(window.data, frames_preface(), size) != 0:
+        if start < 4 or memcmp(window.data, frames_preface(), 4) != 0:
+            return False
+        downstream_refuse(downstream, 505)  # it began as one; the parser has not seen those bytes
+        return True
+    if size < PREFACE_SIZE:
+        if size < 4:
+            return False  # `PRI` comes back here; `POST` and `PUT` are told apart by then
+        _keep_head(downstream, start == 0)
+        return True
+    # No request has begun with these bytes.
+    downstream.stream.record.first_byte = 0
+    downstream.engine.counters.begun -= 1
+    http2_begin(downstream, window.data, window.used)
+    if not downstream.source.dead:
+        downstream_drop_window(downstream)
+    return True
 
 
 cdef void _keep_head(Downstream* downstream, bint first) noexcept nogil:

@@ -215,3 +215,4 @@ downstream_codec.ask_body = downstream_ask_body
 downstream_codec.upgrade = _upgrade
 downstream_codec.raw = _raw
 downstream_codec.tls = _tls
+downstream_codec.protocol = "HTTP/1.1"

@@ -26,6 +26,7 @@ from fastproxy.engine.client.h1_connection cimport (
     downstream_sent, downstream_wait_no_more,
 )
 from fastproxy.engine.client.h1_request cimport downstream_read_head
+from fastproxy.engine.client.h2 cimport http2_begin
 from fastproxy.engine.exchange.end cimport exchange_begin, exchange_end
 from fastproxy.engine.loop.posix cimport iovec
 from fastproxy.engine.loop.reactor cimport (
@@ -122,7 +123,10 @@ cdef void _step(Downstream* downstream) noexcept nogil:
             downstream_close(downstream)
             return
     code = engine.tls.handshake(downstream.ssl)
-    if code == 1:
+    if code == 1 and engine.tls.http2(downstream.ssl):
+        downstream.readable = 1
+        http2_begin(downstream, NULL, 0)
+    elif code == 1:
         downstream.state = DOWNSTREAM_HEAD
         downstream.readable = 1
         deadline_set(&downstream.source, &downstream.source.deadline, DEADLINE_HEAD)

@@ -224,11 +224,19 @@ cdef inline bint _is_idle(const H2Connection* connection, uint32_t id) noexcept 
     return id > connection.highest or id & 1 == 0
 
 
+cdef inline bint _only_the_end_is_missing(const H2Connection* connection, const H2Stream* stream) noexcept nogil:
+    """All bytes of a request which has told its length have come. Many clients send END_STREAM in a frame
+    of its own, which an answer may overtake: a reset would be right (RFC 9113 8.1), but some (curl) then
+    throw away the answer."""
+    return not connection.client and stream.length_left == 0 and not stream.remote_ended and not stream.reset
+
+
 cdef void h2_release(H2Connection* connection, H2Stream* stream) noexcept nogil:
     """The owner has let go of a stream; one that has not ended is reset."""
     cdef H2Stream** link = _bucket(connection, stream.id)
     cdef uint32_t grown = stream.window - STREAM_WINDOW
-    if not stream.reset and not (stream.local_ended and stream.remote_ended):
+    cdef bint end_to_come = _only_the_end_is_missing(connection, stream)
+    if not stream.reset and not (stream.local_ended and (stream.remote_ended or end_to_come)):
         h2_reset(connection, stream, H2_CANCEL if connection.client else H2_INTERNAL_ERROR, False)
     _unready(connection, stream)
     queue_clear(&stream.output)
@@ -240,7 +248,7 @@ cdef void h2_release(H2Connection* connection, H2Stream* stream) noexcept nogil:
         link = &link[0].next_in_bucket
     link[0] = stream.next_in_bucket
     connection.live -= 1
-    _remember(connection, stream.id, stream.reset_by_us)
+    _remember(connection, stream.id, stream.reset_by_us or end_to_come)
     stream.next_in_bucket = connection.worker.free
     connection.worker.free = stream
 
@@ -767,7 +775,7 @@ cdef void _ended_here(H2Connection* connection, H2Stream* stream) noexcept nogil
     stream.end_queued = 0
     if not connection.client:
         guard_complete(&connection.guard)
-        if not stream.remote_ended and not stream.reset:
+        if not stream.remote_ended and not stream.reset and not _only_the_end_is_missing(connection, stream):
             # The rest of the request is not wanted (RFC 9113 8.1).
             _stop(connection, stream)
             stream.reset_by_us = 1

@@ -41,12 +41,15 @@ cdef struct Source:
     void (*on_event)(Source*, uint32_t) noexcept nogil
     void (*on_deadline)(Source*, int) noexcept nogil
     void (*on_free)(Source*) noexcept nogil
+    void (*on_flush)(Source*) noexcept nogil  # at the end of a turn in which source_flush was called
     Source* next_ready
+    Source* next_flush
     Source* next_dead
     Reactor* reactor
     Deadline deadline  # of the phase the source is in
     int descriptor
     uint8_t queued
+    uint8_t flushing
     uint8_t dead
 
 cdef struct DeadlineList:
@@ -58,12 +61,14 @@ cdef struct Reactor:
     int epoll
     int wake
     int timer
+    uint8_t turning  # events are being handled
     int64_t now  # milliseconds, monotonic, refreshed once per turn
     int64_t now_ns
     uint64_t dispatched  # events of sources, those of the reactor's own apart
     int64_t wall  # seconds since 1970, refreshed with the timer
     Source* ready_first
     Source* ready_last
+    Source* flush_first
     Source* graveyard
     DeadlineList deadlines[DEADLINE_CLASSES]
     void (*on_tick)(Reactor*) noexcept nogil  # about ten times a second
@@ -76,6 +81,7 @@ cdef struct Reactor:
 cdef int64_t clock_ns() noexcept nogil
 cdef int source_add(Reactor* reactor, Source* source, int descriptor, uint32_t events) noexcept nogil
 cdef void source_run(Source* source) noexcept nogil
+cdef void source_flush(Source* source) noexcept nogil
 cdef void source_retire(Source* source) noexcept nogil
 cdef void deadline_set(Source* source, Deadline* deadline, int kind) noexcept nogil
 cdef void deadline_clear(Reactor* reactor, Deadline* deadline) noexcept nogil

@@ -135,6 +135,32 @@ cdef void source_run(Source* source) noexcept nogil:
     reactor.ready_last = source
 
 
+cdef void source_flush(Source* source) noexcept nogil:
+    """Call `on_flush` behind all events of this turn: whoever has much to say says it at once."""
+    if source.flushing or source.dead:
+        return
+    source.flushing = 1
+    source.next_flush = source.reactor.flush_first
+    source.reactor.flush_first = source
+    if source.next_flush == NULL and not source.reactor.turning:
+        _wake(source.reactor)  # Python has brought this
+
+
+cdef void _flush(Reactor* reactor) noexcept nogil:
+    """What is asked for meanwhile waits for the next turn."""
+    cdef Source* source = reactor.flush_first
+    cdef Source* following
+    reactor.flush_first = NULL
+    while source != NULL:
+        following = source.next_flush
+        source.flushing = 0
+        if not source.dead:
+            source.on_flush(source)
+        source = following
+    if reactor.flush_first != NULL:
+        _wake(reactor)
+
+
 cdef void source_retire(Source* source) noexcept nogil:
     """The descriptor is closed; free the source at the end of the turn."""
     if source.dead:
@@ -202,7 +228,7 @@ cdef void _bury(Reactor* reactor) noexcept nogil:
     reactor.graveyard = NULL
     while source != NULL:
         following = source.next_dead
-        if source.queued:
+        if source.queued or source.flushing:
             source.next_dead = kept
             kept = source
         else:
@@ -221,6 +247,7 @@ cdef void _turn(Reactor* reactor) noexcept nogil:
     cdef Source* source
     cdef Source* following
     _refresh_clock(reactor)
+    reactor.turning = 1
     # What was ready before this turn runs once; what these calls queue waits for the next turn.
     source = reactor.ready_first
     reactor.ready_first = NULL
@@ -237,6 +264,9 @@ cdef void _turn(Reactor* reactor) noexcept nogil:
         if not source.dead:
             reactor.dispatched += 1
             source.on_event(source, reactor.events[i].events)
+    if reactor.flush_first != NULL:
+        _flush(reactor)
+    reactor.turning = 0
     _bury(reactor)
 
 

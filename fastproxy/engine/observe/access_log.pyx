@@ -80,7 +80,9 @@ cdef void _note_request(Stream* stream, Head* head) noexcept nogil:
         access.last_count = access.next_count + DRAWN
     access.next_count += 1
     notes.count = access.next_count
-    notes.version_minor = head.version_minor
+    notes.protocol = stream.codec.protocol
+    if head.version_minor == 0:
+        notes.protocol = "HTTP/1.0"
     notes.method = note(notes, head.method_text, head.method_size)
     notes.target = note(notes, head.target, head.target_size)
     for i in range(head.count):

@@ -61,7 +61,7 @@ cdef void write_common(AccessLog* access, Stream* stream, const Notes* notes, co
     _quoted(line, wants(access, FIELD_REQUEST_PATH), facts.target)
     put_byte(line, c' ')
     if notes != NULL and wants(access, FIELD_REQUEST_PROTOCOL):
-        put(line, "HTTP/1.1" if notes.version_minor else "HTTP/1.0", 8)
+        put(line, notes.protocol, 8)
     else:
         put_byte(line, c'-')
     put(line, "\" ", 2)

@@ -287,7 +287,9 @@ cdef void _client(AccessLog* access, Stream* stream, const Facts* facts, Line* l
 
 
 cdef void _request(AccessLog* access, Stream* stream, Notes* notes, const Facts* facts, Line* line) noexcept nogil:
-    cdef Span protocol = span("HTTP/1.1" if notes == NULL or notes.version_minor else "HTTP/1.0", 8)
+    cdef Span protocol = span("HTTP/1.1", 8)
+    if notes != NULL:
+        protocol.data = notes.protocol
     if facts.has_host:
         _text(access, line, FIELD_REQUEST_ADDRESS, "RequestAddr", facts.host)
     _number(access, line, FIELD_REQUEST_CONTENT_SIZE, "RequestContentSize", stream.record.request_body)

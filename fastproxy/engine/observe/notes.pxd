@@ -35,7 +35,7 @@ cdef struct Notes:
     Note referer
     Note agent
     Note authorization
-    uint8_t version_minor
+    const char* protocol
     uint8_t has_host
     uint32_t fields
     uint32_t used

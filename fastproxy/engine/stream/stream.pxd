@@ -190,6 +190,7 @@ cdef struct ClientCodec:
     void (*upgrade)(Stream*) noexcept nogil  # behind the head come bytes of another protocol, both ways
     int (*raw)(Stream*) noexcept nogil  # as of StreamOwner
     void* (*tls)(Stream*) noexcept nogil  # the SSL* of the client's connection; NULL: plain
+    const char* protocol  # as a log says it: `HTTP/1.1`
 
 cdef struct Remembered:
     # Header fields that a filter made for a connection, valid for one filter of one generation.
@@ -320,6 +321,7 @@ cdef struct EntryPoint:
     uint8_t tls_varies  # by host name: 421 where Host and the connection differ
     uint8_t ping
     uint8_t trust_all
+    uint8_t http2  # a plain connection may begin with its preface
     uint8_t proxy_protocol  # 1 = read the header, 2 = and believe it from anybody
     uint32_t trusted_count
     uint8_t* trusted  # rows of 16 address bytes and one byte of prefix bits
@@ -343,6 +345,7 @@ cdef struct TlsApi:
     void (*free)(void*) noexcept nogil
     int (*pending)(void*) noexcept nogil
     bint (*misdirected)(void*, const char*, size_t) noexcept nogil  # the host belongs elsewhere
+    bint (*http2)(void*) noexcept nogil  # ALPN has chosen it
     bint (*plain_http)(void*) noexcept nogil  # the client spoke HTTP without TLS
     bint (*cut)(void*) noexcept nogil  # the connection ended without close_notify
     # a client's handshake failed, or (NULL) was given up by the client; its address
@@ -446,3 +449,4 @@ cdef struct Engine:
     void (*note_response)(Stream*, Head*) noexcept nogil  # an endpoint's, as it came
     void (*note_sent)(Stream*, const char*, size_t) noexcept nogil  # as it goes to the client, in lines
     void* access_log  # AccessLog*
+    void* http2  # Http2Worker*: what connections of HTTP/2 share

@@ -8,7 +8,7 @@ mention keeps its object, and with it whatever OpenSSL has made of it.
 import logging
 from weakref import WeakValueDictionary
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastproxy.engine.stream.complaint cimport WHY_TLS, reason_text
 from fastproxy.engine.stream.stream cimport (
@@ -17,7 +17,7 @@ from fastproxy.engine.stream.stream cimport (
 from fastproxy.engine.tls.connection cimport (
     TLS_FAILURE_ALERT, TLS_FAILURE_INTERNAL, TLS_FAILURE_PLAIN_HTTP, TLS_FAILURE_RESET,
     TLS_FAILURE_TRUNCATED,
-    tls_error, tls_failure, tls_free, tls_handshake, tls_peer_chain, tls_pending, tls_read,
+    tls_error, tls_failure, tls_free, tls_handshake, tls_peer_chain, tls_pending, tls_protocol, tls_read,
     tls_shutdown, tls_writev,
 )
 from fastproxy.engine.tls.certificates cimport ServerCertificate
@@ -55,6 +55,12 @@ cdef bint _cut(void* ssl) noexcept nogil:
 
 cdef bint _plain_http(void* ssl) noexcept nogil:
     return tls_failure(ssl) == TLS_FAILURE_PLAIN_HTTP
+
+
+cdef bint _http2(void* ssl) noexcept nogil:
+    cdef uint32_t size
+    cdef const uint8_t* protocol = tls_protocol(ssl, &size)
+    return size == 2 and protocol[0] == c'h' and protocol[1] == c'2'
 
 
 cdef void _refused(void* ssl, const char* client) noexcept nogil:
@@ -106,17 +112,19 @@ cdef class TlsPlane:
         engine.tls.pending = tls_pending
         engine.tls.misdirected = tls_misdirected
         engine.tls.plain_http = _plain_http
+        engine.tls.http2 = _http2
         engine.tls.cut = _cut
         engine.tls.refused = _refused
         _debugging = log.isEnabledFor(logging.DEBUG)
         engine.tls.failed = _failed
         for index, name in enumerate(names):
-            options = self._settings.entry_points[name].tls
-            if options is None:
-                continue
+            point = self._settings.entry_points[name]
             row = &engine.entry_points[index]
+            if point.tls is None:
+                row.http2 = point.http2.enabled
+                continue
             row.tls = 1
-            row.tls_server = self._new_server(name, TlsOptions.of(options))
+            row.tls_server = self._new_server(name, TlsOptions.of(point.tls, point.http2.enabled))
             row.tls_varies = tls_options_vary(<TlsServer*> row.tls_server)
         return 0
 

@@ -141,6 +141,15 @@ class EntryPointTls:
 
 
 @dataclass(frozen=True, slots=True)
+class EntryPointHttp2:
+    """Own table."""
+
+    enabled: bool = option(
+        True, "HTTP/2: offered by ALPN with TLS, by prior knowledge (h2c) without"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class EntryPoint:
     address: str = option(
         "",
@@ -163,6 +172,7 @@ class EntryPoint:
         "who may supply `X-Forwarded-*`; without the table: everybody",
     )
     tls: EntryPointTls | None = option(None, "terminate TLS")
+    http2: EntryPointHttp2 = option(EntryPointHttp2(), "own table: HTTP/2 from clients")
     # Own option: the kernel hands over a connection only once it has sent something.
     defer_accept: bool = option(
         False,
