@@ -36,7 +36,7 @@ class Program:
 
 HELM = Program("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0")
 KUSTOMIZE = Program("kustomize", "sigs.k8s.io/kustomize/kustomize/v5", "v5.8.1")
-H2SPEC = Program("h2spec", "github.com/summerwind/h2spec/cmd/h2spec", "v2.6.0")
+H2SPEC = Program("h2spec", "github.com/summerwind/h2spec/cmd/h2spec", "v2.2.1+incompatible")
 PROGRAMS = {program.name: program for program in (HELM, KUSTOMIZE, H2SPEC)}
 
 
