@@ -253,6 +253,24 @@ def test_a_client_speaks_to_endpoints_through_its_exchange() -> None:
     assert found == SPEAKS_TO_ENDPOINTS
 
 
+# Until requests travel to the endpoint's side as heads, an exchange has them written.
+WRITES_REQUESTS = {"fastproxy/engine/exchange/request.pyx"}
+
+
+def test_what_clients_speak_is_their_codecs_business() -> None:
+    http1 = [
+        f"fastproxy.engine.http.{name}" for name in ("h1_parser", "h1_writer", "llhttp", "mend")
+    ]
+    found = {
+        str(path)
+        for package in ("exchange", "observe", "operations", "python")
+        for path in sorted(Path("fastproxy/engine", package).glob("*.p*"))
+        if path.suffix in (".pyx", ".pxd")
+        if any(inside(n, m) for n in imports(path, path.read_text()) for m in http1)
+    }
+    assert found == WRITES_REQUESTS
+
+
 ENGINE_EXAMPLES = [
     ("exchange/run.pyx", "from fastproxy.engine.operations.paths cimport add_prefix", 0),
     ("exchange/run.pyx", "from fastproxy.engine.exchange.end cimport exchange_end", 0),

@@ -74,7 +74,6 @@ cdef void downstream_accept(
     downstream.source.on_flush = _on_flush
     downstream.source.on_free = downstream_free
     downstream.engine = engine
-    downstream.entry_point = entry_point
     downstream.stream.owner = &exchange_owner
     downstream.stream.codec = &downstream_codec
     downstream.stream.engine = engine
@@ -121,7 +120,7 @@ cdef void _begin(Downstream* downstream) noexcept nogil:
 cdef void _read_proxy(Downstream* downstream) noexcept nogil:
     """Wait for the PROXY header, which may also be absent."""
     cdef int code = proxy_header(
-        downstream.source.descriptor, &downstream.engine.entry_points[downstream.entry_point],
+        downstream.source.descriptor, &downstream.engine.entry_points[downstream.stream.client.entry_point],
         downstream.stream.client.address,
     )
     if code < 0:

@@ -35,7 +35,6 @@ cdef struct Downstream:
     char* pending  # read, but belonging to later requests
     void* ssl
     uint32_t pending_size
-    uint32_t entry_point
     uint32_t drained
     uint64_t requests
     size_t head_waiting  # bytes of a response head in engine.out, not sent yet

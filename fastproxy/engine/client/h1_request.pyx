@@ -89,7 +89,7 @@ cdef void _read_pending(Downstream* downstream) noexcept nogil:
 cdef void _parse_head(Downstream* downstream, uint32_t start) noexcept nogil:
     cdef Engine* engine = downstream.engine
     cdef int code
-    if downstream.requests == 0 and engine.entry_points[downstream.entry_point].http2 and _is_preface(downstream, start):
+    if downstream.requests == 0 and engine.entry_points[downstream.stream.client.entry_point].http2 and _is_preface(downstream, start):
         return
     code = wire_head(&downstream.wire, start)
     if code == WIRE_MORE:

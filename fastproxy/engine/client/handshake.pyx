@@ -117,7 +117,7 @@ cdef void _step(Downstream* downstream) noexcept nogil:
     cdef int code
     if downstream.ssl == NULL:
         downstream.ssl = engine.tls.accept(
-            engine.entry_points[downstream.entry_point].tls_server, downstream.source.descriptor
+            engine.entry_points[downstream.stream.client.entry_point].tls_server, downstream.source.descriptor
         )
         if downstream.ssl == NULL:
             downstream_close(downstream)
