@@ -78,6 +78,12 @@ def endless(peer: Peer) -> bool:
     return False
 
 
+def cut(peer: Peer) -> bool:
+    peer.read_request()
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+    return False
+
+
 def failing(peer: Peer) -> None:
     peer.read_request()
     peer.send(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
@@ -85,6 +91,7 @@ def failing(peer: Peer) -> None:
 
 SCRIPTS = {
     "/failing": failing,
+    "/cut": cut,
     "/silent": silent, "/slow": slow, "/large": large, "/switch": switch, "/endless": endless,
 }  # fmt: skip
 
