@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.feature_rows import Field, Row
+from tests.support.feature_rows import Ask, Field, Row
 from tests.support.go_programs import H2SPEC, Unavailable, program
+from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.http2
 
@@ -31,6 +32,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
         # The address h2spec names is that of the route, whatever it is called.
         file = field.folder / "manifests" / "all.yaml"
         file.write_text(file.read_text().replace('"row0.test"', '"127.0.0.1"'))
+        wait_until(lambda: field.ask(Ask(), "127.0.0.1").status == 200, "the route", 10)
         # An answer that overtakes what is wrong with its request hides how that is told.
         field.backend.always["/"] = {"delay": 0.05}
         yield field
