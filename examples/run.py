@@ -1,8 +1,8 @@
 """Start the example backends and fastproxy in front of them; `make run` calls this.
 
 Everything ends with Ctrl-C, or when fastproxy ends. Where port 8000 is taken, `--port N` (`make run
-ARGS='--port 8100'`) moves every port by the same step: /ping to N + 81, the backends to N + 1001
-and the following.
+ARGS='--port 8100'`) moves every port by the same step: /ping to N + 81, HTTPS to N + 443,
+the backends to N + 1001 and the following.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ fastproxy is ready. Try, in another terminal:
   curl http://blog.localhost:8000/feed         one exact path elsewhere
   curl http://127.0.0.1:8000/ -H 'Host: shop.localhost'
   curl http://127.0.0.1:8081/ping
+  curl -k https://shop.localhost:8443/         the same over TLS, by HTTP/2
 
 Edit a file in {manifests}: the routes change at once. Ctrl-C ends everything.
 """
@@ -85,7 +86,7 @@ class NamedServer(http.server.ThreadingHTTPServer):
 
 def moved(text: str, step: int) -> str:
     """The text with each of our ports moved by `step`."""
-    return re.sub(r"\b(8000|8081|900[1-6])\b", lambda port: str(int(port[0]) + step), text)
+    return re.sub(r"\b(8000|8081|8443|900[1-6])\b", lambda port: str(int(port[0]) + step), text)
 
 
 def moved_files(folder: Path, step: int) -> Path:

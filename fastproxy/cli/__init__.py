@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from fastproxy.cli import check, diff, explain, healthcheck, lint, match, routes, run, version
@@ -117,7 +118,9 @@ def _main(arguments: list[str]) -> int:
         flags, arguments = settings_flags.separated(arguments, parser.own)
     parsed, unknown = parser.parse_known_args(arguments)
     if unknown:
-        parser.error(f"{unknown[0]} is not known")
+        file = Path(unknown[0]).is_file() and parser.get_default("settings")
+        hint = f"; for settings write --configfile {unknown[0]}" if file else ""
+        parser.error(f"{unknown[0]} is not known{hint}")
     parsed.given = _given(parser, flags)
     if parsed.given is None:
         return 2

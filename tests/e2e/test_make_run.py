@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.h2_client import Client as Http2Client
 from tests.support.processes import ROOT, children_of, is_alive, wait_until
 from tests.support.running import free_port
 from tests.support.scripted import Client
 
-STEPS = (0, 81, *range(1001, 1007))  # from the entry point's port to the others
+STEPS = (0, 81, 443, *range(1001, 1007))  # from the entry point's port to the others
 START = 60.0  # seconds; two interpreters and a manifest directory on a busy machine
 
 
@@ -113,6 +114,14 @@ def test_every_printed_url_answers_and_weights_hold(made: MakeRun) -> None:
         blog = Counter(server_of(made.ask(client, f"http://blog.{base}/", "")) for _ in range(100))
     assert shop == {"shop": 90, "shop-canary": 10}
     assert blog == {"blog 1": 50, "blog 2": 50}
+
+
+def test_the_same_over_tls_by_http_2(made: MakeRun) -> None:
+    (url,) = re.findall(r"curl -k (https://\S+)", made.text)
+    assert url == f"https://shop.localhost:{made.port + 443}/"
+    with Http2Client(made.port + 443, "shop.localhost", tls=True) as client:
+        answer = client.ask()
+        assert (answer.status, server_of(answer.body)) == (200, "shop")
 
 
 def test_localhost_says_what_to_try(made: MakeRun) -> None:

@@ -88,6 +88,8 @@ cdef void http2_begin(Downstream* downstream, const char* data, size_t size) noe
     downstream.state = DOWNSTREAM_HTTP2
     deadline_clear(engine.reactor, &downstream.source.deadline)
     deadline_set(&downstream.source, &downstream.total, DEADLINE_TRY)
+    if engine.draining:
+        h2_drain(&http2.connection)
     http2_wake(http2)
     if size:
         memcpy(engine.body, data, size)  # heads are written into the window it stands in
