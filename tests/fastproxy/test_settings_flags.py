@@ -156,8 +156,8 @@ def test_an_unknown_word_of_an_entry_point_is_a_warning() -> None:
     (warning,) = parse("", "f", flags).warnings
     assert str(warning) == (
         "command line: entryPoints.http.colour: is not known and ignored; remove it (possible here:"
-        " address, auth, compress, deferAccept, forwardedHeaders, proxyProtocol, redirect, tls,"
-        " whiteList, whitelistSourceRange)"
+        " address, auth, compress, deferAccept, forwardedHeaders, http2, proxyProtocol, redirect,"
+        " tls, whiteList, whitelistSourceRange)"
     )
 
 
