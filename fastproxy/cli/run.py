@@ -144,10 +144,10 @@ def _worker(place: Place) -> None:
     worker.run(place)
 
 
-def _observer(settings: Settings, rings: Rings) -> None:
+def _observer(settings: Settings, rings: Rings, shared: int) -> None:
     from fastproxy.observer import process
 
-    process.run(settings, rings)
+    process.run(settings, rings, shared)
 
 
 def _controller(manifests: Path | None) -> Callable[[int, Settings, int], None]:

@@ -17,11 +17,10 @@ class DataPlane:
         *,
         worker: int,
         shared: int,
-        ring: int = -1,
-        wake: int = -1,
+        observed: Any = None,
     ) -> None:
         """`settings` is `fastproxy.settings.options.Settings`; `shared` a file descriptor of the
-        shared region, or -1; `ring` and `wake`: where lines of the access log go. Hooks the
+        shared region, or -1; `observed`: `fastproxy.processes.rings.Observed`, or None. Hooks the
         engine into the loop's own libuv loop."""
     def listen(self, descriptor: int, entry_point: int) -> None:
         """Accept from a listening socket owned by the parent. `entry_point` is the index of the

@@ -31,7 +31,7 @@ from fastproxy.engine.exchange.cname_chains cimport Aliases
 from fastproxy.engine.upstream.backends cimport Backends
 from fastproxy.engine.python.bridge cimport bridge_install
 from fastproxy.engine.stream.complaint cimport complaints_install, complaints_take
-from fastproxy.engine.observe.access_log cimport access_log_install, access_log_remove
+from fastproxy.engine.observe.observe cimport observe_install, observe_remove
 from fastproxy.engine.operations.credentials cimport CredentialCache
 from fastproxy.engine.client.h1 cimport downstream_close_all, downstream_drain
 from fastproxy.engine.generation cimport Generation
@@ -144,7 +144,7 @@ cdef class DataPlane:
     cdef object telling  # the timer that tells what was counted of them
     cdef TlsPlane tls
 
-    def __cinit__(self, loop, settings, *, worker, shared, ring=-1, wake=-1):
+    def __cinit__(self, loop, settings, *, worker, shared, observed=None):
         self.complaints = Complaints(loop.time)
         self.telling = None
         self.engine = <Engine*> calloc(1, sizeof(Engine))
@@ -176,8 +176,8 @@ cdef class DataPlane:
         upstream_install()
         bridge_install(self.engine, self)
         complaints_install(self.engine)
-        if ring >= 0:
-            access_log_install(self.engine, settings.access_log, ring, wake, worker, self.names)
+        if observed is not None:
+            observe_install(self.engine, settings, observed, worker, self.names)
         self.engine.complaint_event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         loop.add_reader(self.engine.complaint_event, self._hear)
 
@@ -555,6 +555,6 @@ cdef class DataPlane:
         # A worker process has one data plane and ends with it: its buffers go with the process.
         # Closing must have happened, because the loop holds our handle until then.
         if self.engine != NULL and self.closed and self.engine.shared != NULL:
-            access_log_remove(self.engine)
+            observe_remove(self.engine)
             region_close(self.engine.shared)
             self.engine.shared = NULL

@@ -24,6 +24,7 @@ from fastproxy.features import (
     flush_interval,
     headers,
     max_conn,
+    metrics,
     pass_tls_cert,
     path_rules,
     preserve_host,
@@ -64,6 +65,7 @@ FEATURES: tuple[Feature, ...] = (
     pass_tls_cert.FEATURE,
     # Answers of our own.
     api.FEATURE,
+    metrics.FEATURE,
 )
 
 FEATURE_OF: dict[type[Config], Feature] = {feature.config: feature for feature in FEATURES}

@@ -1,7 +1,7 @@
-"""The observer process: writes the access log from the rings of the workers.
+"""The observer process: writes the access log and answers for the metrics.
 
-It may die, hang or be stopped at any time: no request waits for it, the rings keep what it has not
-written, and its successor goes on with them. It ends last, so that the last line is written.
+It may die, hang or be stopped at any time: no request waits for it, the shared memory keeps what it
+has not written, and its successor goes on. It ends last, so that the last line is written.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from fastproxy.observer.answers import Answers
 from fastproxy.observer.writer import Writer
 from fastproxy.processes.rings import Rings
 from fastproxy.settings.options import AccessLog, Settings
@@ -36,8 +37,8 @@ def open_log(options: AccessLog) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o664)
 
 
-class Observer:
-    """One writer and the signals that concern it."""
+class LogFile:
+    """The access log: a thread that writes, and the file it writes to."""
 
     def __init__(self, options: AccessLog, rings: Rings) -> None:
         self._options = options
@@ -45,24 +46,11 @@ class Observer:
         name = f"the access log {options.file_path}" if options.file_path else "the access log"
         self._writer = Writer(rings.rings, rings.wake, name, **gather)
         self._thread = threading.Thread(target=self._writer.run, name="access log", daemon=True)
-        self._opened = False
-        self._woken, self._wake = os.pipe()
+        self.is_open = False
 
-    def run(self) -> None:
-        """Until SIGTERM."""
-        signal.set_wakeup_fd(_nonblocking(self._wake), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, lambda *_: None)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what it means
+    def start(self) -> None:
         self.reopen()
         self._thread.start()
-        while not self._told():
-            if not self._opened:
-                self.reopen()
-        self._writer.stop()
-        self._thread.join(DRAIN)
-        if self._thread.is_alive():
-            log.error("the access log takes no more; what is left is lost")
 
     def reopen(self) -> None:
         """Go on in a new file; the old one stays in use when that cannot be opened."""
@@ -73,30 +61,49 @@ class Observer:
                 "accessLog.filePath: %s cannot be opened (%s)", self._options.file_path, error
             )
             return
-        self._opened = True
+        self.is_open = True
         self._writer.set_output(output)
 
-    def _told(self) -> bool:
-        """Wait for signals and do what they ask for; whether one of them is the end."""
-        for number in self._received():
-            if number == signal.SIGTERM:
-                return True
-            if number == signal.SIGUSR1:
-                logs.reopen()
-                self.reopen()
-        return False
+    def end(self) -> None:
+        """Write what is left."""
+        self._writer.stop()
+        self._thread.join(DRAIN)
+        if self._thread.is_alive():
+            log.error("the access log takes no more; what is left is lost")
 
-    def _received(self) -> Sequence[int]:
-        ready, _, _ = select.select([self._woken], [], [], None if self._opened else RETRY)
+
+class Signals:
+    """What the parent tells."""
+
+    def __init__(self) -> None:
+        self._woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what it means
+
+    def wait(self, seconds: float | None) -> Sequence[int]:
+        """The numbers of those that have come."""
+        ready, _, _ = select.select([self._woken], [], [], seconds)
         return os.read(self._woken, 4096) if ready else b""
 
 
-def _nonblocking(descriptor: int) -> int:
-    os.set_blocking(descriptor, False)
-    return descriptor
-
-
-def run(settings: Settings, rings: Rings) -> None:
-    """The main function of the observer process."""
-    assert settings.access_log is not None
-    Observer(settings.access_log, rings).run()
+def run(settings: Settings, rings: Rings, shared: int) -> None:
+    """The main function of the observer process: until SIGTERM."""
+    signals = Signals()
+    file = LogFile(settings.access_log, rings) if settings.access_log is not None else None
+    if rings.requests:
+        Answers(settings, rings, shared).start()
+    if file is not None:
+        file.start()
+    while True:
+        told = signals.wait(RETRY if file is not None and not file.is_open else None)
+        if signal.SIGTERM in told:
+            break
+        if signal.SIGUSR1 in told:
+            logs.reopen()
+        if file is not None and (signal.SIGUSR1 in told or not file.is_open):
+            file.reopen()
+    if file is not None:
+        file.end()

@@ -96,12 +96,18 @@ class Generations:
         self._documents: dict[str, Sequence[int]] = {}  # by path: what the API shows
         self._preparation: _Preparation | None = None
         self._version = 0  # counts the steps that became live
+        self.refused = 0  # those that did not
         self._loaded: dict[Worker, int] = {}  # what a loading worker was given
         self._behind: dict[Worker, float] = {}  # it has lost a message; until when it may need
         self._again_at: float | None = None  # when to load those which wait
         self._now = 0.0
         self._healthy = True
         self.ready = False  # a first complete generation is live in every worker
+
+    @property
+    def version(self) -> int:
+        """How many generations and moves of endpoints have become live."""
+        return self._version
 
     @property
     def live(self) -> Live:
@@ -277,6 +283,7 @@ class Generations:
 
     def _refuse(self, reason: str) -> None:
         self.abandon()
+        self.refused += 1
         self._answer("refused", reason=reason)
 
     def _remember(self, message: Message) -> None:

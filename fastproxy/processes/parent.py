@@ -19,10 +19,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from fastproxy.counters import reloads
+from fastproxy.counters.reloads import Reloads
 from fastproxy.processes.child import OBSERVER_NUMBER, Child
 from fastproxy.processes.generations import Generations, Stage
 from fastproxy.processes.heartbeat import LOOK, Heartbeats
-from fastproxy.processes.rings import Rings, make_rings
+from fastproxy.processes.rings import Observed, Rings, make_rings
 from fastproxy.settings.options import Settings
 from fastproxy.settings.tls_options import rotated
 from fastproxy.system import children, logs
@@ -58,8 +60,7 @@ class Place:
     shared: int
     listeners: tuple[tuple[int, int], ...]  # (index in sorted(entry_points), descriptor)
     ticket_keys: tuple[bytes, ...] = ()  # of TLS sessions, see tls_options.rotated
-    ring: int = -1  # where it tells the observer what it has seen; -1: nobody observes
-    wake: int = -1  # an eventfd, which the observer waits for
+    observed: Observed | None = None  # where it tells the observer what it has seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Programs:
 
     worker: Callable[[Place], None]
     controller: Callable[[int, Settings, int], None] | None
-    observer: Callable[[Settings, Rings], None] | None
+    observer: Callable[[Settings, Rings, int], None] | None
     forget_worker: Callable[[int, int], None]  # (shared memory, number of a dead worker)
 
 
@@ -104,6 +105,7 @@ class Parent:
         self._ticket_keys = rotated() if with_tls else ()
         self._rotate_at = clock() + TICKET_ROTATION if with_tls else None
         self._generations = Generations(lambda: self.workers, self.controller.send)
+        self._reloads = Reloads()
         self._heartbeats = Heartbeats(shared)
         self._looked_at = clock()
         self._stopping: float | None = None  # since when
@@ -265,8 +267,7 @@ class Parent:
         place = Place(
             *(child.number, self.settings, channel.fileno(), self._shared, listeners),
             ticket_keys=self._ticket_keys,
-            ring=rings.rings[child.number] if rings else -1,
-            wake=rings.wake if rings else -1,
+            observed=rings.of(child.number) if rings else None,
         )
         self._programs.worker(place)
 
@@ -278,7 +279,7 @@ class Parent:
     def _run_observer(self, child: Child, channel: Channel) -> None:
         assert self._programs.observer is not None and self._rings is not None
         show_title("fastproxy: observer", "fastproxy-obs")
-        self._programs.observer(self.settings, self._rings)
+        self._programs.observer(self.settings, self._rings, self._shared)
 
     def _on_readable(self, child: Child) -> None:
         if child.channel is None:
@@ -303,6 +304,17 @@ class Parent:
         elif child is not self.observer:
             close_all(message.descriptors)
             self._generations.from_worker(child, message, self._clock())
+        self._count_reloads()
+
+    def _count_reloads(self) -> None:
+        before, found = self._reloads, self._generations
+        if (found.version, found.refused) == (before.changes, before.failures):
+            return
+        now = int(time.time())
+        success = now if found.version != before.changes else before.last_success
+        failure = now if found.refused != before.failures else before.last_failure
+        self._reloads = Reloads(found.version, success, found.refused, failure)
+        reloads.write(self._shared, self._reloads)
 
     def _close_channel(self, child: Child) -> None:
         if child.channel is not None:
@@ -347,6 +359,8 @@ class Parent:
         if child is self.controller:
             self._generations.abandon()
         elif child is not self.observer:
+            if self._rings is not None:
+                self._rings.forget(child.number)
             self._programs.forget_worker(self._shared, child.number)
             self._generations.gone(child, now)
 

@@ -23,7 +23,7 @@ from fastproxy.model.configuration import Certificate, Config, Endpoint
 from fastproxy.processes.heartbeat import Pulse
 from fastproxy.processes.parent import Place
 from fastproxy.publish.publisher import Delta, apply, only_endpoints
-from fastproxy.system import documents, logs
+from fastproxy.system import documents, logs, observed
 from fastproxy.system.channel import Channel, Message, close_all, memory_size, read_memory
 from fastproxy.system.descriptors import allowed
 from fastproxy.tables.change import BackendSpecification, Change
@@ -296,9 +296,9 @@ def run(place: Place) -> None:
             place.settings,
             worker=place.number,
             shared=place.shared,
-            ring=place.ring,
-            wake=place.wake,
+            observed=place.observed,
         )
+        observed.set_address(place.observed.address if place.observed else "")
         if place.ticket_keys:
             engine.set_ticket_keys(place.ticket_keys)
         return engine

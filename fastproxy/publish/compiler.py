@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fastproxy.feature import Feature
-from fastproxy.features import api
+from fastproxy.features import api, metrics
 from fastproxy.model.configuration import Backend, Certificate, Config, Desired
 from fastproxy.model.matchers import Matcher
 from fastproxy.publish.route_compiler import FALLBACK, Group, Piece, Place, Wiring
@@ -143,7 +143,7 @@ def _groups(
         groups[FALLBACK] = common
         if common is not known.get(FALLBACK):
             changed.append(common)
-    for route in (*api.routes(settings), *desired.routes):
+    for route in (*api.routes(settings), *metrics.routes(settings), *desired.routes):
         name = route.name
         backend = backends.get(route.backend) or Backend(route.backend)
         group = known.get(name)

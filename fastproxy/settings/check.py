@@ -23,6 +23,7 @@ from fastproxy.settings.options import (
     WhiteList,
 )
 from fastproxy.settings.points import known_entry_points
+from fastproxy.settings.tables.pages import Metrics
 
 Found = Iterator[tuple[str, str]]
 
@@ -97,7 +98,7 @@ def problems(settings: Settings) -> Found:
 
 def _warnings(settings: Settings) -> Found:
     if settings.metrics is not None:
-        yield "metrics", "is understood, but has no effect in this version yet"
+        yield from _pushed(settings.metrics)
     if settings.api is not None:
         yield "api", "shows /api/findings only; the rest has no effect in this version yet"
     if settings.kubernetes is not None and settings.kubernetes.filename:
@@ -112,6 +113,17 @@ def _warnings(settings: Settings) -> Found:
                 f"entryPoints.{name}.tls.minVersion",
                 f"is {point.tls.min_version!r} and is ignored; write one of"
                 f" {', '.join(versions[1:])}",
+            )
+
+
+def _pushed(metrics: Metrics) -> Found:
+    exporters = ("datadog", metrics.datadog), ("statsd", metrics.statsd)
+    for name, table in (*exporters, ("influxdb", metrics.influxdb)):
+        if table is not None:
+            yield (
+                f"metrics.{name}",
+                "is understood, but nothing is pushed; let a collector read /metrics of"
+                " [metrics.prometheus]",
             )
 
 

@@ -175,7 +175,7 @@ class Settings:
         "another entry point",
     )
     api: Api | None = option(None, "the JSON API and the dashboard; no effect in this version yet")
-    metrics: Metrics | None = option(None, "exporters of metrics; no effect in this version yet")
+    metrics: Metrics | None = option(None, "exporters of metrics")
     web: Web | None = option(
         None,
         "deprecated: entry point `traefik` with API, ping and metrics; ignored beside `api`, "

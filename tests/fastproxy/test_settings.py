@@ -247,7 +247,7 @@ def test_a_file_that_is_nested_too_deeply() -> None:
 WARNINGS = [
     ("[kubernetes]\nfilename = '/x'", ["kubernetes.filename"]),
     ("[accessLog]\nformat = 'x'", ["accessLog.format"]),
-    ("[api]\n[metrics]\n[hostResolver]\ncnameFlattening=true", ["metrics", "api"]),
+    ("[api]\n[metrics.statsd]\n[hostResolver]\ncnameFlattening=true", ["metrics.statsd", "api"]),
     ("[entryPoints.http]\naddress = ':8080'", ["ping"]),
     ("[entryPoints.a]\naddress = ':81'", ["defaultEntryPoints"]),
     ("[entryPoints.http]\naddress=':1'\n[entryPoints.http.tls]\nminVersion='x'",

@@ -36,6 +36,7 @@ NEEDED = {
     "redirect": "fastproxy/publish/entry_point_features.py",
     "whitelist": "fastproxy/publish/entry_point_features.py",
     "api": "fastproxy/publish/compiler.py",
+    "metrics": "fastproxy/publish/compiler.py",
 }
 WITHOUT = [name for name in MODULES if name not in NEEDED]
 

@@ -12,8 +12,8 @@ class StreamProbe:
     """One stream; its methods are called in the engine's thread."""
 
     events: list[tuple[Any, ...]]
-    """What the exchange asked for: ("head", status, fields, length), ("reply", status, lines, length),
-    ("end",), ("reset",), ("resume",), ("ask body",), ("upgrade",)."""
+    """What the exchange asked for: ("head", status, fields, length), ("reply", status, lines,
+    length), ("end",), ("reset",), ("resume",), ("ask body",), ("upgrade",)."""
     body: bytes
     over: bool
     room: int | None

@@ -70,6 +70,8 @@ cdef void exchange_request(Stream* stream, Head* head, char* data, size_t size, 
         code = because(engine, RECORD_MISDIRECTED)
     else:
         code = route_request(stream, head)
+    if engine.note_routed != NULL and stream.route != NULL:
+        engine.note_routed(stream)
     if code == STEP_GO_ON:
         code = request_steps(stream, head, 0)
     _after_steps(stream, head, code)

@@ -1,6 +1,6 @@
 # One line for each exchange, written by the worker itself into its ring; the observer only carries it on.
 #
-# Four calls from the engine, each behind one branch that is not taken when nobody observes: the head of a
+# Four calls: the head of a
 # request and of a response are there (what the line needs is copied, see notes.pyx), a head goes to the client, and
 # the end, where the line is made. Nothing here allocates for most requests, waits, or needs the interpreter.
 
@@ -21,12 +21,11 @@ from fastproxy.engine.observe.notes cimport (
     notes_new,
 )
 from fastproxy.engine.observe.program cimport (
-    FORMAT_JSON, LONGEST_LINE, MODE_DROP, SOFT_LINE, access_log_free, access_log_new, header_mode,
+    AccessLog,     FORMAT_JSON, LONGEST_LINE, MODE_DROP, SOFT_LINE, access_log_free, access_log_new, header_mode,
 )
 from fastproxy.engine.operations.access cimport trusts
 from fastproxy.engine.stream.record cimport Record
 from fastproxy.engine.stream.stream cimport Stream
-from fastproxy.tables.block cimport ROUTE_INTERNAL
 from fastproxy.system.ring cimport ring_publish, ring_room
 
 cdef enum:
@@ -46,24 +45,19 @@ cdef int access_log_install(Engine* engine, object options, int ring, int wake, 
     cdef AccessLog* access = access_log_new(options, ring, wake, worker, entry_points)
     access.counter = request_counter(engine.shared)
     engine.access_log = access
-    engine.note_request = _note_request
-    engine.observe = _end
-    if access.with_headers:
-        engine.note_response = _note_response
-        engine.note_sent = _note_sent
     return 0
 
 
+cdef bint access_log_shows_headers(Engine* engine) noexcept:
+    return (<AccessLog*> engine.access_log).with_headers
+
+
 cdef void access_log_remove(Engine* engine) noexcept:
-    engine.observe = NULL
-    engine.note_request = NULL
-    engine.note_response = NULL
-    engine.note_sent = NULL
     access_log_free(<AccessLog*> engine.access_log)
     engine.access_log = NULL
 
 
-cdef void _note_request(Stream* stream, Head* head) noexcept nogil:
+cdef void access_log_begin(Stream* stream, Head* head) noexcept nogil:
     cdef Engine* engine = stream.engine
     cdef AccessLog* access = <AccessLog*> engine.access_log
     cdef Notes* notes = notes_new(&access.free_notes, access.with_headers)
@@ -119,7 +113,7 @@ cdef inline void _add(
         note_field(notes, section, mode, name, name_size, value, value_size)
 
 
-cdef void _note_response(Stream* stream, Head* head) noexcept nogil:
+cdef void access_log_response(Stream* stream, Head* head) noexcept nogil:
     """An endpoint's, before anything is done to it; of several attempts the last one counts."""
     cdef AccessLog* access = <AccessLog*> stream.engine.access_log
     cdef Notes* notes = <Notes*> stream.notes
@@ -142,7 +136,7 @@ cdef void _note_response(Stream* stream, Head* head) noexcept nogil:
             )
 
 
-cdef void _note_sent(Stream* stream, const char* head, size_t size) noexcept nogil:
+cdef void access_log_sent(Stream* stream, const char* head, size_t size) noexcept nogil:
     """Header lines as they go to the client, behind the status line."""
     cdef AccessLog* access = <AccessLog*> stream.engine.access_log
     cdef Notes* notes = <Notes*> stream.notes
@@ -182,11 +176,8 @@ cdef bint _kept(const AccessLog* access, const Record* record, int64_t duration)
     return False
 
 
-cdef inline bint _is_internal(const Stream* stream) noexcept nogil:
-    return stream.record.internal or (stream.route != NULL and stream.route.flags & ROUTE_INTERNAL)
-
-
-cdef void _end(Engine* engine, Stream* stream) noexcept nogil:
+cdef void access_log_end(Engine* engine, Stream* stream, bint internal) noexcept nogil:
+    """Make the line; `internal`: one of our own paths, which has none."""
     cdef AccessLog* access = <AccessLog*> engine.access_log
     cdef Notes* notes = <Notes*> stream.notes
     cdef Facts facts
@@ -194,7 +185,7 @@ cdef void _end(Engine* engine, Stream* stream) noexcept nogil:
     cdef char user[256]
     cdef char* place
     stream.notes = NULL
-    if not _is_internal(stream) and (notes != NULL or access.invalid):
+    if not internal and (notes != NULL or access.invalid):
         gather_facts(access, stream, notes, &facts, user)
         if _kept(access, &stream.record, facts.duration):
             place = ring_room(access.ring, LONGEST_LINE)

@@ -290,6 +290,10 @@ cdef struct Stream:
     uint8_t te_trailers
     uint8_t sub_request  # made by Python
     uint8_t compress  # WISH_* of exchange/compress.pxd
+    void* open_here  # Series*: where it counts as open, at the entry point and at the backend
+    void* open_there
+    uint8_t method_label  # of the metrics
+    uint8_t protocol_label
     void* notes  # Notes*: what a line of the access log needs of heads that are gone
 
 cdef inline uint32_t route_flags(const RouteRecord* route) noexcept nogil:
@@ -448,5 +452,7 @@ cdef struct Engine:
     void (*note_request)(Stream*, Head*) noexcept nogil
     void (*note_response)(Stream*, Head*) noexcept nogil  # an endpoint's, as it came
     void (*note_sent)(Stream*, const char*, size_t) noexcept nogil  # as it goes to the client, in lines
+    void (*note_routed)(Stream*) noexcept nogil  # its route is known
     void* access_log  # AccessLog*
+    void* metrics  # Requests*
     void* http2  # Http2Worker*: what connections of HTTP/2 share

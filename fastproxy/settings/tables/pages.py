@@ -16,7 +16,7 @@ class Prometheus:
     )
     buckets: tuple[float, ...] = option(
         (0.1, 0.3, 1.2, 5.0),
-        "upper bounds of the histograms in seconds",
+        "upper bounds of the histograms in seconds, rising; at most 24",
     )
 
 
