@@ -56,7 +56,7 @@ address = "127.0.0.1:0"
 minVersion = "TLS12"
 [entryPoints.traefik]
 address = "127.0.0.1:0"
-[metrics.prometheus]
+[metrics.statsd]
 """
 ONCE = (  # each fact on one line, however many workers there are
     r"fastproxy \S+ \(Python \S+\) starts as process \d+ with \S+/fastproxy.toml",
@@ -69,7 +69,7 @@ ONCE = (  # each fact on one line, however many workers there are
     r"worker 0 runs as process \d+",
     r"worker 1 runs as process \d+",
     r"worker 2 runs as process \d+",
-    r".*metrics.*has no effect in this version yet.*",
+    r".*metrics.statsd: is understood, but nothing is pushed.*",
     r".*minVersion.*is 'TLS12' and is ignored.*",
 )
 

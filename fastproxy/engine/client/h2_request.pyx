@@ -159,7 +159,7 @@ cdef int _judge(const Pseudo* found) noexcept nogil:
     if _is(found.method, "CONNECT", 7):
         if found.protocol == NULL:
             return 501
-        if found.scheme == NULL or found.path == NULL or found.authority == NULL:
+        if found.scheme == NULL or found.path == NULL or found.authority == NULL or found.length != NULL:
             return MALFORMED
         if not same_text(found.protocol.value, found.protocol.value_size, "websocket", 9):
             return 501
