@@ -99,8 +99,9 @@ cdef Series* requests_find(
     series = &requests.series[number]
     series.owner = owner
     series.labels = labels
-    requests.index[(place + step) % INDEX] = number + 1
+    # In this order: killed between the two, it leaves a series of zeros, and its labels stay its own.
     word_store(&requests.header.series, number + 1)
+    requests.index[(place + step) % INDEX] = number + 1
     return series
 
 

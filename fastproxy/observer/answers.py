@@ -12,6 +12,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Iterator
 
 from fastproxy.counters import reloads
 from fastproxy.counters.requests import sum_up
@@ -19,6 +20,7 @@ from fastproxy.observer import machine, prometheus
 from fastproxy.processes.rings import Rings
 from fastproxy.settings.options import Settings
 from fastproxy.system.observed import METRICS
+from fastproxy.system.ring import SharedRing
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +74,15 @@ class Answers:
         if connection.recv(256).rstrip(b"\n").decode("latin-1") == METRICS:
             connection.sendall(self.metrics().encode())
 
+    def _log(self) -> Iterator[tuple[str, str, str, float]]:
+        """What became of the lines of the access log."""
+        counts = [SharedRing(descriptor).counts for descriptor in self._rings.rings]
+        if counts:
+            written, lost = (sum(found[name] for found in counts) for name in ("written", "lost"))
+            name = "fastproxy_access_log"
+            yield f"{name}_lines_total", "counter", "Lines that were written.", written
+            yield f"{name}_dropped_total", "counter", "Lines dropped for want of room.", lost
+
     def metrics(self) -> str:
         found, overflow = sum_up(self._rings.requests)
         told = reloads.read(self._shared)
@@ -87,6 +98,7 @@ class Answers:
                 *(f"{name}_last_reload_failure", "gauge"),
                 *("When the last change was refused, unix seconds.", told.last_failure),
             ),
+            *self._log(),
             *machine.facts(self._parent),
         ]
         return prometheus.render(found, overflow, self._buckets, facts)

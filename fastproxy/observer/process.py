@@ -19,11 +19,13 @@ from fastproxy.observer.writer import Writer
 from fastproxy.processes.rings import Rings
 from fastproxy.settings.options import AccessLog, Settings
 from fastproxy.system import logs
+from fastproxy.system.ring import SharedRing
 
 log = logging.getLogger(__name__)
 
 DRAIN = 5.0  # seconds for what is left at the end
 GATHER = 200  # milliseconds, when `bufferingSize` allows lines to wait
+LOOK = 10.0  # seconds between two looks at what was dropped
 RETRY = 1.0  # seconds until a file that cannot be opened is tried again
 STANDARD_OUTPUT = 1
 
@@ -34,7 +36,9 @@ def open_log(options: AccessLog) -> int:
         return STANDARD_OUTPUT
     path = Path(options.file_path)
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o664)
+    # Without waiting: nobody may read a pipe yet, and then it is tried again.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    return os.open(path, flags, 0o664)
 
 
 class LogFile:
@@ -46,7 +50,20 @@ class LogFile:
         name = f"the access log {options.file_path}" if options.file_path else "the access log"
         self._writer = Writer(rings.rings, rings.wake, name, **gather)
         self._thread = threading.Thread(target=self._writer.run, name="access log", daemon=True)
+        self._rings = [SharedRing(descriptor) for descriptor in rings.rings]
+        self._told = 0  # lines that were dropped, as the log knows
         self.is_open = False
+
+    def tell_losses(self) -> None:
+        """Say how many lines found no room since this was last said."""
+        lost = sum(ring.counts["lost"] for ring in self._rings)
+        if lost > self._told:
+            log.warning(
+                "%d lines of the access log were dropped for want of room: they came faster than"
+                " they could be written; enlarge accessLog.bufferBytes or look at what reads them",
+                lost - self._told,
+            )
+            self._told = lost
 
     def start(self) -> None:
         self.reopen()
@@ -89,6 +106,13 @@ class Signals:
         return os.read(self._woken, 4096) if ready else b""
 
 
+def _pause(file: LogFile | None) -> float | None:
+    """Seconds until there may be something to do without a signal."""
+    if file is None:
+        return None
+    return LOOK if file.is_open else RETRY
+
+
 def run(settings: Settings, rings: Rings, shared: int) -> None:
     """The main function of the observer process: until SIGTERM."""
     signals = Signals()
@@ -98,7 +122,9 @@ def run(settings: Settings, rings: Rings, shared: int) -> None:
     if file is not None:
         file.start()
     while True:
-        told = signals.wait(RETRY if file is not None and not file.is_open else None)
+        told = signals.wait(_pause(file))
+        if file is not None:
+            file.tell_losses()
         if signal.SIGTERM in told:
             break
         if signal.SIGUSR1 in told:

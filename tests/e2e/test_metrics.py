@@ -72,7 +72,8 @@ def test_requests_are_counted(running: Field) -> None:
         running.ask(Ask(), running.host(plain))
     running.ask(Ask(method="POST", body=b"x"), running.host(plain))
     running.ask(Ask(headers=(answering(status=500),)), running.host(plain))
-    running.ask(Ask(headers=(("Accept", "text/event-stream"),)), running.host(plain))
+    sse = ("Accept", "text/event-stream, text/plain;q=0.5")
+    running.ask(Ask(headers=(sse,)), running.host(plain))
     running.ask(Ask(), running.host(closed))
     running.ask(Ask(), "nobody.test")
     after = scraped(running)
@@ -186,7 +187,8 @@ def test_counters_only_grow_and_agree_with_clients(proxy: Proxy) -> None:
     before = counted(proxy)
     load = Load(proxy.port)
     last = before
-    for number in range(times(4, 30)):
+    kills = times(4, 30)
+    for number in range(kills):
         time.sleep(0.5)
         os.kill(proxy.process_of(f"worker {number % 2}"), signal.SIGKILL)
         now = counted(proxy)
@@ -195,7 +197,8 @@ def test_counters_only_grow_and_agree_with_clients(proxy: Proxy) -> None:
     load.stop()
     time.sleep(0.5)
     sent, unsure = sum(load.answers.values()), len(load.lost) + load.sent_again
-    assert sent <= counted(proxy) - before <= sent + unsure
+    # A worker may be killed between the last byte of an answer and counting it.
+    assert sent - kills <= counted(proxy) - before <= sent + unsure
 
 
 def test_the_observer_dies_hangs_and_comes_back(proxy: Proxy) -> None:

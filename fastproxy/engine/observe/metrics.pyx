@@ -8,7 +8,7 @@ from fastproxy.counters.requests cimport (
     CODE_OPEN, MOST_BUCKETS, OWNER_BACKEND, OWNER_ENTRY_POINT, Requests, Series, requests_find, requests_open,
 )
 from fastproxy.engine.http.fields cimport Field
-from fastproxy.engine.http.head cimport UPGRADE_WEBSOCKET, head_find
+from fastproxy.engine.http.head cimport UPGRADE_WEBSOCKET, has_token, head_find
 from fastproxy.engine.stream.record cimport Record
 
 cdef enum:
@@ -45,7 +45,7 @@ cdef inline uint32_t _protocol(const Head* head) noexcept nogil:
     if head.upgrade == UPGRADE_WEBSOCKET:
         return PROTOCOL_WEBSOCKET
     accept = head_find(head, "Accept", 6)
-    if accept != NULL and accept.value_size == 17 and memcmp(accept.value, "text/event-stream", 17) == 0:
+    if accept != NULL and has_token(accept.value, accept.value_size, "text/event-stream", 17):
         return PROTOCOL_SSE
     return PROTOCOL_HTTP
 
